@@ -1,0 +1,43 @@
+"""The exceptions a user can cause; each carries one line that names the cause and the way out.
+
+UserError
+├── ConfigError          a recipe, mix, training file or option is wrong
+├── InputError           a data file cannot be read as what it was said to be
+├── WarehouseError       the folder is no warehouse, or of another version
+│   └── WarehouseTooNew
+├── QueryError           SQL that is wrong, or that would do more than read
+├── SnapshotError        a snapshot is missing, damaged or cannot be made
+└── EngineError          a model cannot be found, started or reached
+"""
+
+
+class UserError(Exception):
+    """A problem the user can mend: shown as one line, exit code 2."""
+
+
+class ConfigError(UserError):
+    """A recipe, mix, training configuration or command option is wrong."""
+
+
+class InputError(UserError):
+    """A data file is missing, unreadable or not of the expected shape."""
+
+
+class WarehouseError(UserError):
+    """The folder is not a warehouse, or cannot be used as one."""
+
+
+class WarehouseTooNew(WarehouseError):
+    """The warehouse was written by a later version of this program."""
+
+
+class QueryError(UserError):
+    """SQL that does not parse, fails, or would do more than read."""
+
+
+class SnapshotError(UserError):
+    """A snapshot is missing, damaged or cannot be made."""
+
+
+class EngineError(UserError):
+    """A model cannot be found, started or reached."""

@@ -1,0 +1,29 @@
+"""Content keys: sha256 over canonical JSON of exactly what changes the answer."""
+
+import hashlib
+import json
+from typing import Any
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys, no spaces and UTF-8 text, so that equal values give equal strings.
+
+    Lone surrogates (which UTF-8 cannot hold) are written as ``\\udXXX`` escapes.
+    Raises ValueError for NaN and infinities, TypeError for what JSON cannot hold.
+
+    >>> canonical_json({"b": 1, "a": "é"})
+    '{"a":"é","b":1}'
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def key(*parts: Any) -> str:
+    """Hex sha256 (64 characters) over the canonical JSON of ``parts``, as a list.
+
+    A list keeps the boundaries of the parts, so ("ab", "c") and ("a", "bc") differ.
+
+    >>> key("ab", "c") == key("a", "bc")
+    False
+    """
+    return hashlib.sha256(canonical_json(list(parts)).encode("utf-8")).hexdigest()

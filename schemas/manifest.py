@@ -1,0 +1,39 @@
+"""What a snapshot says of itself."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class SnapshotFile(BaseModel):
+    """One data file of a snapshot."""
+
+    model_config = ConfigDict(extra="forbid")
+    path: str = Field(description="relative to the snapshot's folder")
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """`manifest.json`: written last, so its existence means that the snapshot is whole."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    version: int
+    created_at: datetime
+    logical_hash: str = Field(description="over the content, whatever the file layout: see docs/warehouse.md")
+    mix: dict[str, Any] = Field(description="the mix as it was when the snapshot was made")
+    rows: int
+    prompts: int
+    counts: dict[str, dict[str, int]] = Field(description="rows by split, stage, domain, source, policy, language")
+    tables: dict[str, int] = Field(description="the version of each warehouse table that was read")
+    checks: dict[str, list[str]] = Field(description="the versions of each check that the mix relied on")
+    code: dict[str, str] = Field(description="versions of this program and of the libraries that wrote the files")
+    files: list[SnapshotFile]
+
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return f"{self.name}@{self.version}"

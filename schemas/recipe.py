@@ -1,0 +1,246 @@
+"""A recipe: engines, prompt sets and the steps that turn prompts into trajectories, snapshots and checkpoints."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schemas.mix import NAME, Mix
+from schemas.records import Message, Stage
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class EmbeddedEngine(_Strict):
+    """A small model on CPU, started and stopped by the run."""
+
+    kind: Literal["embedded"]
+    model: str | None = Field(default=None, description="`smollm2-135m-instruct`, or a folder in Hugging Face format")
+    checkpoint: str | None = Field(default=None, description="the train step whose checkpoint is sampled")
+    slots: int = Field(default=96, ge=1, le=1024, description="sequences decoded at once")
+    max_in_flight: int = Field(default=192, ge=1, description="requests waiting or running at the server")
+    timeout: float = Field(default=600.0, gt=0, description="seconds a request may take")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "EmbeddedEngine":
+        if (self.model is None) == (self.checkpoint is None):
+            raise ValueError("give either `model` or `checkpoint`")
+        return self
+
+
+class EndpointEngine(_Strict):
+    """Any server that speaks the OpenAI chat-completions API."""
+
+    kind: Literal["endpoint"]
+    url: str = Field(pattern=r"^https?://", description="up to and including /v1")
+    model: str = Field(min_length=1)
+    revision: str = Field(default="unknown", description="which version of the model the server runs, if you know it")
+    api_key_env: str | None = Field(default=None, description="environment variable that holds the key")
+    max_in_flight: int = Field(default=64, ge=1)
+    timeout: float = Field(default=600.0, gt=0)
+    send_seed: bool = Field(default=True, description="some servers refuse or break on a per-request seed")
+    prefill: bool = Field(default=True, description="the server can continue a started reply (vLLM, not OpenAI)")
+    logprobs: bool = Field(default=False, description="ask for log-probabilities; some servers refuse them")
+    retries: int = Field(default=4, ge=0, le=20, description="further tries of a request that failed")
+    backoff: float = Field(default=0.5, ge=0, description="seconds before the first retry at most; doubles each time")
+
+
+Engine = Annotated[EmbeddedEngine | EndpointEngine, Field(discriminator="kind")]
+
+
+class Demonstration(_Strict):
+    """A worked example shown before the question."""
+
+    question: str
+    reasoning: str
+    answer: str = Field(description="the summary with the final answer in its tags")
+
+
+class Task(_Strict):
+    """One reasoning-gym task with its settings."""
+
+    task: str = Field(description="a reasoning-gym dataset")
+    name: str | None = Field(default=None, description="the source's name in the tables; default: the task's")
+    count: int = Field(ge=1, description="distinct prompts wanted")
+    domain: str = "math"
+    config: dict[str, Any] = Field(default_factory=dict, description="passed to reasoning-gym")
+    demonstrations: list[Demonstration] = Field(default_factory=list)
+
+
+class ReasoningGymSource(_Strict):
+    """Generated tasks with their own scorers."""
+
+    source: Literal["reasoning_gym"]
+    seed: int = 0
+    tasks: list[Task] = Field(min_length=1)
+    exclude: list[str] = Field(default_factory=list, description="prompt sets whose prompts must not occur here")
+
+
+class FileSource(_Strict):
+    """A JSONL, JSON or Parquet file."""
+
+    source: Literal["file"]
+    path: str
+    name: str | None = Field(default=None, description="the source's name in the tables; default: the file's stem")
+    layout: str | None = Field(default=None, description="gsm8k, mgsm, math or arc; or none and a `map`")
+    map: dict[str, str] = Field(default_factory=dict, description="field: column")
+    domain: str | None = None
+    language: str | None = None
+    verifier: str | None = None
+    license: str | None = None
+    exclude: list[str] = Field(default_factory=list)
+
+
+class InlinePrompt(_Strict):
+    """A prompt written in the recipe."""
+
+    prompt: str | list[Message]
+    reference: str | None = None
+    verifier: str | None = None
+    language: str = "en"
+    aliases: list[str] = Field(default_factory=list, description="other right answers, for `exact`")
+
+
+class InlineSource(_Strict):
+    """Prompts written in the recipe itself."""
+
+    source: Literal["inline"]
+    name: str
+    domain: str = "general"
+    license: str | None = None
+    prompts: list[InlinePrompt] = Field(min_length=1)
+
+
+Source = Annotated[ReasoningGymSource | FileSource | InlineSource, Field(discriminator="source")]
+
+
+class Sampling(_Strict):
+    """Sampling parameters as the OpenAI API names them."""
+
+    temperature: float = Field(default=1.0, ge=0.0, le=5.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    seed: int = Field(default=0, description="changes every sample")
+
+
+class CheckSpec(_Strict):
+    """A check with settings of its own; plain names mean the defaults."""
+
+    check: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class _Sampled(_Strict):
+    prompts: str | list[str] = Field(description="prompt sets")
+    engine: str
+    samples: int = Field(default=1, ge=1, le=4096)
+    sampling: Sampling = Field(default_factory=Sampling)
+    max_tokens: int = Field(default=1024, ge=1)
+    template: str = Field(default="plain", description="how a prompt is put to the model: docs/recipes.md lists them")
+    checks: list[str | CheckSpec] = Field(default_factory=list)
+
+    @property
+    def prompt_sets(self) -> list[str]:
+        """The names of the prompt sets, as a list."""
+        return [self.prompts] if isinstance(self.prompts, str) else self.prompts
+
+    @property
+    def check_specs(self) -> list[CheckSpec]:
+        """The checks, names expanded to specs."""
+        return [CheckSpec(check=c) if isinstance(c, str) else c for c in self.checks]
+
+
+class GenerateStep(_Sampled):
+    """Sample an engine on prompts and check every reply."""
+
+    kind: Literal["generate"]
+    stage: Stage
+    demonstrations: int = Field(default=0, ge=0, description="how many of the task's demonstrations go first")
+    prefill: str = Field(default="", description="start of the reply, given to the model")
+
+
+class SnapshotStep(_Strict):
+    """Make the next version of a mix's snapshot, unless nothing changed."""
+
+    kind: Literal["snapshot"]
+    mix: str | Mix = Field(description="a shipped mix's name, a path, or the mix itself")
+
+
+class TrainStep(_Strict):
+    """Run a trainer on a snapshot, as a process of its own."""
+
+    kind: Literal["train"]
+    trainer: Literal["sft"] = "sft"
+    snapshot: str = Field(description="the snapshot step whose snapshot is trained on")
+    engine: str = Field(description="the engine whose weights are trained")
+    name: str = Field(pattern=NAME, description="the checkpoint's name")
+    config: dict[str, Any] = Field(default_factory=dict, description="settings of the trainer: docs/trainers.md")
+
+
+class EvaluateStep(_Sampled):
+    """Sample held-out prompts and score them, as a process of its own."""
+
+    kind: Literal["evaluate"]
+
+
+class ReportStep(_Strict):
+    """Print funnel, tables and samples, and write the HTML report."""
+
+    kind: Literal["report"]
+    evaluations: list[str] = Field(default_factory=list, description="evaluate steps to compare, in order")
+    solvable: list[str] = Field(default_factory=list, description="sources the model can do; the rest is shown apart")
+
+
+Step = Annotated[
+    GenerateStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
+    Field(discriminator="kind"),
+]
+
+
+class Recipe(_Strict):
+    """What `dataengine run` does, top to bottom."""
+
+    recipe: str = Field(pattern=NAME)
+    description: str = ""
+    engines: dict[str, Engine] = Field(default_factory=dict)
+    prompts: dict[str, Source] = Field(default_factory=dict)
+    steps: dict[str, Step] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _references(self) -> "Recipe":
+        seen: dict[str, str] = {}
+        for name, step in self.steps.items():
+            if isinstance(step, GenerateStep | EvaluateStep):
+                self._known(f"steps.{name}.prompts", step.prompt_sets, self.prompts)
+                self._known(f"steps.{name}.engine", [step.engine], self.engines)
+                self._engine_ready(name, step.engine, seen)
+            elif isinstance(step, TrainStep):
+                self._known(f"steps.{name}.engine", [step.engine], self.engines)
+                self._engine_ready(name, step.engine, seen)
+                if seen.get(step.snapshot) != "snapshot":
+                    raise ValueError(f"steps.{name}.snapshot: {step.snapshot!r} is no earlier snapshot step")
+                if self.engines[step.engine].kind != "embedded":
+                    raise ValueError(f"steps.{name}.engine: only an embedded engine has weights to train")
+            elif isinstance(step, ReportStep):
+                earlier = {n: k for n, k in seen.items() if k == "evaluate"}
+                self._known(f"steps.{name}.evaluations", step.evaluations, earlier)
+            seen[name] = step.kind
+        for name, source in self.prompts.items():
+            if not isinstance(source, InlineSource):
+                self._known(f"prompts.{name}.exclude", source.exclude, self.prompts)
+        return self
+
+    def _engine_ready(self, step: str, engine: str, seen: dict[str, str]) -> None:
+        spec = self.engines[engine]
+        if isinstance(spec, EmbeddedEngine) and spec.checkpoint and seen.get(spec.checkpoint) != "train":
+            raise ValueError(
+                f"steps.{step}.engine: {engine!r} samples the checkpoint of {spec.checkpoint!r}, "
+                "which is no earlier train step"
+            )
+
+    @staticmethod
+    def _known(where: str, names: list[str], known: Any) -> None:
+        for name in names:
+            if name not in known:
+                choices = ", ".join(sorted(known)) or "none is defined"
+                raise ValueError(f"{where}: {name!r} is not defined (known: {choices})")

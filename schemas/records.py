@@ -1,0 +1,185 @@
+"""The rows of the warehouse. The Arrow types, the JSON Schema and the messages of refused rows all come from here."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.keys import canonical_json, key
+
+Stage = Literal["cold_start", "r1_zero", "reasoning", "non_reasoning", "rl_rollout", "eval"]
+Outcome = Literal["pass", "fail", "undecided", "error"]
+Kind = Literal["verifier", "filter", "judge", "reward", "person"]
+FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "unknown"]
+JsonText = Annotated[str, Field(description="a JSON object as text; query it with DuckDB's JSON functions")]
+
+
+def now() -> datetime:
+    """The current time in UTC, to the microsecond."""
+    return datetime.now(UTC)
+
+
+class Record(BaseModel):
+    """A row. `KEYS` name the columns of which no two rows of the table hold the same values."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="utf8")
+    TABLE: ClassVar[str]
+    KEYS: ClassVar[tuple[str, ...]]
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Prompt(Record):
+    """A question with its domain, language, reference answer (or none) and the verifier that fits it."""
+
+    TABLE: ClassVar[str] = "prompts"
+    KEYS: ClassVar[tuple[str, ...]] = ("prompt_id", "source", "revision")
+
+    prompt_id: str = Field(description="key(messages)")
+    revision: int = Field(default=1, ge=1, description="1 for the first row of a prompt and source; the latest counts")
+    domain: str = Field(description="math, code, stem, logic, general, ...")
+    source: str = Field(description="where it came from: a task, a data set, a file's stem")
+    source_ref: str = Field(default="", description="which item of the source: an index, an id")
+    language: str = Field(default="en", description="ISO 639-1 code")
+    messages: list[Message] = Field(min_length=1, description="the conversation the policy has to go on with")
+    reference: str | None = Field(default=None, description="the right answer, where there is one")
+    verifier: str | None = Field(default=None, description="the check that compares an answer with the reference")
+    against: str = Field(description="key(reference, verifier, what the verifier needs beside the reference)")
+    license: str | None = None
+    metadata: JsonText = "{}"
+    created_at: datetime
+
+    @classmethod
+    def make(
+        cls,
+        messages: list[Message],
+        *,
+        domain: str,
+        source: str,
+        source_ref: str = "",
+        language: str = "en",
+        reference: str | None = None,
+        verifier: str | None = None,
+        license: str | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> "Prompt":
+        """A prompt with its keys worked out."""
+        metadata = metadata or {}
+        return cls(
+            prompt_id=key([m.model_dump() for m in messages]),
+            domain=domain,
+            source=source,
+            source_ref=source_ref,
+            language=language,
+            messages=messages,
+            reference=reference,
+            verifier=verifier,
+            against=key(reference, verifier, metadata.get("verify")),
+            license=license,
+            metadata=canonical_json(metadata),
+            created_at=now(),
+        )
+
+
+class Trajectory(Record):
+    """One attempt of one policy at one prompt."""
+
+    TABLE: ClassVar[str] = "trajectories"
+    KEYS: ClassVar[tuple[str, ...]] = ("trajectory_id", "attempt")
+
+    trajectory_id: str = Field(
+        description="key(prompt_id, stage, rendered messages, policy, sampling, sample_index, parent_id)"
+    )
+    attempt: int = Field(default=1, ge=1, description="1 for the first request; a repeated one counts on")
+    prompt_id: str
+    stage: Stage
+    policy: str = Field(description="model@revision, or checkpoint@hash of its weights")
+    engine: str = Field(description="embedded, endpoint, or import")
+    sampling: JsonText = Field(description="sampling parameters without max_tokens")
+    sample_index: int = Field(ge=0)
+    parent_id: str | None = Field(default=None, description="the trajectory this one rewrites")
+    rendered_key: str = Field(description="key(messages as rendered), few-shot turns and prefill included")
+    system_prompt: str | None = None
+    reasoning: str | None = Field(default=None, description="what stands between the think tags")
+    answer: str | None = Field(default=None, description="what the reader sees: the summary with the final answer")
+    text: str = Field(default="", description="the raw reply, a prefilled start included")
+    finish_reason: FinishReason | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    max_tokens: int | None = None
+    logprob_sum: float | None = Field(default=None, description="log-probability of the whole reply, nats")
+    seconds: float | None = Field(default=None, description="from sending the request to its last byte")
+    error: str | None = None
+    run_id: str
+    step: int | None = Field(default=None, description="optimizer step, for rollouts")
+    created_at: datetime
+
+
+class Verdict(Record):
+    """One check's result on one trajectory."""
+
+    TABLE: ClassVar[str] = "verdicts"
+    KEYS: ClassVar[tuple[str, ...]] = ("trajectory_id", "attempt", "check", "version", "against")
+
+    trajectory_id: str
+    attempt: int
+    check: str
+    version: str
+    against: str = Field(default="", description="the prompt's `against` for checks that use the reference, else empty")
+    kind: Kind
+    outcome: Outcome
+    score: float | None = None
+    reason: str = ""
+    details: JsonText = "{}"
+    seconds: float | None = None
+    run_id: str
+    created_at: datetime
+
+
+class Run(Record):
+    """One event in the life of a run; the latest event of a run_id is its state."""
+
+    TABLE: ClassVar[str] = "runs"
+    KEYS: ClassVar[tuple[str, ...]] = ("run_id", "event")
+
+    run_id: str
+    event: Literal["started", "finished", "interrupted", "failed"]
+    recipe: str
+    config: JsonText
+    checks: JsonText = Field(default="[]", description="[{stage, check, version, verifier}] that the recipe asks for")
+    versions: JsonText = "{}"
+    counts: JsonText = "{}"
+    created_at: datetime
+
+
+class Metric(Record):
+    """One number of a training or evaluation run at one step."""
+
+    TABLE: ClassVar[str] = "metrics"
+    KEYS: ClassVar[tuple[str, ...]] = ("run_id", "step", "name")
+
+    run_id: str
+    step: int
+    name: str
+    value: float
+    created_at: datetime
+
+
+class Migration(Record):
+    """A numbered change of the warehouse's shape that was applied."""
+
+    TABLE: ClassVar[str] = "migrations"
+    KEYS: ClassVar[tuple[str, ...]] = ("number",)
+
+    number: int
+    name: str
+    created_at: datetime
+
+
+RECORDS: dict[str, type[Record]] = {r.TABLE: r for r in (Prompt, Trajectory, Verdict, Run, Metric, Migration)}
