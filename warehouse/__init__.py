@@ -1,0 +1,1 @@
+"""Tables that many processes append to, SQL over them, and immutable snapshots."""

@@ -1,0 +1,115 @@
+"""DuckDB over the tables: views on the exact Parquet files of one version of each."""
+
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from schemas.errors import QueryError
+from schemas.records import RECORDS
+from warehouse.store import Warehouse
+
+# Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
+_MEMORY_LIMIT = os.environ.get("DATAENGINE_MEMORY", "4GB")
+
+
+def connect(
+    path: str | Path, *, at: str | None = None, versions: Mapping[str, int] | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A connection with every table and view of the warehouse in place, for reading.
+
+    It sees one version of each table, for as long as it lives: those that `at` means (a time in ISO form, or a
+    snapshot's `name@version`), those given by number in `versions`, or the newest. It holds no lock on anything.
+    Raises WarehouseError when there is no warehouse, QueryError for an `at` that names nothing.
+    """
+    warehouse = Warehouse.open(path)
+    connection = duckdb.connect(":memory:")
+    connection.execute("SET memory_limit = ?", [_MEMORY_LIMIT])
+    connection.execute("SET temp_directory = ?", [str(warehouse.path / ".tmp")])
+    connection.execute("SET TimeZone = 'UTC'")
+    define_views(connection, warehouse, versions or pins(warehouse, at))
+    return connection
+
+
+def pins(warehouse: Warehouse, at: str | None) -> Mapping[str, int | datetime]:
+    """The version of each table that `at` means."""
+    if at is None:
+        return warehouse.versions()
+    if "@" in at:
+        from warehouse.snapshot import open_snapshot
+
+        return open_snapshot(warehouse.path, at).manifest.tables
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        raise QueryError(f"--at {at}: neither a snapshot (name@version) nor a time such as 2026-01-31T12:00") from None
+    return dict.fromkeys(warehouse.versions(), moment if moment.tzinfo else moment.astimezone())
+
+
+def define_views(
+    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, versions: Mapping[str, int | datetime]
+) -> list[str]:
+    """Makes the tables' views and those of views.sql; returns the files that they read."""
+    files: list[str] = []
+    for table in versions:
+        _, paths = warehouse.files(table, versions[table])
+        connection.execute(f"CREATE VIEW {table} AS {_select(table, paths)}")
+        files.extend(paths)
+    sql = (Path(__file__).parent / "views.sql").read_text(encoding="utf-8")
+    connection.execute(sql.replace("{outcomes}", _outcomes(connection)))
+    return files
+
+
+def _select(table: str, paths: list[str]) -> str:
+    if paths:
+        return f"SELECT * FROM read_parquet([{', '.join(map(_quote, paths))}])"
+    columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in _columns(table))
+    return f"SELECT {columns} WHERE false"
+
+
+def _columns(table: str) -> list[tuple[str, str]]:
+    """Column names and DuckDB types of a record: asked of DuckDB itself, from an empty Arrow table."""
+    from schemas.arrow import arrow_schema
+
+    empty = arrow_schema(RECORDS[table]).empty_table()
+    with duckdb.connect(":memory:") as scratch:
+        scratch.register("empty", empty)
+        return [(row[0], row[1]) for row in scratch.execute("DESCRIBE empty").fetchall()]
+
+
+def _outcomes(connection: duckdb.DuckDBPyConnection) -> str:
+    names = [r[0] for r in connection.execute('SELECT DISTINCT "check" FROM verdicts ORDER BY 1').fetchall()]
+    columns = []
+    for name in names:
+        only = f'FILTER (WHERE "check" = {_quote(name)})'
+        columns.append(f"any_value(outcome) {only} AS {_identifier(name)},")
+        columns.append(f"any_value(score) {only} AS {_identifier(name + '_score')},")
+    return "\n        ".join(columns)
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def refresh_duckdb_file(warehouse: Warehouse) -> Path:
+    """Writes `warehouse.duckdb`, a file of views over the newest versions for any DuckDB client, and returns its path.
+
+    It holds no data and can be made anew at any time. Replaced whole, so a reader has the old one or the new.
+    """
+    target = warehouse.path / "warehouse.duckdb"
+    fresh = target.with_name(f".warehouse-{os.getpid()}.duckdb")
+    fresh.unlink(missing_ok=True)
+    try:
+        with duckdb.connect(str(fresh)) as connection:
+            define_views(connection, warehouse, warehouse.versions())
+        fresh.replace(target)
+    finally:
+        fresh.unlink(missing_ok=True)
+        Path(f"{fresh}.wal").unlink(missing_ok=True)
+    return target

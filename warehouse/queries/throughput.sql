@@ -1,0 +1,2 @@
+-- Tokens and time by stage and policy
+SELECT * FROM throughput

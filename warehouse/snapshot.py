@@ -1,0 +1,309 @@
+"""Snapshots: a mix made into Parquet files once, and never changed after."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from schemas.errors import SnapshotError
+from schemas.keys import canonical_json
+from schemas.manifest import Manifest, SnapshotFile
+from schemas.mix import NAME, Mix, MixSource
+from schemas.records import now
+from warehouse.connect import connect
+from warehouse.store import Warehouse
+
+SPLITS = ("train", "validation")
+_COUNTED = ("split", "stage", "domain", "source", "policy", "language")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A finished snapshot: its manifest and the folder that holds it."""
+
+    manifest: Manifest
+    path: Path
+
+    def data_files(self, split: str | None = None) -> list[Path]:
+        """The Parquet files, of one split or of all."""
+        return [self.path / f.path for f in self.manifest.files if split is None or f.path.startswith(f"{split}-")]
+
+
+def open_snapshot(warehouse: Path, ref: str) -> Snapshot:
+    """The snapshot `name@version`, or the newest of `name`. Raises SnapshotError when there is none."""
+    name, _, number = ref.partition("@")
+    if not re.match(NAME, name) or (number and not number.isdigit()):
+        raise SnapshotError(f"{ref}: a snapshot is called name@version, such as laptop-sft@1")
+    versions = _versions(warehouse, name)
+    if not versions or (number and int(number) not in versions):
+        known = ", ".join(s.manifest.id for s in list_snapshots(warehouse)) or "none yet"
+        raise SnapshotError(f"there is no snapshot {ref} (known: {known}); `dataengine snapshot create MIX` makes one")
+    folder = warehouse / "snapshots" / name / f"v{int(number) if number else versions[-1]}"
+    return Snapshot(Manifest.model_validate_json((folder / "manifest.json").read_bytes()), folder)
+
+
+def list_snapshots(warehouse: Path) -> list[Snapshot]:
+    """All finished snapshots, by name and version."""
+    folder = warehouse / "snapshots"
+    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    return [open_snapshot(warehouse, f"{n}@{v}") for n in names for v in _versions(warehouse, n)]
+
+
+def _versions(warehouse: Path, name: str) -> list[int]:
+    folder = warehouse / "snapshots" / name
+    if not folder.is_dir():
+        return []
+    found = (re.fullmatch(r"v(\d+)", p.name) for p in folder.iterdir() if (p / "manifest.json").is_file())
+    return sorted(int(m.group(1)) for m in found if m)
+
+
+def create_snapshot(
+    path: str | Path, mix: Mix, systems: Mapping[str, str | None], code: Mapping[str, str] | None = None
+) -> tuple[Snapshot, bool]:
+    """Makes the next version of the mix's snapshot; returns it and whether it is new.
+
+    `systems` gives the system prompt of each template that the mix names, None for none. When the content equals that
+    of the newest version, that one is returned and nothing is written. Raises SnapshotError when no row qualifies or a
+    check that the mix requires was never run.
+    """
+    warehouse = Warehouse.open(path)
+    parent = warehouse.path / "snapshots" / mix.mix
+    parent.mkdir(parents=True, exist_ok=True)
+    work = parent / f".making-{uuid.uuid4().hex[:12]}"
+    work.mkdir()
+    try:
+        tables = warehouse.versions()
+        with connect(path, versions=tables) as connection:
+            dropped = _select(connection, mix, systems)
+            logical_hash = _logical_hash(connection)
+            existing = _versions(warehouse.path, mix.mix)
+            if existing:
+                newest = open_snapshot(warehouse.path, f"{mix.mix}@{existing[-1]}")
+                if newest.manifest.logical_hash == logical_hash:
+                    return newest, False
+            files = _write_files(connection, work)
+            manifest = Manifest(
+                name=mix.mix,
+                version=1,
+                created_at=now(),
+                logical_hash=logical_hash,
+                mix=mix.model_dump(mode="json"),
+                rows=_scalar(connection, "SELECT count(*) FROM selected"),
+                prompts=_scalar(connection, "SELECT count(DISTINCT prompt_id) FROM selected"),
+                counts={c: _counts(connection, c) for c in _COUNTED} | {"dropped": dropped},
+                tables=tables,
+                checks=_check_versions(connection),
+                code={**(code or {}), "duckdb": installed("duckdb")},
+                files=files,
+            )
+        return _publish(work, parent, manifest)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[str, str | None]) -> dict[str, int]:
+    """Fills the temporary table `selected`; returns how many rows each rule left out."""
+    known = {row[0] for row in connection.execute('SELECT DISTINCT "check" FROM verdicts').fetchall()}
+    dropped = {"duplicate_reply": 0, "over_max_per_prompt": 0, "over_max_rows": 0}
+    for number, source in enumerate(mix.sources):
+        for check in source.require:
+            if check not in known:
+                raise SnapshotError(
+                    f"mix {mix.mix}: requires the check {check!r}, which has no verdict here; add it to the `checks` "
+                    f"of the {source.stage} step and run the recipe again"
+                )
+        try:
+            connection.execute(_candidates(number, source, mix), {"stage": source.stage, "seed": str(mix.seed)})
+        except duckdb.Error as e:
+            raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
+        _count_dropped(connection, number, source, dropped)
+        render = "CREATE TABLE selected AS " if number == 0 else "INSERT INTO selected "
+        system = systems[source.template]
+        connection.execute(
+            render + _rendered(number, source),
+            {"system": system, "salt": mix.salt, "share": mix.validation},
+        )
+    if not _scalar(connection, "SELECT count(*) FROM selected"):
+        raise SnapshotError(
+            f"mix {mix.mix}: no trajectory of {', '.join(s.stage for s in mix.sources)} passes what it requires; "
+            "`dataengine status` shows where they stop"
+        )
+    return dropped
+
+
+def _candidates(number: int, source: MixSource, mix: Mix) -> str:
+    passed = " AND ".join(f"\"{check}\" = 'pass'" for check in source.require)
+    order = "completion_tokens, trajectory_id" if source.choose == "shortest" else "lottery, trajectory_id"
+    condition = f"AND ({source.where})" if source.where else ""
+    return f"""
+        CREATE TABLE candidates_{number} AS
+        WITH passing AS (
+            SELECT *, sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery
+            FROM trajectory_facts
+            WHERE stage = $stage AND error IS NULL AND {passed} {condition}
+        ), numbered AS (
+            SELECT *, row_number() OVER (PARTITION BY prompt_id, text ORDER BY {order}) AS copy
+            FROM passing
+        ), ranked AS (
+            SELECT *, row_number() OVER (PARTITION BY prompt_id, copy = 1 ORDER BY {order}) AS rank FROM numbered
+        )
+        SELECT *, row_number() OVER (
+            PARTITION BY copy = 1 AND rank <= {source.max_per_prompt or "rank"} ORDER BY prompt_lottery, lottery
+        ) AS place
+        FROM ranked"""
+
+
+def _count_dropped(
+    connection: duckdb.DuckDBPyConnection, number: int, source: MixSource, dropped: dict[str, int]
+) -> None:
+    limit = source.max_per_prompt or "rank"
+    rules = {
+        "duplicate_reply": "copy > 1",
+        "over_max_per_prompt": f"copy = 1 AND rank > {limit}",
+        "over_max_rows": f"copy = 1 AND rank <= {limit} AND place > {source.max_rows or 'place'}",
+    }
+    for rule, condition in rules.items():
+        dropped[rule] += _scalar(connection, f"SELECT count(*) FROM candidates_{number} WHERE {condition}")
+
+
+def _rendered(number: int, source: MixSource) -> str:
+    # The split is by prompt, from its id alone: no prompt stands in two splits, whatever else is in the mix.
+    return f"""
+        SELECT
+            CASE WHEN ('0x' || sha256($salt || c.prompt_id)[:13])::BIGINT / 16.0**13 < $share::DOUBLE
+                THEN 'validation' ELSE 'train' END AS split,
+            c.trajectory_id, c.attempt, c.prompt_id, c.stage, c.domain, c.source, c.language, c.policy, c.license,
+            list_concat(
+                CASE WHEN $system::VARCHAR IS NULL THEN []
+                    ELSE [{{'role': 'system', 'content': $system::VARCHAR}}] END,
+                c.messages,
+                [{{'role': 'assistant', 'content': CASE WHEN c.reasoning IS NULL THEN trim(c.answer, E' \\n')
+                    ELSE '<think>' || chr(10) || trim(c.reasoning, E' \\n') || chr(10) || '</think>' || chr(10)
+                        || trim(c.answer, E' \\n') END}}]
+            ) AS messages,
+            c.prompt_tokens, c.completion_tokens, 1.0::DOUBLE AS weight,
+            (SELECT list({{'check': v."check", 'version': v.version, 'outcome': v.outcome}} ORDER BY v."check")
+                FROM verdicts_current v WHERE v.trajectory_id = c.trajectory_id) AS verdicts
+        FROM candidates_{number} c
+        WHERE copy = 1 AND rank <= {source.max_per_prompt or "rank"} AND place <= {source.max_rows or "place"}"""
+
+
+def _logical_hash(connection: duckdb.DuckDBPyConnection) -> str:
+    """sha256 over the canonical JSON of every row's content, rows by id: the same whatever the file layout."""
+    digest = hashlib.sha256()
+    for row in _rows(connection):
+        digest.update(canonical_json(row).encode("utf-8"))
+        digest.update(b"\n")
+    return digest.hexdigest()
+
+
+def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Any]]:
+    cursor = connection.cursor().execute(
+        "SELECT trajectory_id, attempt, prompt_id, split, weight, to_json(messages), to_json(verdicts) "
+        "FROM selected ORDER BY trajectory_id, attempt"
+    )
+    while batch := cursor.fetchmany(10_000):
+        for *plain, messages, verdicts in batch:
+            yield [*plain, json.loads(messages), json.loads(verdicts)]
+
+
+def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[SnapshotFile]:
+    files = []
+    for split in SPLITS:
+        rows = _scalar(connection, f"SELECT count(*) FROM selected WHERE split = '{split}'")
+        if not rows:
+            continue
+        file = folder / f"{split}-00000-of-00001.parquet"
+        connection.execute(
+            f"COPY (SELECT * FROM selected WHERE split = '{split}' ORDER BY trajectory_id, attempt) "
+            f"TO '{str(file).replace(chr(39), chr(39) * 2)}' (FORMAT parquet, COMPRESSION zstd)"
+        )
+        files.append(SnapshotFile(path=file.name, rows=rows, bytes=file.stat().st_size, sha256=sha256_of(file)))
+    return files
+
+
+def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bool]:
+    """Gives the finished folder the next free number. The rename is what makes the snapshot exist."""
+    while True:
+        taken = _versions(parent.parent.parent, parent.name)
+        manifest = manifest.model_copy(update={"version": taken[-1] + 1 if taken else 1})
+        (work / "README.md").write_text(card(manifest), encoding="utf-8")
+        (work / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        for file in [*work.iterdir(), work]:
+            _fsync(file)
+        target = parent / f"v{manifest.version}"
+        try:
+            work.rename(target)
+        except OSError:
+            if target.exists():
+                continue  # another process took this number
+            raise
+        _fsync(parent)
+        return Snapshot(manifest, target), True
+
+
+def card(manifest: Manifest) -> str:
+    """The dataset card: front matter that `datasets` reads, then the counts."""
+    splits = [s for s in SPLITS if manifest.counts["split"].get(s)]
+    lines = ["---", f"pretty_name: {manifest.id}", "configs:", "- config_name: default", "  data_files:"]
+    for split in splits:
+        lines += [f"  - split: {split}", f"    path: {split}-*.parquet"]
+    lines += ["---", "", f"# {manifest.id}", ""]
+    lines += [str(manifest.mix.get("description") or "A snapshot made by dataengine."), ""]
+    lines += [f"{manifest.rows} rows from {manifest.prompts} prompts; logical hash `{manifest.logical_hash}`.", ""]
+    for column in _COUNTED:
+        lines += [f"| {column} | rows |", "|---|---:|"]
+        lines += [f"| {value} | {rows} |" for value, rows in manifest.counts[column].items()] + [""]
+    return "\n".join(lines)
+
+
+def verify_files(snapshot: Snapshot) -> None:
+    """Re-hashes every file; raises SnapshotError naming one that is damaged or gone."""
+    for file in snapshot.manifest.files:
+        path = snapshot.path / file.path
+        if not path.is_file():
+            raise SnapshotError(f"{snapshot.manifest.id}: {path} is gone; restore it from a copy")
+        if sha256_of(path) != file.sha256:
+            raise SnapshotError(f"{snapshot.manifest.id}: {path} is damaged (sha256 differs); restore it from a copy")
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(sql).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _counts(connection: duckdb.DuckDBPyConnection, column: str) -> dict[str, int]:
+    rows = connection.execute(f"SELECT {column}, count(*) FROM selected GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
+    return {str(value): int(n) for value, n in rows}
+
+
+def _check_versions(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    rows = connection.execute(
+        'SELECT v."check", list(DISTINCT v.version ORDER BY v.version) '
+        "FROM (SELECT unnest(verdicts) AS v FROM selected) GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    return {name: list(versions) for name, versions in rows}

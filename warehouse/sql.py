@@ -1,0 +1,78 @@
+"""SQL from users: read-only by construction, over nothing but the warehouse's own files."""
+
+import re
+from pathlib import Path
+
+import duckdb
+
+from schemas.errors import QueryError
+from warehouse.connect import connect
+
+_READS = {"SELECT", "EXPLAIN"}
+
+
+def named_queries() -> dict[str, tuple[str, str]]:
+    """The shipped questions: name -> (what it answers, its SQL)."""
+    found = {}
+    for file in sorted((Path(__file__).parent / "queries").glob("*.sql")):
+        sql = file.read_text(encoding="utf-8")
+        found[file.stem] = (sql.splitlines()[0].removeprefix("--").strip(), sql)
+    return found
+
+
+def named_query(name: str) -> str:
+    """The SQL of a shipped question. Raises QueryError for an unknown name."""
+    queries = named_queries()
+    if name not in queries:
+        raise QueryError(f"there is no query {name!r}; `dataengine sql --list` shows them: {', '.join(queries)}")
+    return queries[name][1]
+
+
+def locked_connection(path: str | Path, *, at: str | None = None) -> duckdb.DuckDBPyConnection:
+    """A connection that can read the warehouse's tables and views, and no other file, table, or setting."""
+    connection = connect(path, at=at)
+    files = [
+        row[0]
+        for row in connection.execute(
+            "SELECT DISTINCT unnest(regexp_extract_all(sql, '''(/[^'']+\\.parquet)''', 1)) FROM duckdb_views()"
+        ).fetchall()
+    ]
+    connection.execute("SET allowed_paths = ?", [files])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET autoload_known_extensions = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def query(path: str | Path, sql: str, *, at: str | None = None) -> duckdb.DuckDBPyRelation:
+    """One SELECT (or EXPLAIN) over the warehouse, as a DuckDB relation.
+
+    Raises QueryError, with DuckDB's own first line, for SQL that fails, is more than one statement, or does more than
+    read.
+    """
+    connection = locked_connection(path, at=at)
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as e:
+        raise QueryError(_explained(e, sql)) from e
+    if len(statements) != 1:
+        raise QueryError(f"give one statement, not {len(statements)}")
+    kind = statements[0].type.name
+    if kind not in _READS:
+        raise QueryError(f"{kind} refused: only SELECT and EXPLAIN are run here, the warehouse is read-only")
+    try:
+        relation = connection.sql(sql)
+    except duckdb.Error as e:
+        raise QueryError(_explained(e, sql)) from e
+    if relation is None:
+        raise QueryError("the statement gives no rows")
+    return relation
+
+
+def _explained(error: duckdb.Error, sql: str) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    message = lines[0]
+    if re.search(r"(?<![.\"\w])check(?![\"\w])", sql, re.IGNORECASE) and "syntax error" in message:
+        message += ' (check is a word of SQL: write "check" in double quotes)'
+    return message

@@ -1,0 +1,154 @@
+"""The tables: Delta Lake folders that many processes append to, each key once."""
+
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError
+
+from schemas.errors import WarehouseError
+from schemas.records import RECORDS, Migration, Record
+from warehouse.admission import Admission, admission_for
+
+# One application id for all keyed commits of a table: two of them from the same version then conflict, which plain
+# appends to a Delta table never do.
+_APP_ID = "keys"
+_MAX_TRIES = 200
+# Below this many files a table reads fast enough; above, the writer that notices compacts.
+_MANY_FILES = 256
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What became of a batch: `added` rows, in the order given, and how many were `known` already."""
+
+    added: list[Record]
+    known: int
+
+
+@dataclass
+class _Table:
+    delta: DeltaTable
+    admission: Admission
+    files: set[str] = field(default_factory=set)
+
+
+class Warehouse:
+    """A folder of tables. Opening takes no lock; any number of processes may read and append at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tables: dict[str, _Table] = {}
+
+    @classmethod
+    def open(cls, path: str | Path, *, create: bool = False) -> "Warehouse":
+        """Opens the warehouse at `path`, making it first if `create`.
+
+        Raises WarehouseError when there is none, WarehouseTooNew when a later version of the program wrote it.
+        """
+        from warehouse.migrations import migrate
+
+        root = Path(path).expanduser().resolve()
+        if not (root / "tables" / "migrations" / "_delta_log").is_dir():
+            if not create:
+                raise WarehouseError(f"{path}: no warehouse here; `dataengine run RECIPE --warehouse {path}` makes one")
+            if root.exists() and (not root.is_dir() or any(p.name != "tables" for p in root.iterdir())):
+                raise WarehouseError(f"{path}: not empty and no warehouse; name a new folder")
+        warehouse = cls(root)
+        migrate(warehouse, create=create)
+        return warehouse
+
+    def table_path(self, table: str) -> Path:
+        """The folder of a table."""
+        return self.path / "tables" / table
+
+    def append(self, table: str, rows: Iterable[Record]) -> Appended:
+        """Writes the rows whose keys are new, in one commit, and says which those were.
+
+        Compare-and-swap: rows are held against version V of the table and committed as V + 1; another keyed commit in
+        between makes the commit fail, and the rows are held against the newer version. The first row of a key wins.
+        """
+        from schemas.arrow import to_arrow
+
+        batch = list(rows)
+        if not batch:
+            return Appended([], 0)
+        state = self._state(table)
+        for attempt in range(_MAX_TRIES):
+            self._refresh(state)
+            admitted = state.admission.admit(batch)
+            if not admitted:
+                return Appended([], len(batch))
+            version = state.delta.version()
+            try:
+                write_deltalake(
+                    state.delta,
+                    to_arrow(RECORDS[table], admitted),
+                    mode="append",
+                    commit_properties=CommitProperties(app_transactions=[Transaction(_APP_ID, version + 1)]),
+                )
+            except CommitFailedError:
+                # Lost the race. Wait a little, at random, or the same processes meet again.
+                time.sleep(random.uniform(0, min(0.5, 0.01 * 2 ** min(attempt, 6))))
+                state.delta = DeltaTable(str(self.table_path(table)))
+                continue
+            if len(state.files) > _MANY_FILES and len(state.delta.file_uris()) > _MANY_FILES:
+                self.compact_table(table)
+            return Appended(admitted, len(batch) - len(admitted))
+        raise WarehouseError(f"{self.path}: table {table}: lost {_MAX_TRIES} races; too many writers")
+
+    def _state(self, table: str) -> _Table:
+        if table not in self._tables:
+            self._tables[table] = _Table(DeltaTable(str(self.table_path(table))), admission_for(RECORDS[table]))
+        return self._tables[table]
+
+    def _refresh(self, state: _Table) -> None:
+        """Brings the writer's memory to the newest version, reading only files it has not seen."""
+        import pyarrow.parquet as pq
+
+        state.delta.update_incremental()
+        files = set(state.delta.file_uris())
+        for file in sorted(files - state.files):
+            columns = pq.read_table(file, columns=list(state.admission.columns))
+            state.admission.absorb({name: columns[name].to_pylist() for name in state.admission.columns})
+        state.files = files
+
+    def versions(self) -> dict[str, int]:
+        """The newest version of every table, dependents first.
+
+        Verdicts are pinned before trajectories and those before prompts, so that what a row refers to is there.
+        """
+        order = ("metrics", "verdicts", "trajectories", "prompts", "runs", "migrations")
+        return {table: DeltaTable(str(self.table_path(table))).version() for table in order}
+
+    def files(self, table: str, version: int | datetime | None = None) -> tuple[int, list[str]]:
+        """The version (the newest, that number, or the one at that time) of a table and its Parquet files."""
+        try:
+            delta = DeltaTable(str(self.table_path(table)), version=version if isinstance(version, int) else None)
+            if isinstance(version, datetime):
+                delta.load_as_version(version)
+        except Exception as e:
+            # deltalake raises plain exceptions of several kinds for a version that is gone or never was
+            raise WarehouseError(f"{self.path}: table {table} has no version {version}: {e}") from e
+        return delta.version(), delta.file_uris()
+
+    def compact(self) -> dict[str, tuple[int, int]]:
+        """Joins small files; for each table the number of files before and after. Nothing is deleted."""
+        # The commits of `migrations` are counted, so that table is left as it is.
+        return {table: self.compact_table(table) for table in RECORDS if table != Migration.TABLE}
+
+    def compact_table(self, table: str) -> tuple[int, int]:
+        """Joins the small files of one table; old files stay for whoever still reads them."""
+        delta = DeltaTable(str(self.table_path(table)))
+        before = len(delta.file_uris())
+        if before > 1:
+            try:
+                delta.optimize.compact()
+            except CommitFailedError:
+                # Another process is compacting the same files; its result serves as well.
+                delta.update_incremental()
+        return before, len(delta.file_uris())
