@@ -1,0 +1,1 @@
+"""Checks that compare an answer with its reference."""

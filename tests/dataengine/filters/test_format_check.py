@@ -1,0 +1,81 @@
+"""The form of a reply is checked tag by tag, and what is wrong has a stable name."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataengine.checks import Sample, load_check
+from dataengine.filters.format import FormatCheck
+from schemas.errors import ConfigError
+
+GOOD = "<think>\n3 + 4 = 7\n</think>\n3 + 4 = 7\n<answer>7</answer>\n"
+
+
+def reason(text: str, **settings: Any) -> str:
+    (opinion,) = FormatCheck(**settings)([Sample(text=text)])
+    assert opinion.outcome == ("fail" if opinion.reason else "pass")
+    return opinion.reason
+
+
+def test_the_form_asked_for_passes() -> None:
+    assert reason(GOOD) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "empty"),
+        (" \n", "empty"),
+        ("7", "no_think"),
+        ("x <think>a</think> b <answer>7</answer>", "text_before_think"),
+        ("<think>a", "unclosed_think"),
+        ("a</think> b", "unopened_think"),
+        ("<think>a<think>b</think></think> c <answer>7</answer>", "nested_think"),
+        ("<think>a</think><think>b</think> c <answer>7</answer>", "several_think"),
+        ("<think> </think> c <answer>7</answer>", "empty_reasoning"),
+        ("<think>a <answer>7</answer></think> c <answer>7</answer>", "tag_in_reasoning"),
+        ("<think>a</think> c", "no_answer"),
+        ("<think>a</think> c <answer>7", "unclosed_answer"),
+        ("<think>a</think> c 7</answer>", "unopened_answer"),
+        ("<think>a</think> c <answer>7<answer>8</answer></answer>", "nested_answer"),
+        ("<think>a</think> c <answer>7</answer> <answer>7</answer>", "several_answers"),
+        ("<think>a</think> c <answer> </answer>", "empty_answer"),
+        ("<think>a</think> c <answer>7</answer> bye", "text_after_answer"),
+        ("<think>a</think> <answer>7</answer>", "no_summary"),
+    ],
+)
+def test_each_fault_has_its_name(text: str, code: str) -> None:
+    assert reason(text) == code
+
+
+def test_tags_can_be_optional_or_forbidden() -> None:
+    assert reason("just text", thinking="optional", answer_tag="optional") == ""
+    assert reason(GOOD, thinking="optional", answer_tag="optional") == ""
+    assert reason(GOOD, thinking="forbidden") == "thinking_forbidden"
+    assert reason(GOOD, answer_tag="forbidden") == "answer_tag_forbidden"
+    assert reason("<think>a</think> b", answer_tag="forbidden") == ""
+    assert reason("<think>a</think> ", answer_tag="optional") == "no_summary"
+    assert reason("<think>a</think><answer>7</answer>", summary=False) == ""
+
+
+@pytest.mark.parametrize("params", [{"thinking": "maybe"}, {"summary": "yes"}, {"thinkin": "required"}])
+def test_wrong_settings_are_refused(params: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="check format"):
+        load_check("format", params)
+
+
+def test_naming_a_default_keeps_the_version() -> None:
+    assert load_check("format", {"summary": True}).version == load_check("format").version
+    assert load_check("format", {"summary": False}).version != load_check("format").version
+
+
+@given(st.lists(st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "a", " ", "\n"]), max_size=12))
+def test_a_reply_passes_only_in_one_shape(parts: list[str]) -> None:
+    text = "".join(parts)
+    if reason(text) == "":
+        marks = [p for p in parts if p.startswith("<")]
+        assert marks == ["<think>", "</think>", "<answer>", "</answer>"]
+        assert text.strip().startswith("<think>")
+        assert text.strip().endswith("</answer>")
