@@ -1,0 +1,150 @@
+"""Checks over a file, without a warehouse: every input line comes back with its verdicts, in order."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataengine.checks import Check, Sample, load_check
+from dataengine.progress import Progress
+from dataengine.prompting import take_apart
+from dataengine.sources.files import prompt_of, reader_of
+from dataengine.sources.rows import Row, read_rows
+from schemas.errors import ConfigError
+from schemas.keys import canonical_json
+from schemas.recipe import FileSource
+
+_BATCH = 512
+
+
+@dataclass
+class FileChecked:
+    """Counts per check, and the rows that could not be read."""
+
+    counts: dict[str, dict[str, int]]
+    rows: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def lines(self) -> list[str]:
+        """The conservation line of each check."""
+        told = []
+        for check, counts in self.counts.items():
+            parts = " + ".join(f"{n:,} {name}" for name, n in counts.items())
+            told.append(f"{check:<14} {self.rows:>8,} rows = {parts} + {len(self.notes):,} unreadable")
+        return told
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every check's counts and the unreadable rows sum to all rows."""
+        return all(sum(c.values()) + len(self.notes) == self.rows for c in self.counts.values())
+
+    @property
+    def errors(self) -> int:
+        """Verdicts with outcome `error`."""
+        return sum(c["error"] for c in self.counts.values())
+
+
+def check_file(
+    file: Path, names: list[str], out: Path, *, mapping: Mapping[str, str] | None = None, layout: str | None = None
+) -> FileChecked:
+    """Runs the named checks over the rows of a file and writes each row with `verdicts` to the JSONL file `out`.
+
+    A verifier is asked about every row, as if the row named it; a filter too. A line that cannot be read becomes a row
+    with `problem` and no verdicts. `out` appears whole or not at all.
+    Raises ConfigError for an unknown check or field, InputError for a file that cannot be read.
+    """
+    spec = FileSource(source="file", path=str(file), map=dict(mapping or {}), layout=layout)
+    fields_of = reader_of(spec)
+    checks = [load_check(name.strip()) for name in names if name.strip()]
+    if not checks:
+        raise ConfigError("--with: name at least one check, such as --with math,language_mix")
+    if out.resolve() == file.resolve():
+        raise ConfigError(f"--out {out}: is the input file; name another")
+    outcomes = ("pass", "fail", "undecided", "error")
+    result = FileChecked({c.name: dict.fromkeys(outcomes, 0) for c in checks})
+    out.parent.mkdir(parents=True, exist_ok=True)
+    work = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        with work.open("w", encoding="utf-8", errors="backslashreplace") as target, Progress("check", 0) as progress:
+            for batch in _batches(read_rows(file, ["question", "answer"] if layout == "mgsm" else None)):
+                for value in _checked(batch, checks, fields_of, result):
+                    target.write(canonical_row(value) + "\n")
+                progress.advance(len(batch))
+        work.replace(out)
+    finally:
+        work.unlink(missing_ok=True)
+        for check in checks:
+            check.close()
+    return result
+
+
+def canonical_row(value: Mapping[str, Any]) -> str:
+    """A row as one line of JSON, its fields in the order they came."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _checked(batch: list[Row], checks: list[Check], fields_of: Any, result: FileChecked) -> Iterator[dict[str, Any]]:
+    samples: list[Sample | None] = []
+    for row in batch:
+        result.rows += 1
+        try:
+            if row.problem:
+                raise ValueError(row.problem)
+            samples.append(_sample(fields_of(row.value), row.place))
+        except (KeyError, ValueError, TypeError) as e:
+            reason = f"there is no column {e}" if isinstance(e, KeyError) else str(e).splitlines()[0]
+            result.notes.append(f"{row.place}: {reason}")
+            samples.append(None)
+    present = [s for s in samples if s is not None]
+    opinions = {check.name: iter(check(present)) for check in checks}
+    for row, sample in zip(batch, samples, strict=True):
+        if sample is None:
+            yield {**row.value, "verdicts": {}, "problem": result.notes[-1] if not row.problem else row.problem}
+            continue
+        verdicts = {}
+        for check in checks:
+            opinion = next(opinions[check.name])
+            result.counts[check.name][opinion.outcome] += 1
+            verdicts[check.name] = {
+                "outcome": opinion.outcome,
+                "score": opinion.score,
+                "reason": opinion.reason,
+                "details": json.loads(canonical_json(dict(opinion.details))),
+            }
+        yield {**row.value, "verdicts": verdicts}
+
+
+def _sample(fields: Mapping[str, Any], place: str) -> Sample:
+    text = fields.get("response")
+    if not isinstance(text, str):
+        raise ValueError("there is no text in the field `response`; name its column with --map response=COLUMN")
+    # A prompt is not needed by most checks; where there is none its place stands in.
+    prompt = prompt_of({"prompt": place, **{k: v for k, v in fields.items() if v is not None}}, "file", place)
+    parts = take_apart(text)
+    return Sample(
+        text=text,
+        reasoning=parts.reasoning,
+        answer=parts.answer,
+        prompt=prompt.messages[-1].content,
+        domain=prompt.domain,
+        language=prompt.language,
+        reference=prompt.reference,
+        verifier=prompt.verifier,
+        metadata=json.loads(prompt.metadata),
+        trajectory_id=place,
+        against=prompt.against,
+    )
+
+
+def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    batch: list[Row] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,293 @@
+"""The roof: every command is a thin call of a public function."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from schemas.errors import ConfigError, UserError
+
+app = typer.Typer(
+    help="Reasoning data for post-training: generate, verify, filter, snapshot, train, evaluate.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+snapshot_app = typer.Typer(help="Immutable, versioned selections.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(snapshot_app, name="snapshot")
+
+WarehouseOption = Annotated[
+    Path, typer.Option("--warehouse", envvar="DATAENGINE_WAREHOUSE", help="The warehouse's folder.")
+]
+DEFAULT_WAREHOUSE = Path("warehouse-data")
+MapOption = Annotated[list[str] | None, typer.Option("--map", help="field=column, for files with other names.")]
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a path.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="key=value, such as steps.cold_start.samples=2")] = None,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many prompts of each set.")] = None,
+) -> None:
+    """Do the work of a recipe that is not done yet. Can be stopped and started again at any time."""
+    from dataengine.run import run_recipe
+    from dataengine.shipped import load_recipe
+
+    result = run_recipe(load_recipe(recipe, settings or []), warehouse, limit=limit, say=_say)
+    if not result.worked:
+        _say(f"nothing to do: {recipe} is complete in {warehouse}")
+    if not result.balanced:
+        _say("the conservation line does not add up: see `dataengine doctor`")
+    if result.errors:
+        _say(f"{result.errors} requests or checks failed and are recorded: `dataengine sql --name errors`")
+    raise typer.Exit(1 if result.errors or not result.balanced else 0)
+
+
+@app.command()
+def status(
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """How far the work is: per stage and check, and whether it adds up."""
+    from dataengine.status import status as read
+    from dataengine.tables import table
+
+    found = read(warehouse)
+    if as_json:
+        _say(json.dumps(found.as_json(), indent=2))
+    else:
+        _say(table(found.stages))
+        _say("\napplicable = pass + fail + undecided + error + pending, per stage and check:")
+        for line in found.conservation:
+            _say(line.text)
+        for title, rows in (("runs", found.runs), ("snapshots", found.snapshots)):
+            if rows:
+                _say(f"\n{title}:\n{table(rows)}")
+        if found.conflicts:
+            _say(f"\n{found.conflicts} prompts have conflicting references: `dataengine sql --name conflicts`")
+    raise typer.Exit(0 if found.balanced else 1)
+
+
+@app.command()
+def explain(
+    id: Annotated[str, typer.Argument(help="Of a prompt or trajectory; its first characters will do.")],
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """The life of a prompt or trajectory: attempts, verdicts, snapshots."""
+    from dataengine.explain import explain as tell
+
+    _say(tell(warehouse, id))
+
+
+@app.command()
+def sql(
+    statement: Annotated[str | None, typer.Argument(help="A SELECT; - reads it from standard input.")] = None,
+    name: Annotated[str | None, typer.Option(help="A shipped question instead.")] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="The shipped questions, tables and views.")] = False,
+    form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
+    at: Annotated[
+        str | None, typer.Option(help="A snapshot (name@version) or a time: the tables as they were.")
+    ] = None,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Ask the warehouse in DuckDB's SQL. Reads only."""
+    from dataengine.output import list_queries, write_relation
+    from warehouse.sql import named_query, query
+
+    if show_list:
+        _say(list_queries())
+        return
+    if (statement is None) == (name is None):
+        raise ConfigError('give a statement or --name: dataengine sql "SELECT * FROM funnel"; --list shows names')
+    text = named_query(name) if name else (sys.stdin.read() if statement == "-" else str(statement))
+    write_relation(query(warehouse, text, at=at), form, sys.stdout)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSONL, JSON, TSV or Parquet; also .gz")],
+    kind: Annotated[str, typer.Option("--as", help="prompts or trajectories.")],
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+    layout: Annotated[str | None, typer.Option(help="gsm8k, mgsm, math or arc.")] = None,
+    mapping: MapOption = None,
+    source: Annotated[str | None, typer.Option(help="The source's name; default: the file's.")] = None,
+    domain: Annotated[str | None, typer.Option()] = None,
+    language: Annotated[str | None, typer.Option()] = None,
+    verifier: Annotated[
+        str | None, typer.Option(help="math, choice, exact ...; default: by the answer's form.")
+    ] = None,
+    license: Annotated[str | None, typer.Option()] = None,
+    stage: Annotated[str, typer.Option(help="For trajectories.")] = "reasoning",
+    policy: Annotated[str, typer.Option(help="For trajectories: who wrote them, model@revision.")] = "imported@unknown",
+) -> None:
+    """Take prompts or finished trajectories from a file into the warehouse."""
+    from dataengine.importing import import_file
+    from schemas.recipe import FileSource
+
+    spec = FileSource(
+        source="file", path=str(file), name=source, layout=layout, map=_mapping(mapping), domain=domain,
+        language=language, verifier=verifier, license=license,
+    )  # fmt: skip
+    done = import_file(warehouse, spec, kind, stage=stage, policy=policy)
+    for note in done.notes[:20]:
+        _say(note, err=True)
+    if len(done.notes) > 20:
+        _say(f"... and {len(done.notes) - 20:,} more", err=True)
+    _say(done.line)
+    raise typer.Exit(1 if done.notes else 0)
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="JSONL, JSON or Parquet; also .gz")],
+    with_: Annotated[str, typer.Option("--with", help="Checks, separated by commas: math,language_mix")],
+    out: Annotated[Path, typer.Option(help="JSONL: the input lines with their verdicts.")],
+    mapping: MapOption = None,
+    layout: Annotated[str | None, typer.Option(help="gsm8k, mgsm, math or arc.")] = None,
+) -> None:
+    """Run checks over anybody's file; no warehouse is needed."""
+    from dataengine.check_file import check_file
+
+    done = check_file(file, with_.split(","), out, mapping=_mapping(mapping), layout=layout)
+    for note in done.notes[:20]:
+        _say(note, err=True)
+    for line in done.lines:
+        _say(line)
+    raise typer.Exit(1 if done.notes or done.errors or not done.balanced else 0)
+
+
+@snapshot_app.command("create")
+def snapshot_create(
+    mix: Annotated[str, typer.Argument(help="A shipped mix's name, or a path.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="key=value")] = None,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Make the next version of a mix's snapshot, unless nothing changed."""
+    from dataengine.runlog import code_versions
+    from dataengine.shipped import load_mix, systems_of
+    from warehouse.snapshot import create_snapshot
+
+    chosen = load_mix(mix, settings or [])
+    snapshot, new = create_snapshot(warehouse, chosen, systems_of(chosen), code_versions())
+    m = snapshot.manifest
+    _say(f"{m.id} {'made' if new else 'unchanged'}: {m.rows:,} rows, hash {m.logical_hash}\n{snapshot.path}")
+
+
+@snapshot_app.command("list")
+def snapshot_list(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
+    """All snapshots."""
+    from dataengine.tables import table
+    from warehouse.snapshot import list_snapshots
+    from warehouse.store import Warehouse
+
+    rows = [
+        {
+            "snapshot": s.manifest.id,
+            "rows": s.manifest.rows,
+            "prompts": s.manifest.prompts,
+            "made": f"{s.manifest.created_at:%Y-%m-%d %H:%M}",
+            "hash": s.manifest.logical_hash[:12],
+        }
+        for s in list_snapshots(Warehouse.open(warehouse).path)
+    ]
+    _say(table(rows))
+
+
+@snapshot_app.command("show")
+def snapshot_show(
+    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """What a snapshot holds: rows, counts, hashes, the mix, and the checks it relied on."""
+    from dataengine.output import describe_snapshot
+    from warehouse.snapshot import open_snapshot
+    from warehouse.store import Warehouse
+
+    _say(describe_snapshot(open_snapshot(Warehouse.open(warehouse).path, snapshot)))
+
+
+@snapshot_app.command("export")
+def snapshot_export(
+    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    out: Annotated[Path, typer.Option(help="A new folder.")],
+    form: Annotated[str, typer.Option("--format", help="messages, prompt-completion or openai.")] = "messages",
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Write a snapshot in a shape that trainers read."""
+    from warehouse.export import export_snapshot
+    from warehouse.snapshot import open_snapshot
+    from warehouse.store import Warehouse
+
+    for file in export_snapshot(open_snapshot(Warehouse.open(warehouse).path, snapshot), form, out):
+        _say(str(file))
+
+
+@app.command()
+def compact(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
+    """Join the small files of every table, and refresh warehouse.duckdb."""
+    from warehouse.connect import refresh_duckdb_file
+    from warehouse.store import Warehouse
+
+    opened = Warehouse.open(warehouse)
+    for table, (before, after) in opened.compact().items():
+        _say(f"{table:<13} {before:>5} -> {after} files")
+    _say(f"refreshed {refresh_duckdb_file(opened)}")
+
+
+@app.command()
+def doctor(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
+    """Look for what is missing on this machine or wrong in the warehouse, and say what to do."""
+    from dataengine.doctor import examine
+
+    findings = examine(warehouse)
+    for finding in findings:
+        _say(finding.text)
+    raise typer.Exit(0 if all(f.good for f in findings) else 1)
+
+
+@app.command()
+def dashboard(
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+    port: Annotated[int, typer.Option(help="On localhost.")] = 8501,
+) -> None:
+    """Look at a warehouse in the browser: funnel, trajectories, curves."""
+    from dataengine.output import open_dashboard
+
+    raise typer.Exit(open_dashboard(warehouse, port))
+
+
+def _mapping(pairs: list[str] | None) -> dict[str, str]:
+    mapping: dict[str, str] = {}
+    for pair in pairs or []:
+        field, equals, column = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--map {pair}: write field=column, such as prompt=question")
+        mapping[field] = column
+    return mapping
+
+
+def _say(text: Any, err: bool = False) -> None:
+    print(text, file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def main() -> None:
+    """The console script: turns errors of users into one line and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except UserError as e:
+        print(f"{type(e).__name__}: {e}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader left, as `head` does: nothing to complain about
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""The one client of all engines: chat completions over HTTP, bounded retries, no exception for a bad reply."""
+
+import asyncio
+import json
+import random
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import aiohttp
+
+from schemas.errors import EngineError
+
+# Worth asking again: the server is busy, restarting, or was cut off. Anything else will not change by itself.
+_RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+_FINISH = {"stop", "length", "content_filter", "tool_calls"}
+_MOST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A rendered conversation and how to sample its continuation."""
+
+    messages: list[dict[str, str]]
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int | None
+    prefilled: bool = False
+
+
+@dataclass(frozen=True)
+class ChatReply:
+    """What came back. Either `error` says why there is nothing, or the rest is filled as far as the server told."""
+
+    text: str = ""
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    logprob_sum: float | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    unreachable: bool = field(default=False, compare=False)
+
+
+class _Failure(Exception):
+    def __init__(self, reason: str, *, again: bool, unreachable: bool = False, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.again = again
+        self.unreachable = unreachable
+        self.after = after
+
+
+class ChatClient:
+    """Asks one server. Use as an asynchronous context manager; `complete` may be called from many tasks at once."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        timeout: float = 600.0,
+        retries: int = 4,
+        backoff: float = 0.5,
+        logprobs: bool = False,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self._model = model
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._timeout = timeout
+        self._retries = retries
+        self._backoff = backoff
+        self._logprobs = logprobs
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "ChatClient":
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=self._timeout, connect=30),
+            headers=self._headers,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+
+    async def check_reachable(self) -> None:
+        """Raises EngineError when nothing answers at the address at all."""
+        assert self._session is not None
+        try:
+            async with self._session.get(f"{self.url}/models", timeout=aiohttp.ClientTimeout(total=30)):
+                pass
+        except aiohttp.ClientConnectorError as e:
+            raise EngineError(f"{self.url}: {_short(e)}; is the server running there?") from e
+        except (aiohttp.ClientError, TimeoutError):
+            pass  # something is there; whether it answers chat completions is for the requests to find out
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """The reply to a request, after at most `retries` further tries with exponential backoff and full jitter."""
+        started = time.monotonic()
+        body = self._body(request)
+        for attempt in range(self._retries + 1):
+            try:
+                sent = time.monotonic()
+                reply = _parse(await self._post(body))
+                return ChatReply(**{**reply, "seconds": time.monotonic() - sent})
+            except _Failure as failure:
+                if not failure.again or attempt == self._retries:
+                    return ChatReply(
+                        error=str(failure), seconds=time.monotonic() - started, unreachable=failure.unreachable
+                    )
+                wait = random.uniform(0, min(60.0, self._backoff * 2**attempt))
+                await asyncio.sleep(max(wait, min(failure.after or 0.0, 60.0)))
+        raise AssertionError("the loop returns")
+
+    def _body(self, request: ChatRequest) -> bytes:
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": request.messages,
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+        }
+        if self._logprobs:
+            body["logprobs"] = True
+        if request.seed is not None:
+            body["seed"] = request.seed
+        if request.prefilled:
+            body |= {"continue_final_message": True, "add_generation_prompt": False}
+        return json.dumps(body).encode()
+
+    async def _post(self, body: bytes) -> bytes:
+        assert self._session is not None
+        try:
+            async with self._session.post(
+                f"{self.url}/chat/completions", data=body, headers={"Content-Type": "application/json"}
+            ) as response:
+                content = await response.content.read(_MOST_BYTES)
+                while not response.content.at_eof() and len(content) < _MOST_BYTES:
+                    content += await response.content.read(_MOST_BYTES)
+                if response.status != 200:
+                    raise _Failure(
+                        f"HTTP {response.status}: {_message(content)}",
+                        again=response.status in _RETRIED,
+                        after=_retry_after(response.headers.get("Retry-After")),
+                    )
+                return content
+        except aiohttp.ClientConnectorError as e:
+            raise _Failure(f"cannot connect: {_short(e)}", again=True, unreachable=True) from e
+        except TimeoutError as e:
+            raise _Failure(f"no reply within {self._timeout:g} s", again=True) from e
+        except aiohttp.ClientError as e:
+            raise _Failure(f"connection lost: {_short(e)}", again=True) from e
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    """The parts of a chat completion, or a _Failure that says what is wrong with it."""
+    try:
+        body = json.loads(content)
+        choice = body["choices"][0]
+        message = choice["message"]
+        text = message.get("content") or ""
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
+        raise _Failure(f"not a chat completion ({type(e).__name__}): {_message(content)}", again=True) from e
+    if not isinstance(text, str) or not isinstance(reasoning, str | None):
+        raise _Failure(f"content is no text: {_message(content)}", again=False)
+    usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
+    reason = choice.get("finish_reason")
+    return {
+        "text": text,
+        "reasoning": reasoning,
+        "finish_reason": reason if reason in _FINISH else "unknown",
+        "prompt_tokens": _count(usage.get("prompt_tokens")),
+        "completion_tokens": _count(usage.get("completion_tokens")),
+        "logprob_sum": _logprob_sum(choice),
+    }
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+def _logprob_sum(choice: dict[str, Any]) -> float | None:
+    try:
+        return float(sum(token["logprob"] for token in choice["logprobs"]["content"]))
+    except (KeyError, TypeError):
+        return None
+
+
+def _retry_after(value: str | None) -> float | None:
+    try:
+        return float(value) if value else None
+    except ValueError:
+        return None  # a date: rare, and our own backoff serves
+
+
+def _message(content: bytes) -> str:
+    """The server's own words, or the start of whatever it sent, on one line of at most 200 characters."""
+    try:
+        body = json.loads(content)
+        error = body.get("error", body)
+        text = error.get("message", content.decode()) if isinstance(error, dict) else str(error)
+    except (ValueError, AttributeError):
+        text = content[:1000].decode("utf-8", "replace")
+    line = " ".join(str(text).split())
+    return line[:200] or "an empty reply"
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

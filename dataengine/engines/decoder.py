@@ -1,0 +1,384 @@
+"""Continuous batching on CPU for one Hugging Face causal model, with shared prefixes computed once.
+
+Why not `model.generate`: it prefills every sample's own copy of a prompt and runs a batch until its longest sample
+ends. Here a sample that ends makes room for the next at once, and what prompts have in common (demonstrations, a
+system prompt, all of it for samples of one prompt) is run through the model once and copied. Figures:
+benchmarks/engines.md.
+
+All running sequences write the same column of one key/value store at each step, whatever their lengths, so a step is
+one write and one slice per layer and attention sees plain strided tensors:
+
+    column   0 1 2 3 4 5 6 7 8            start
+    row 0    . . p p p p g g [ ]   next   2        p prompt, g generated, . not its own (masked)
+    row 1    . . . . p p p g [ ]   ->     4
+"""
+
+import math
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, Cache, DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+# A block of this many tokens is what prompts share or do not share.
+_BLOCK = 16
+# Tokens whose keys and values are kept for later prompts (46 KB a token at 135M parameters in fp32).
+_PREFIX_TOKENS = 8192
+_STORE_BYTES = 2 << 30
+# Rows times tokens of one prefill: matrix products are near their best speed, and running sequences wait briefly.
+_PREFILL_TOKENS = 512
+_TOP = 256
+
+
+@dataclass
+class Request:
+    """What is asked: token ids in, at most `max_tokens` out, drawn with the request's own seed."""
+
+    prompt: list[int]
+    max_tokens: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    done: Callable[["Reply"], None] = lambda reply: None
+
+
+@dataclass
+class Reply:
+    """What came out: token ids without the end token, natural-log probabilities before temperature."""
+
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: str = "length"
+
+
+@dataclass
+class _Row:
+    request: Request
+    rng: random.Random
+    start: int
+    last: int
+    reply: Reply = field(default_factory=Reply)
+
+    def length(self, column: int) -> int:
+        return column - self.start
+
+
+class _StoreLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untyped here
+    """One layer of the store, seen by the model as its cache: writes one column, shows the window."""
+
+    def __init__(self, store: "_Store", index: int) -> None:
+        super().__init__()
+        self._store = store
+        self._index = index
+
+    def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        s, rows = self._store, key_states.shape[0]
+        s.keys[self._index][:rows, :, s.column] = key_states[:, :, 0]
+        s.values[self._index][:rows, :, s.column] = value_states[:, :, 0]
+        window = slice(s.low, s.column + 1)
+        return s.keys[self._index][:rows, :, window], s.values[self._index][:rows, :, window]
+
+
+class _Store:
+    """Keys and values of all running sequences: per layer [rows, kv heads, columns, head size]."""
+
+    def __init__(self, layers: int, rows: int, heads: int, columns: int, size: int, dtype: torch.dtype) -> None:
+        self.keys = [torch.zeros(rows, heads, columns, size, dtype=dtype) for _ in range(layers)]
+        self.values = [torch.zeros(rows, heads, columns, size, dtype=dtype) for _ in range(layers)]
+        self.rows, self.columns = rows, columns
+        self.column = 0  # written next
+        self.low = 0  # the first column that any running row uses
+        self.cache = Cache(layers=[_StoreLayer(self, i) for i in range(layers)])
+
+    def put(self, row: int, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
+        """Copies a prompt ([kv heads, length, size] per layer) so that it ends at the current column."""
+        span = slice(self.column - keys[0].shape[1], self.column)
+        for layer, (k, v) in enumerate(zip(keys, values, strict=True)):
+            self.keys[layer][row, :, span] = k
+            self.values[layer][row, :, span] = v
+
+    def move_row(self, source: int, target: int) -> None:
+        window = slice(self.low, self.column)
+        for tensor in (*self.keys, *self.values):
+            tensor[target, :, window] = tensor[source, :, window]
+
+    def shift(self, rows: int, by: int) -> None:
+        """Moves the windows of the first `rows` rows by that many columns (negative: to the left)."""
+        window, moved = slice(self.low, self.column), slice(self.low + by, self.column + by)
+        for tensor in (*self.keys, *self.values):
+            tensor[:rows, :, moved] = tensor[:rows, :, window].clone()
+        self.low += by
+        self.column += by
+
+
+class Decoder:
+    """A model that answers many requests at once. Not thread-safe: one thread submits and steps."""
+
+    def __init__(self, folder: str | Path, *, slots: int, stop: set[int], threads: int | None = None) -> None:
+        if threads:
+            torch.set_num_threads(threads)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+        self.model.eval()
+        config = self.model.config
+        self._layers: int = config.num_hidden_layers
+        self._heads: int = config.num_key_value_heads
+        self._size: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.max_length: int = config.max_position_embeddings
+        self._slots = slots
+        self._stop = stop
+        self._waiting: deque[Request] = deque()
+        self._rows: list[_Row] = []
+        self._store: _Store | None = None
+        self._prefixes: OrderedDict[tuple[int, ...], torch.Tensor] = OrderedDict()
+        self.prefilled_tokens = 0
+        self.shared_tokens = 0
+        self.generated_tokens = 0
+
+    def submit(self, request: Request) -> None:
+        """Queues a request. Raises ValueError when it cannot fit the model's context."""
+        if not request.prompt:
+            raise ValueError("the prompt is empty")
+        if len(request.prompt) + request.max_tokens > self.max_length:
+            raise ValueError(
+                f"{len(request.prompt)} prompt tokens and max_tokens {request.max_tokens} exceed the model's "
+                f"{self.max_length}"
+            )
+        self._waiting.append(request)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything left to do."""
+        return bool(self._rows or self._waiting)
+
+    @torch.inference_mode()
+    def step(self) -> None:
+        """Lets waiting requests in where there is room, then makes one token for every running one."""
+        self._admit()
+        store = self._store
+        if not self._rows or store is None:
+            return
+        if store.column == store.columns:
+            self._shift(-store.low)
+        tokens = torch.tensor([[row.last] for row in self._rows])
+        starts = torch.tensor([row.start for row in self._rows])
+        positions = (store.column - starts)[:, None]
+        columns = torch.arange(store.low, store.column + 1)
+        mask = torch.zeros(len(self._rows), 1, 1, len(columns))
+        mask.masked_fill_((columns[None, :] < starts[:, None])[:, None, None, :], -math.inf)
+        hidden = self.model.model(
+            input_ids=tokens, position_ids=positions, attention_mask=mask, past_key_values=store.cache, use_cache=True
+        ).last_hidden_state
+        store.column += 1
+        self._take(self._rows, self.model.lm_head(hidden[:, -1]))
+        self._retire()
+
+    # -- letting requests in
+
+    def _admit(self) -> None:
+        room = self._slots if self._store is None else self._store.rows
+        free = room - len(self._rows)
+        # A prefill of one row costs nearly as much as one of several: wait for an eighth of the rows to be free.
+        while self._waiting and free > 0 and (not self._rows or free >= min(len(self._waiting), max(1, room // 8))):
+            needed = max(len(r.prompt) + r.max_tokens for r in list(self._waiting)[:free])
+            if self._store is None or needed > self._store.columns:
+                if self._rows:
+                    return  # too long for the store: when the running ones are through, a larger one is made
+                room = self._allocate(needed)
+            batch = [self._waiting.popleft() for _ in range(min(room - len(self._rows), len(self._waiting)))]
+            self._prefill(batch)
+            self._retire()
+            free = room - len(self._rows)
+
+    def _allocate(self, needed: int) -> int:
+        # A quarter more columns than the longest needs: windows slide that far before everything is moved back.
+        columns = min(_round_up(needed + needed // 4, 64), self.max_length + 64)
+        per_row = columns * self._layers * self._heads * self._size * 2 * 4
+        rows = max(1, min(self._slots, _STORE_BYTES // per_row))
+        self._store = None  # free the old one first
+        self._store = _Store(self._layers, rows, self._heads, columns, self._size, torch.float32)
+        return rows
+
+    def _prefill(self, batch: list[Request]) -> None:
+        """Runs the prompts of `batch` and starts a row for each; equal prompts are run once."""
+        todo: dict[tuple[int, ...], list[Request]] = {}
+        for request in batch:
+            todo.setdefault(tuple(request.prompt), []).append(request)
+        while todo:
+            group, shared = self._next_group(list(todo))
+            last_hidden, caches = self._run(group, shared)
+            logits = self.model.lm_head(last_hidden)
+            rows: list[_Row] = []
+            for prompt, keys_values in zip(group, caches, strict=True):
+                rows += [self._start_row(request, *keys_values) for request in todo.pop(prompt)]
+            counts = [sum(1 for r in rows if tuple(r.request.prompt) == p) for p in group]
+            self._take(rows, logits.repeat_interleave(torch.tensor(counts), dim=0))
+
+    def _next_group(self, prompts: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], int]:
+        """Prompts to run together, and how many of their first tokens are known already.
+
+        The first prompt decides. Others join when they know exactly the same prefix, unless they would also share its
+        next block: then it goes alone, and they find that block ready in the next round.
+        """
+        head = prompts[0]
+        known = self._known(head)
+        group, tokens = [head], len(head) - known
+        if any(self._common(head, p) >= known + _BLOCK for p in prompts[1:]):
+            return group, known
+        for prompt in prompts[1:]:
+            if prompt[:known] == head[:known] and self._known(prompt) == known:
+                if tokens + len(prompt) - known > _PREFILL_TOKENS:
+                    break
+                group.append(prompt)
+                tokens += len(prompt) - known
+        return group, known
+
+    @staticmethod
+    def _common(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+        for i, (x, y) in enumerate(zip(a, b, strict=False)):
+            if x != y:
+                return i
+        return min(len(a), len(b))
+
+    def _known(self, prompt: tuple[int, ...]) -> int:
+        """How many of the prompt's first tokens have stored blocks; at least one is always left to run."""
+        known = 0
+        while known + _BLOCK < len(prompt) and prompt[: known + _BLOCK] in self._prefixes:
+            known += _BLOCK
+        return known
+
+    def _run(
+        self, group: list[tuple[int, ...]], known: int
+    ) -> tuple[torch.Tensor, list[tuple[list[torch.Tensor], list[torch.Tensor]]]]:
+        """Runs what is not known of each prompt; last hidden states [prompts, width], keys and values of each."""
+        cache = DynamicCache()
+        if known:
+            blocks = []
+            for end in range(_BLOCK, known + 1, _BLOCK):
+                self._prefixes.move_to_end(group[0][:end])
+                blocks.append(self._prefixes[group[0][:end]])
+            prefix = torch.cat(blocks, dim=3)  # [layers, 2, heads, known, size]
+            for layer in range(self._layers):
+                kv = prefix[layer].unsqueeze(1).expand(-1, len(group), -1, -1, -1)
+                cache.update(kv[0], kv[1], layer)
+        longest = max(len(p) for p in group)
+        ids = torch.tensor([[*p[known:], *[0] * (longest - len(p))] for p in group])
+        positions = torch.arange(known, longest)[None, :].expand(len(group), -1)
+        hidden = self.model.model(
+            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state
+        self.prefilled_tokens += sum(len(p) - known for p in group)
+        self.shared_tokens += known * len(group)
+        last = torch.stack([hidden[i, len(p) - known - 1] for i, p in enumerate(group)])
+        caches = []
+        for i, prompt in enumerate(group):
+            keys = [layer.keys[i, :, : len(prompt)] for layer in cache.layers]
+            values = [layer.values[i, :, : len(prompt)] for layer in cache.layers]
+            caches.append((keys, values))
+            self._remember(prompt, known, keys, values)
+        return last, caches
+
+    def _remember(
+        self, prompt: tuple[int, ...], known: int, keys: list[torch.Tensor], values: list[torch.Tensor]
+    ) -> None:
+        for end in range(known + _BLOCK, len(prompt) + 1, _BLOCK):
+            span = slice(end - _BLOCK, end)
+            both = [torch.stack((k[:, span], v[:, span])) for k, v in zip(keys, values, strict=True)]
+            self._prefixes[prompt[:end]] = torch.stack(both)
+        while len(self._prefixes) * _BLOCK > _PREFIX_TOKENS:
+            self._prefixes.popitem(last=False)
+
+    def _start_row(self, request: Request, keys: list[torch.Tensor], values: list[torch.Tensor]) -> _Row:
+        store = self._store
+        assert store is not None
+        length = len(request.prompt)
+        if not self._rows:
+            store.column = store.low = length
+        elif store.column < length:
+            self._shift(length - store.column)
+        elif store.column == store.columns:
+            self._shift(-store.low)
+        store.put(len(self._rows), keys, values)
+        row = _Row(request, random.Random(request.seed), store.column - length, 0)
+        self._rows.append(row)
+        store.low = min(store.low, row.start)
+        return row
+
+    def _shift(self, by: int) -> None:
+        assert self._store is not None
+        self._store.shift(len(self._rows), by)
+        for row in self._rows:
+            row.start += by
+
+    # -- tokens out
+
+    def _take(self, rows: Sequence[_Row], logits: torch.Tensor) -> None:
+        """Draws the next token of each row from logits [rows, vocabulary]."""
+        tokens, logprobs = draw(logits, [r.request for r in rows], [r.rng for r in rows])
+        for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
+            row.last = token
+            row.reply.logprobs.append(logprob)
+            self.generated_tokens += 1
+            if token in self._stop:
+                row.reply.finish_reason = "stop"
+            else:
+                row.reply.tokens.append(token)
+
+    def _retire(self) -> None:
+        """Hands out finished replies and closes the gaps they leave."""
+        store = self._store
+        assert store is not None
+        i = 0
+        while i < len(self._rows):
+            row = self._rows[i]
+            if row.reply.finish_reason != "stop" and len(row.reply.tokens) < row.request.max_tokens:
+                i += 1
+                continue
+            last = len(self._rows) - 1
+            if i != last:
+                store.move_row(last, i)
+                self._rows[i] = self._rows[last]
+            self._rows.pop()
+            row.request.done(row.reply)
+        store.low = min((r.start for r in self._rows), default=store.column)
+
+
+def draw(
+    logits: torch.Tensor, requests: Sequence[Request], rngs: Sequence[random.Random]
+) -> tuple[list[int], list[float]]:
+    """One token per row of logits [rows, vocabulary], with its log-probability (nats, before temperature).
+
+    Temperature, then the smallest set of tokens with probability of at least top-p; temperature 0 takes the likeliest.
+    Each row uses its own generator, so that a reply does not depend on what else is running.
+    """
+    temperature = torch.tensor([max(r.temperature, 1e-4) for r in requests])[:, None]
+    scaled = logits / temperature
+    norm = scaled.logsumexp(-1, keepdim=True)
+    top, index = scaled.topk(min(_TOP, scaled.shape[-1]), dim=-1)
+    cumulative = (top - norm).exp().cumsum(-1)
+    chosen: list[int] = []
+    for i, (request, rng) in enumerate(zip(requests, rngs, strict=True)):
+        u = rng.random()
+        if request.temperature == 0:
+            chosen.append(int(index[i, 0]))
+            continue
+        sums, ids = cumulative[i], index[i]
+        if float(sums[-1]) < request.top_p:
+            # The nucleus is wider than the usual few hundred tokens: sort them all.
+            order, ids = scaled[i].sort(descending=True)
+            sums = (order - norm[i]).exp().cumsum(-1)
+        # Tokens up to and including the one that reaches top-p; the draw is over their mass.
+        inside = min(int(torch.searchsorted(sums, request.top_p)), len(sums) - 1)
+        place = int(torch.searchsorted(sums, u * float(sums[inside]), right=True))
+        chosen.append(int(ids[min(place, inside)]))
+    picked = torch.tensor(chosen)
+    logprobs = logits.gather(-1, picked[:, None])[:, 0] - logits.logsumexp(-1)
+    return chosen, [float(x) for x in logprobs]
+
+
+def _round_up(n: int, to: int) -> int:
+    return -(-n // to) * to

@@ -1,0 +1,235 @@
+"""Sampling: the attempts that a step wants and that the warehouse does not hold yet."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from dataengine.engines.client import ChatClient, ChatReply, ChatRequest
+from dataengine.progress import Progress
+from dataengine.prompting import assemble, render, system_prompt, take_apart
+from schemas.errors import EngineError
+from schemas.keys import canonical_json, key
+from schemas.recipe import Demonstration, Sampling
+from schemas.records import Prompt, Stage, Trajectory, now
+from warehouse.connect import connect
+from warehouse.store import Warehouse
+
+# Replies are committed in batches of this many, or what there is after this many seconds: what a kill can cost.
+_BATCH = 128
+_BATCH_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a step puts prompts to a policy. Everything here that changes an answer is part of a trajectory's key."""
+
+    stage: Stage
+    policy: str
+    engine: str
+    samples: int
+    sampling: Sampling
+    max_tokens: int
+    template: str
+    demonstrations: dict[str, list[Demonstration]] = field(default_factory=dict)
+    """The worked examples that go before a question, by the prompt's source."""
+    prefill: str = ""
+    send_seed: bool = True
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One sample of one prompt."""
+
+    trajectory_id: str
+    prompt: Prompt
+    sample_index: int
+    messages: list[dict[str, str]]
+    rendered_key: str
+
+
+def plan(prompts: Iterable[Prompt], asking: Asking) -> list[Wanted]:
+    """Every sample that the step wants, those of a prompt together, prompts with the same examples together."""
+    wanted = []
+    for prompt in prompts:
+        shown = asking.demonstrations.get(prompt.source, [])
+        messages = render(prompt.messages, asking.template, shown, asking.prefill)
+        rendered_key = key(messages)
+        sampling = asking.sampling.model_dump()
+        for index in range(asking.samples):
+            trajectory_id = key(prompt.prompt_id, asking.stage, rendered_key, asking.policy, sampling, index, None)
+            if asking.stage == "eval":
+                # An evaluation with another budget is another evaluation: yesterday's score must not change.
+                trajectory_id = key(trajectory_id, asking.max_tokens)
+            wanted.append(Wanted(trajectory_id, prompt, index, messages, rendered_key))
+    return wanted
+
+
+def missing(path: Path, wanted: Sequence[Wanted], max_tokens: int) -> list[Wanted]:
+    """Those of `wanted` that have no reply yet, failed, or were cut by a smaller budget than `max_tokens`."""
+    with connect(path) as connection:
+        connection.execute("CREATE TABLE wanted (trajectory_id VARCHAR)")
+        insert_ids(connection, [w.trajectory_id for w in wanted])
+        done = {
+            row[0]
+            for row in connection.execute(
+                "SELECT trajectory_id FROM trajectories SEMI JOIN wanted USING (trajectory_id) "
+                "WHERE error IS NULL AND (finish_reason IS DISTINCT FROM 'length' OR max_tokens >= ?)",
+                [max_tokens],
+            ).fetchall()
+        }
+    return [w for w in wanted if w.trajectory_id not in done]
+
+
+def insert_ids(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:
+    """Fills the temporary table `wanted` of a DuckDB connection."""
+    connection.execute("INSERT INTO wanted SELECT unnest(?::VARCHAR[])", [list(ids)])
+
+
+class Sampler:
+    """Asks for what is missing and writes each reply, or its failure, as a row."""
+
+    def __init__(self, warehouse: Warehouse, client: ChatClient, asking: Asking, run_id: str, in_flight: int) -> None:
+        self._warehouse = warehouse
+        self._client = client
+        self._asking = asking
+        self._run_id = run_id
+        self._in_flight = in_flight
+        self._failed_in_a_row = 0
+        self.stopped: str | None = None
+        self.errors: dict[str, int] = {}
+
+    async def run(self, todo: Sequence[Wanted], progress: Progress) -> None:
+        """Samples `todo`. Raises EngineError when the server cannot be reached any more; what came before is kept."""
+        await self._client.check_reachable()
+        finished: asyncio.Queue[Trajectory | None] = asyncio.Queue()
+        writer = asyncio.create_task(self._write(finished))
+        feed = iter(todo)
+        workers = [
+            asyncio.create_task(self._work(feed, finished, progress)) for _ in range(min(self._in_flight, len(todo)))
+        ]
+        try:
+            await _all_or_first_failure([*workers, writer], len(workers))
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            # Also after Ctrl-C: what was answered is written before the run ends.
+            finished.put_nowait(None)
+            await writer
+        if self.stopped:
+            raise EngineError(
+                f"{self._client.url}: {self.stopped}: {self._failed_in_a_row} requests in a row failed, all recorded; "
+                "start the server and run the same command again"
+            )
+
+    async def _work(
+        self, feed: "Iterable[Wanted]", finished: "asyncio.Queue[Trajectory | None]", progress: Progress
+    ) -> None:
+        for wanted in feed:
+            if self.stopped:
+                return
+            progress.started()
+            reply = await self._client.complete(self._request(wanted))
+            self._note(reply)
+            progress.finished(reply.completion_tokens or 0, reply.error)
+            finished.put_nowait(self._row(wanted, reply))
+
+    def _note(self, reply: ChatReply) -> None:
+        if reply.error is None:
+            self._failed_in_a_row = 0
+            return
+        kind = reply.error.split(":")[0]
+        self.errors[kind] = self.errors.get(kind, 0) + 1
+        self._failed_in_a_row += 1
+        # A server that is gone fails every request: stop after one round of them instead of a million.
+        if reply.unreachable and self._failed_in_a_row >= self._in_flight:
+            self.stopped = reply.error
+
+    def _request(self, wanted: Wanted) -> ChatRequest:
+        asking = self._asking
+        return ChatRequest(
+            messages=wanted.messages,
+            max_tokens=asking.max_tokens,
+            temperature=asking.sampling.temperature,
+            top_p=asking.sampling.top_p,
+            # From the trajectory's key: every sample its own, the same in every run.
+            seed=int(wanted.trajectory_id[:8], 16) & 0x7FFFFFFF if asking.send_seed else None,
+            prefilled=bool(asking.prefill),
+        )
+
+    def _row(self, wanted: Wanted, reply: ChatReply) -> Trajectory:
+        asking = self._asking
+        text = asking.prefill + reply.text if reply.error is None else ""
+        if reply.reasoning is not None:
+            # The server split it off; put it back, so that every reply has one form.
+            text = assemble(reply.reasoning, reply.text)
+        parts = take_apart(text)
+        return Trajectory(
+            trajectory_id=wanted.trajectory_id,
+            prompt_id=wanted.prompt.prompt_id,
+            stage=asking.stage,
+            policy=asking.policy,
+            engine=asking.engine,
+            sampling=canonical_json(asking.sampling.model_dump()),
+            sample_index=wanted.sample_index,
+            rendered_key=wanted.rendered_key,
+            system_prompt=system_prompt(asking.template),
+            reasoning=parts.reasoning if reply.error is None else None,
+            answer=parts.answer if reply.error is None else None,
+            text=text,
+            finish_reason=reply.finish_reason,  # type: ignore[arg-type]  # checked by the record
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens,
+            max_tokens=asking.max_tokens,
+            logprob_sum=reply.logprob_sum,
+            seconds=round(reply.seconds, 4),
+            error=reply.error,
+            run_id=self._run_id,
+            created_at=now(),
+        )
+
+    async def _write(self, finished: "asyncio.Queue[Trajectory | None]") -> None:
+        async for batch in _batches(finished):
+            await asyncio.to_thread(self._warehouse.append, "trajectories", batch)
+
+
+async def _all_or_first_failure(tasks: list["asyncio.Task[None]"], workers: int) -> None:
+    """Waits until the first `workers` tasks are done, or any task failed."""
+    pending = set(tasks[:workers])
+    watched = set(tasks)
+    while pending:
+        done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        pending -= done
+
+
+async def _batches(queue: "asyncio.Queue[Trajectory | None]") -> AsyncIterator[list[Trajectory]]:
+    batch: list[Trajectory] = []
+    deadline = 0.0
+    loop = asyncio.get_running_loop()
+    while True:
+        item: Trajectory | None = None
+        ended = False
+        with contextlib.suppress(TimeoutError):
+            item = await asyncio.wait_for(queue.get(), max(0.01, deadline - loop.time()) if batch else None)
+            ended = item is None
+        if item is not None:
+            if not batch:
+                deadline = loop.time() + _BATCH_SECONDS
+            batch.append(item)
+        if batch and (ended or len(batch) >= _BATCH or loop.time() >= deadline):
+            yield batch
+            batch = []
+        if ended:
+            return
+
+
+def run_id() -> str:
+    """A name for a run: its start and a random part. It is never part of a key."""
+    return f"{now():%Y%m%d-%H%M%S}-{random.randrange(16**6):06x}"

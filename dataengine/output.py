@@ -1,0 +1,125 @@
+"""What commands print: query results, snapshots, the list of questions."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from dataengine.tables import table
+from schemas.errors import ConfigError, QueryError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from warehouse.snapshot import Snapshot
+
+_VIEWS = {
+    "prompts_current": "a row per prompt, corrected references applied",
+    "trajectories_current": "the best attempt of each trajectory",
+    "verdicts_current": "the latest verdict of each check on the current attempt",
+    "trajectory_facts": "a wide row per trajectory: prompt, reply, one column per check",
+    "funnel": "per stage and check: applicable, pass, fail, undecided, error, pending",
+    "yield_by_prompt": "samples, right and kept ones per prompt",
+    "pass_at_k": "unbiased pass@k",
+    "evaluation": "held-out scores per policy and source",
+    "throughput": "tokens and seconds per stage and policy",
+    "curves": "training metrics by step",
+}
+
+
+def list_queries() -> str:
+    """The shipped questions, the tables and the views."""
+    from schemas.records import RECORDS
+    from warehouse.sql import named_queries
+
+    lines = ["questions (dataengine sql --name NAME):"]
+    lines += [f"  {name:<18} {about}" for name, (about, _) in named_queries().items()]
+    lines += ["", "tables:"]
+    lines += [f"  {name:<18} {', '.join(r.model_fields)}" for name, r in RECORDS.items()]
+    lines += ["", "views:"]
+    lines += [f"  {name:<18} {about}" for name, about in _VIEWS.items()]
+    lines += ["", 'check is a word of SQL: write "check" in double quotes, or t.check']
+    return "\n".join(lines)
+
+
+def write_relation(relation: "duckdb.DuckDBPyRelation", form: str, out: TextIO) -> None:
+    """Writes a query's rows as a table, csv, json (one object per line) or parquet.
+
+    Raises QueryError when the query fails while it runs, ConfigError for an unknown form or Parquet to a terminal.
+    """
+    import duckdb
+
+    forms = {"table": _as_table, "csv": _as_csv, "json": _as_json, "parquet": _as_parquet}
+    if form not in forms:
+        raise ConfigError(f"--format {form}: there are {', '.join(forms)}")
+    try:
+        forms[form](relation, out)
+    except duckdb.Error as e:
+        raise QueryError(str(e).splitlines()[0]) from e
+
+
+def _as_table(relation: "duckdb.DuckDBPyRelation", out: TextIO) -> None:
+    names = relation.columns
+    rows = [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
+    print(table(rows) if rows else "  ".join(names) + "\n(no rows)", file=out)
+
+
+def _as_csv(relation: "duckdb.DuckDBPyRelation", out: TextIO) -> None:
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(relation.columns)
+    writer.writerows(relation.fetchall())
+
+
+def _as_json(relation: "duckdb.DuckDBPyRelation", out: TextIO) -> None:
+    names = relation.columns
+    for row in relation.fetchall():
+        out.write(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=_plain) + "\n")
+
+
+def _as_parquet(relation: "duckdb.DuckDBPyRelation", out: TextIO) -> None:
+    import pyarrow.parquet as pq
+
+    if out.isatty():
+        raise ConfigError("--format parquet writes bytes: send them to a file with > rows.parquet")
+    pq.write_table(relation.to_arrow_table(), out.buffer)
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def describe_snapshot(snapshot: "Snapshot") -> str:
+    """A snapshot's manifest for people."""
+    m = snapshot.manifest
+    lines = [
+        f"{m.id}   made {m.created_at:%Y-%m-%d %H:%M} UTC",
+        f"rows          {m.rows:,} of {m.prompts:,} prompts",
+        f"logical hash  {m.logical_hash}",
+        f"folder        {snapshot.path}",
+    ]
+    lines += [f"file          {f.path}  {f.rows:,} rows  {f.bytes:,} bytes  sha256 {f.sha256}" for f in m.files]
+    for column, counts in m.counts.items():
+        lines.append(f"{column:<13} " + ", ".join(f"{value} {count:,}" for value, count in counts.items()))
+    lines.append("checks        " + ", ".join(f"{name} {'/'.join(v)}" for name, v in m.checks.items()))
+    lines.append("tables        " + ", ".join(f"{name} v{v}" for name, v in m.tables.items()))
+    lines.append("code          " + ", ".join(f"{name} {v}" for name, v in m.code.items()))
+    lines.append("mix           " + json.dumps(m.mix, ensure_ascii=False))
+    return "\n".join(lines)
+
+
+def open_dashboard(warehouse: Path, port: int) -> int:
+    """Serves the dashboard on localhost until it is stopped; its exit code."""
+    import importlib.util
+
+    from warehouse.store import Warehouse
+
+    if importlib.util.find_spec("streamlit") is None:
+        raise ConfigError("the dashboard needs streamlit: pip install 'dataengine[dashboard]'")
+    path = Warehouse.open(warehouse).path
+    spec = importlib.util.find_spec("dashboards.app")
+    assert spec is not None and spec.origin is not None
+    command = [sys.executable, "-m", "streamlit", "run", spec.origin, "--server.address", "localhost"]
+    command += ["--server.port", str(port), "--browser.gatherUsageStats", "false", "--", str(path)]
+    return subprocess.run(command, check=False).returncode

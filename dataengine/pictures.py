@@ -1,0 +1,78 @@
+"""The report's plots as inline SVG, so that the page needs nothing beside itself."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_OUTCOMES = {"pass": "#3a7d44", "fail": "#c0504d", "undecided": "#d9a441", "error": "#6b4c9a", "pending": "#bbbbbb"}
+_SERIES = ("#9aa5b1", "#e0a030", "#2f6f9f", "#3a7d44")
+
+
+def score_bars(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """Grouped bars of intervals: evaluation -> source -> Interval."""
+    figure, axes = _figure(9, 3.6)
+    sources = list(next(iter(scores.values())))
+    width = 0.8 / len(scores)
+    for i, (name, values) in enumerate(scores.items()):
+        places = [x + (i - (len(scores) - 1) / 2) * width for x in range(len(sources))]
+        heights = [values[s].value for s in sources]
+        # Rounding may leave a bound a hair on the wrong side of the value.
+        errors = [
+            [max(0.0, values[s].value - values[s].low) for s in sources],
+            [max(0.0, values[s].high - values[s].value) for s in sources],
+        ]
+        style = {"elinewidth": 0.8, "ecolor": "#555555"}
+        axes.bar(places, heights, width, label=name, color=_SERIES[i % len(_SERIES)], yerr=errors, error_kw=style)
+    axes.set_xticks(range(len(sources)), sources, rotation=20, ha="right")
+    axes.set_ylim(0, 1.05)
+    axes.set_ylabel("strict pass@1")
+    axes.legend(frameon=False, ncols=len(scores), loc="upper right", bbox_to_anchor=(1, 1.15))
+    return _svg(figure)
+
+
+def funnel_bars(lines: Sequence[Any]) -> str:
+    """Stacked bars of outcomes, one per conservation line."""
+    figure, axes = _figure(9, 0.6 + 0.28 * max(1, len(lines)))
+    labels = [f"{line.stage}: {line.check}" for line in lines]
+    left = [0.0] * len(lines)
+    for outcome, colour in _OUTCOMES.items():
+        shares = [line.counts[outcome] / max(1, line.applicable) for line in lines]
+        axes.barh(range(len(lines)), shares, left=left, color=colour, label=outcome)
+        left = [a + b for a, b in zip(left, shares, strict=True)]
+    axes.set_yticks(range(len(lines)), labels, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.legend(frameon=False, ncols=len(_OUTCOMES), loc="lower right", bbox_to_anchor=(1, 1.0), fontsize=8)
+    return _svg(figure)
+
+
+def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """Training loss over steps, one line per training."""
+    figure, axes = _figure(9, 3)
+    for i, (name, points) in enumerate(curves.items()):
+        axes.plot([s for s, _ in points], [v for _, v in points], label=name, color=_SERIES[(i + 1) % len(_SERIES)])
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("loss per labelled token (nats)")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def _figure(width: float, height: float) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    import matplotlib
+
+    out = io.StringIO()
+    # A fixed salt and no date: the same rows give the same page.
+    with matplotlib.rc_context({"svg.hashsalt": "dataengine"}):
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]

@@ -1,0 +1,82 @@
+"""How a prompt is put to a model, and how its reply is taken apart."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from schemas.errors import ConfigError
+from schemas.recipe import Demonstration
+from schemas.records import Message
+
+# Structure only, no hint about content or strategy, as in the R1-Zero template; the wording is ours.
+_THINK = (
+    "You solve the user's problem in two parts. First think step by step between <think> and </think>. "
+    "Then sum up for the user in one line and put the final answer, alone, between <answer> and </answer>."
+)
+
+TEMPLATES: dict[str, str | None] = {
+    "plain": None,
+    "think": _THINK,
+}
+
+
+def system_prompt(template: str) -> str | None:
+    """The system prompt of a template, None for none. Raises ConfigError for an unknown one."""
+    if template not in TEMPLATES:
+        raise ConfigError(f"there is no template {template!r}; there are: {', '.join(TEMPLATES)}")
+    return TEMPLATES[template]
+
+
+def render(
+    messages: Sequence[Message], template: str, demonstrations: Sequence[Demonstration] = (), prefill: str = ""
+) -> list[dict[str, str]]:
+    """The conversation that is sent: system prompt, worked examples, the prompt, the start of the reply.
+
+    What is the same for many prompts comes first, so that engines can share its computation.
+    """
+    system = system_prompt(template)
+    rendered = [{"role": "system", "content": system}] if system else []
+    for shown in demonstrations:
+        rendered.append({"role": "user", "content": shown.question})
+        rendered.append({"role": "assistant", "content": assemble(shown.reasoning, shown.answer)})
+    rendered += [m.model_dump() for m in messages]
+    if prefill:
+        rendered.append({"role": "assistant", "content": prefill})
+    return rendered
+
+
+def assemble(reasoning: str | None, answer: str | None) -> str:
+    """A reply from its parts.
+
+    >>> assemble("2 and 2", "4")
+    '<think>\\n2 and 2\\n</think>\\n4'
+    """
+    if reasoning is None:
+        return (answer or "").strip()
+    return f"<think>\n{reasoning.strip()}\n</think>\n{(answer or '').strip()}"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A reply taken apart; None where a part is missing."""
+
+    reasoning: str | None
+    answer: str | None
+
+
+def take_apart(text: str) -> Parts:
+    """Reasoning and answer of a reply.
+
+    Reasoning stands in think tags at the start. Without them all of the reply is the answer; when they are not closed
+    all of it is reasoning and there is no answer. Nothing is guessed: the check `format` says what is wrong.
+
+    >>> take_apart("<think>\\n2 + 2\\n</think>\\n<answer>4</answer>")
+    Parts(reasoning='2 + 2', answer='<answer>4</answer>')
+    >>> take_apart("4")
+    Parts(reasoning=None, answer='4')
+    """
+    opened = re.match(r"\s*<think>", text)
+    if not opened:
+        return Parts(None, text.strip() or None)
+    inside, closed, after = text[opened.end() :].partition("</think>")
+    return Parts(inside.strip(), (after.strip() or None) if closed else None)

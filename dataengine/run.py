@@ -1,0 +1,267 @@
+"""The stage loop: every step does the work that has no row yet, so a run can be killed anywhere and started again."""
+
+import fcntl
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataengine.checking import pending
+from dataengine.generate import missing, plan
+from dataengine.generate import run_id as new_run_id
+from dataengine.runlog import RunLog, code_versions, recipe_checks
+from dataengine.sampling import Policy, asking_of, sample_and_check
+from dataengine.shipped import load_mix, systems_of
+from dataengine.sources.build import PromptSet, build
+from dataengine.status import conservation
+from schemas.errors import UserError
+from schemas.mix import Mix
+from schemas.recipe import (
+    EmbeddedEngine,
+    EvaluateStep,
+    GenerateStep,
+    Recipe,
+    ReportStep,
+    SnapshotStep,
+    TrainStep,
+)
+from warehouse.connect import refresh_duckdb_file
+from warehouse.snapshot import Snapshot, create_snapshot
+from warehouse.store import Warehouse
+
+
+class TrainerFailed(UserError):
+    """A trainer process ended without a result."""
+
+
+@dataclass
+class RunResult:
+    """What a run did. `errors` counts requests and checks that failed and are recorded."""
+
+    run_id: str
+    worked: bool = False
+    errors: int = 0
+    balanced: bool = True
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, count: int) -> None:
+        """Counts work."""
+        if count:
+            self.worked = True
+            self.counts[name] = self.counts.get(name, 0) + count
+
+
+def run_recipe(recipe: Recipe, path: str | Path, *, limit: int | None = None, say: Callable[[str], None]) -> RunResult:
+    """Runs every step of a recipe on a warehouse, made if it is not there. `limit` caps the prompts of each set.
+
+    Raises UserError when it cannot go on; what was finished is kept, and the same call goes on from there.
+    """
+    warehouse = Warehouse.open(path, create=True)
+    loop = _Loop(recipe, warehouse, limit, say)
+    try:
+        loop.run()
+    except KeyboardInterrupt:
+        loop.log.end("interrupted", loop.result.counts)
+        raise
+    except UserError:
+        loop.log.end("failed", loop.result.counts)
+        raise
+    finally:
+        if loop.log.begun:
+            refresh_duckdb_file(warehouse)
+    return loop.result
+
+
+class _Loop:
+    def __init__(self, recipe: Recipe, warehouse: Warehouse, limit: int | None, say: Callable[[str], None]) -> None:
+        self.recipe = recipe
+        self.warehouse = warehouse
+        self.limit = limit
+        self.say = say
+        self.result = RunResult(new_run_id())
+        config = recipe.model_dump(mode="json", exclude_defaults=True)
+        self.log = RunLog(warehouse, self.result.run_id, recipe.recipe, config, recipe_checks(recipe))
+        self._sets: dict[str, PromptSet] = {}
+        self._snapshots: dict[str, Snapshot] = {}
+        self._checkpoints: dict[str, Path] = {}
+        self._policies: dict[str, Policy] = {}
+        self._evaluated: dict[str, tuple[str, list[str]]] = {}
+
+    def run(self) -> None:
+        for number, (name, step) in enumerate(self.recipe.steps.items(), start=1):
+            started = time.monotonic()
+            begun = f"[{number}/{len(self.recipe.steps)}] {name}"
+            if isinstance(step, GenerateStep):
+                done = self._generate(name, step)
+            elif isinstance(step, SnapshotStep):
+                done = self._snapshot(name, step)
+            elif isinstance(step, TrainStep):
+                done = self._train(name, step)
+            elif isinstance(step, EvaluateStep):
+                done = self._evaluate(name, step)
+            else:
+                done = self._report(name, step)
+            self.say(f"{begun}: {done} ({time.monotonic() - started:.1f} s)")
+        if self.log.begun:
+            self.warehouse.compact()
+            self.log.end("finished", self.result.counts)
+
+    # -- steps; each returns what it did, in words
+
+    def _generate(self, name: str, step: GenerateStep) -> str:
+        prompts, policy = self._prompts(step.prompt_sets), self._policy(step.engine)
+        asking = asking_of(step, policy, prompts)
+        sampled = sample_and_check(self.warehouse, self.log, name, prompts, policy, asking, step.check_specs)
+        self.result.add("requests", sampled.asked)
+        self.result.add("verdicts", sampled.checked.total)
+        self.result.errors += sampled.failed + sampled.checked.errors
+        if not sampled.asked and not sampled.checked.total:
+            return f"nothing to do, {len(sampled.wanted):,} samples are there"
+        for line in conservation(self.warehouse.path, step.stage):
+            self.say(f"    {line.text}")
+            self.result.balanced &= line.balanced
+        failed = f", {sampled.failed} requests failed (recorded; run again to ask them again)" if sampled.failed else ""
+        return f"{sampled.asked:,} of {len(sampled.wanted):,} samples asked for by {policy.name}{failed}"
+
+    def _snapshot(self, name: str, step: SnapshotStep) -> str:
+        mix = step.mix if isinstance(step.mix, Mix) else load_mix(step.mix)
+        snapshot, new = create_snapshot(self.warehouse.path, mix, systems_of(mix), code_versions())
+        self._snapshots[name] = snapshot
+        self.result.add("snapshots", int(new))
+        made = "made" if new else "unchanged"
+        m = snapshot.manifest
+        return f"{m.id} {made}: {m.rows:,} rows of {m.prompts:,} prompts, hash {m.logical_hash[:12]}"
+
+    def _train(self, name: str, step: TrainStep) -> str:
+        engine = self.recipe.engines[step.engine]
+        assert isinstance(engine, EmbeddedEngine)
+        policy = self._policy(step.engine)
+        assert policy.model is not None
+        config = {
+            "name": step.name,
+            "warehouse": str(self.warehouse.path),
+            "snapshot": self._snapshots[step.snapshot].manifest.id,
+            "model": str(policy.model.folder),
+            "output": str(self.warehouse.path / "checkpoints"),
+            **step.config,
+        }
+        with self._lock(step.name):
+            done = self._trainer(step.trainer, name, config)
+        self._checkpoints[name] = Path(done["checkpoint"])
+        if done["done_before"]:
+            return f"nothing to do, {done['policy']} is trained"
+        self.log.begin()
+        self.result.add("trainings", 1)
+        return f"{done['policy']} trained: {done['steps']} steps, loss {done['train_loss']:.3f}"
+
+    def _evaluate(self, name: str, step: EvaluateStep) -> str:
+        prompts, policy = self._prompts(step.prompt_sets), self._policy(step.engine)
+        asking = asking_of(step, policy, prompts)
+        wanted = plan(prompts.prompts, asking)
+        self._evaluated[name] = (policy.name, [w.trajectory_id for w in wanted])
+        todo = missing(self.warehouse.path, wanted, asking.max_tokens)
+        if not todo and not pending(self.warehouse, step.check_specs, [w.trajectory_id for w in wanted]):
+            return f"nothing to do, {len(wanted):,} samples are there"
+        self.log.begin()
+        engine = policy.engine.model_dump(mode="json", exclude_defaults=True) | {"kind": policy.engine.kind}
+        if policy.model is not None:
+            engine = {k: v for k, v in engine.items() if k != "checkpoint"} | {"model": str(policy.model.folder)}
+        config = {
+            "name": name,
+            "warehouse": str(self.warehouse.path),
+            "run_id": self.log.run_id,
+            "engine": engine,
+            "prompts": {k: v.model_dump(mode="json", exclude_defaults=True) | {"source": v.source}
+                        for k, v in self.recipe.prompts.items()},
+            "sets": step.prompt_sets,
+            "limit": self.limit,
+            **step.model_dump(mode="json", include={"samples", "sampling", "max_tokens", "template", "checks"}),
+        }  # fmt: skip
+        done = self._trainer("evaluate", name, config)
+        self.result.add("requests", done["asked"])
+        self.result.errors += done["errors"]
+        self.result.worked = True
+        strict, low, high = done["strict"]
+        return f"{done['policy']}: pass@1 {strict:.1%} (95% CI {low:.1%} to {high:.1%}), {done['samples']} samples"
+
+    def _report(self, name: str, step: ReportStep) -> str:
+        from dataengine.report import Evaluation, write_report
+
+        target = self.warehouse.path / "reports" / f"{self.recipe.recipe}.html"
+        evaluations = [Evaluation(e, *self._evaluated[e]) for e in step.evaluations]
+        fresh = write_report(self.warehouse, self.recipe, step, evaluations, target, self.say)
+        return f"{target}" if fresh else f"nothing to do, {target} is up to date"
+
+    # -- what steps need
+
+    def _prompts(self, names: Sequence[str]) -> PromptSet:
+        joined = PromptSet([])
+        for name in names:
+            if name not in self._sets:
+                self._sets[name] = build(name, self.recipe.prompts).limited(self.limit)
+                for note in self._sets[name].notes:
+                    self.say(f"    {note}")
+            joined.prompts += self._sets[name].prompts
+            joined.demonstrations |= self._sets[name].demonstrations
+        return joined
+
+    def _policy(self, name: str) -> Policy:
+        if name not in self._policies:
+            engine = self.recipe.engines[name]
+            checkpoint = engine.checkpoint if isinstance(engine, EmbeddedEngine) else None
+            self._policies[name] = Policy.of(engine, self._checkpoints[checkpoint] if checkpoint else None)
+        return self._policies[name]
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        """One process trains a checkpoint at a time; the lock goes with the process that holds it."""
+        folder = self.warehouse.path / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f".{name}.lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.say(f"    {name} is being trained by another process; waiting for it")
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def _trainer(self, command: str, name: str, config: dict[str, Any]) -> dict[str, Any]:
+        """Runs the trainers' program in a process of its own; its last line of output is its result."""
+        folder = self.warehouse.path / "steps" / self.recipe.recipe
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{name}.yaml"
+        # JSON is YAML, and needs no care with strings that look like something else.
+        file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "trainers.cli", command, str(file)],
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            output, _ = process.communicate()
+        except BaseException:
+            process.terminate()
+            process.wait()
+            raise
+        lines = output.strip().splitlines()
+        if process.returncode == 130:
+            raise KeyboardInterrupt
+        if process.returncode not in (0, 1) or not lines:
+            raise TrainerFailed(f"step {name}: `trainers {command} {file}` failed with exit code {process.returncode}")
+        result: dict[str, Any] = json.loads(lines[-1])
+        return result
+
+
+def _die_with_parent() -> None:
+    """Asks the kernel (Linux) to end this process when the run ends, even by `kill -9`."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

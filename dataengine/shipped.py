@@ -1,0 +1,45 @@
+"""Recipes and mixes by shipped name or by path."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from dataengine.prompting import system_prompt
+from schemas.errors import ConfigError
+from schemas.mix import Mix
+from schemas.recipe import Recipe
+from schemas.yaml_file import load_yaml
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe of that shipped name or path, with `key=value` overrides. Raises ConfigError."""
+    return _load(name, "recipes", Recipe, overrides)
+
+
+def load_mix(name: str, overrides: Iterable[str] = ()) -> Mix:
+    """The mix of that shipped name or path, with `key=value` overrides. Raises ConfigError."""
+    return _load(name, "mixes", Mix, overrides)
+
+
+def systems_of(mix: Mix) -> dict[str, str | None]:
+    """The system prompt of every template that the mix names."""
+    return {s.template: system_prompt(s.template) for s in mix.sources}
+
+
+def shipped(kind: str) -> dict[str, Path]:
+    """The shipped files of a kind (`recipes`, `mixes`) by name."""
+    return {p.stem: p for p in sorted((Path(__file__).parent / kind).glob("*.yaml"))}
+
+
+def _load(name: str, kind: str, model: type[M], overrides: Iterable[str]) -> M:
+    known = shipped(kind)
+    if name in known:
+        return load_yaml(known[name], model, overrides)
+    path = Path(name).expanduser()
+    if not path.exists() and path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"{name}: no file, and no shipped name; shipped {kind}: {', '.join(known)}")
+    return load_yaml(path, model, overrides)

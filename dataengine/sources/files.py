@@ -1,0 +1,158 @@
+"""Prompts from files: the layouts of well-known data sets, and any other by naming its columns."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dataengine.sources.build import PromptSet
+from dataengine.sources.rows import read_rows
+from schemas.errors import ConfigError, InputError
+from schemas.recipe import FileSource
+from schemas.records import Message, Prompt
+
+FIELDS = ("id", "prompt", "messages", "response", "reference", "domain", "language", "tests", "entry_point", "options")
+_MOST_CHARACTERS = 1_000_000
+
+
+def gsm8k(row: dict[str, Any]) -> dict[str, Any]:
+    """GSM8K: `question`, and `answer` ending in `#### 72`."""
+    return {"prompt": row["question"], "reference": row["answer"], "domain": "math"}
+
+
+def mgsm(row: dict[str, Any]) -> dict[str, Any]:
+    """MGSM: question and number, separated by a tab; the language is in the file's name (`mgsm_de.tsv`)."""
+    return {"prompt": row["question"], "reference": row["answer"], "domain": "math"}
+
+
+def math(row: dict[str, Any]) -> dict[str, Any]:
+    """MATH and its like: `problem`, and `answer` or else the box of `solution`."""
+    reference = row.get("answer") or row["solution"]
+    return {"prompt": row["problem"], "reference": str(reference), "domain": "math"}
+
+
+def arc(row: dict[str, Any]) -> dict[str, Any]:
+    """ARC in instruction form: the options stand in the text as `Answer1: ...`, and `answer` is `answer1`."""
+    text = str(row["instruction"])
+    question, _, rest = text.partition("\n\n")
+    question = question.removeprefix("Please choose the correct answer to the question:").strip()
+    options = [o.strip() for o in re.split(r"Answer\d+:", rest.split("\n\nAnswer format")[0])[1:]]
+    place = int(str(row["answer"]).removeprefix("answer")) - 1
+    if not 0 <= place < len(options):
+        raise ValueError(f"the answer {row['answer']!r} is none of {len(options)} options")
+    listed = "\n".join(f"{chr(65 + i)}. {o}" for i, o in enumerate(options))
+    return {
+        "prompt": f"{question}\n{listed}",
+        "reference": chr(65 + place),
+        "options": options,
+        "domain": "stem",
+        "verifier": "choice",
+    }
+
+
+LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "gsm8k": gsm8k,
+    "mgsm": mgsm,
+    "math": math,
+    "arc": arc,
+}
+
+
+def prompts_of(source: FileSource) -> PromptSet:
+    """The prompts of a file; rows that cannot be one are left out, each with a note that names its line.
+
+    Raises ConfigError for an unknown layout or field, InputError for a file that cannot be read or holds no prompt.
+    """
+    path = Path(source.path).expanduser()
+    fields_of = reader_of(source)
+    name = source.name or path.name.split(".")[0]
+    found = PromptSet([])
+    seen: dict[str, tuple[str, str | None]] = {}
+    ids: dict[str, str] = {}
+    for row in read_rows(path, ["question", "answer"] if source.layout == "mgsm" else None):
+        found.read += 1
+        try:
+            if row.problem:
+                raise ValueError(row.problem)
+            prompt = prompt_of(fields_of(row.value), name, row.place, source.license)
+            _refuse_repeated(prompt, row.place, ids, seen)
+            found.prompts.append(prompt)
+        except KeyError as e:
+            columns = ", ".join(row.value) or "nothing"
+            found.notes.append(f"{row.place}: left out: there is no column {e}; the row has: {columns}")
+        except (ValueError, TypeError) as e:
+            found.notes.append(f"{row.place}: left out: {str(e).splitlines()[0]}")
+    if not found.prompts:
+        detail = f"; first problem: {found.notes[0]}" if found.notes else ""
+        raise InputError(f"{path}: no prompt in it{detail}")
+    return found
+
+
+def _refuse_repeated(prompt: Prompt, place: str, ids: dict[str, str], seen: dict[str, tuple[str, str | None]]) -> None:
+    first = ids.setdefault(prompt.source_ref, place)
+    if first != place:
+        raise ValueError(f"id {prompt.source_ref!r} stands already at {first}")
+    first, reference = seen.setdefault(prompt.prompt_id, (place, prompt.reference))
+    if first != place:
+        other = "" if reference == prompt.reference else f" with another reference ({reference!r} there)"
+        raise ValueError(f"the prompt of {first} again{other}")
+
+
+def reader_of(source: FileSource) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A function from a row of the file to fields by our names. Raises ConfigError for an unknown layout or field."""
+    if source.layout and source.layout not in LAYOUTS:
+        raise ConfigError(f"there is no layout {source.layout!r}; there are: {', '.join(LAYOUTS)}")
+    for field in source.map:
+        if field not in FIELDS:
+            raise ConfigError(f"--map {field}=...: there is no field {field!r}; there are: {', '.join(FIELDS)}")
+    layout = LAYOUTS[source.layout] if source.layout else None
+    language = source.language
+    if source.layout == "mgsm" and not language:
+        language = Path(source.path).name.split(".")[0].rpartition("_")[2]
+    fixed = {"domain": source.domain, "language": language, "verifier": source.verifier}
+    fixed = {k: v for k, v in fixed.items() if v}
+
+    def fields_of(row: dict[str, Any]) -> dict[str, Any]:
+        fields = layout(row) if layout else {f: row[f] for f in FIELDS if f in row}
+        return fields | {f: row[c] for f, c in source.map.items() if c in row} | fixed
+
+    return fields_of
+
+
+def prompt_of(fields: Mapping[str, Any], source: str, place: str, license: str | None = None) -> Prompt:
+    """A prompt from fields named as in docs/cli.md. Raises ValueError or KeyError for fields that make no prompt."""
+    if fields.get("messages"):
+        messages = [Message.model_validate(dict(m)) for m in fields["messages"]]
+    else:
+        text = fields["prompt"]
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError("the prompt is empty")
+        messages = [Message(role="user", content=text)]
+    if sum(len(m.content) for m in messages) > _MOST_CHARACTERS:
+        raise ValueError(f"the prompt is longer than {_MOST_CHARACTERS:,} characters")
+    reference = None if fields.get("reference") is None else str(fields["reference"])
+    if reference and "####" in reference:
+        reference = reference.rpartition("####")[2]
+    options = list(fields.get("options") or [])
+    domain = str(fields.get("domain") or "general")
+    metadata = {"options": options} if options else {}
+    return Prompt.make(
+        messages,
+        domain=domain,
+        source=source,
+        source_ref=str(fields.get("id") or place),
+        language=str(fields.get("language") or "en"),
+        reference=reference.strip() if reference else None,
+        verifier=fields.get("verifier") or default_verifier(domain, reference, options),
+        license=license,
+        metadata=metadata,
+    )
+
+
+def default_verifier(domain: str, reference: str | None, options: list[str]) -> str | None:
+    """The verifier that fits an answer's form: options, mathematics, or plain text; none without a reference."""
+    if reference is None:
+        return None
+    if options:
+        return "choice"
+    return "math" if domain == "math" else "exact"
