@@ -1,0 +1,177 @@
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.keys import key
+from schemas.manifest import Manifest, SnapshotFile
+
+TEMPLATE = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are helpful<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_VERDICTS = pa.list_(pa.struct([("check", pa.string()), ("version", pa.string()), ("outcome", pa.string())]))
+
+
+def _sums(count: int, first: int = 0) -> list[dict[str, Any]]:
+    """Synthetic rows: one-digit sums whose answer stands at the end of the reply."""
+    rows = []
+    for i in range(first, first + count):
+        a, b = i % 10, (i // 10) % 10
+        reply = f"<think>{a} and {b} make {a + b}{', so it is' * (i % 5)}</think>\nThe answer is {a + b}."
+        rows.append({"question": f"What is {a} + {b}?", "reply": reply})
+    return rows
+
+
+@pytest.fixture(scope="session")
+def sums() -> Callable[..., list[dict[str, Any]]]:
+    return _sums
+
+
+@pytest.fixture
+def write_snapshot(tmp_path: Path) -> Callable[..., Path]:
+    """Writes the snapshot `sums@1` by hand into a warehouse folder, two files to a split."""
+
+    def write(train: Sequence[dict[str, Any]], validation: Sequence[dict[str, Any]] = (), version: int = 1) -> Path:
+        warehouse = tmp_path / "warehouse"
+        folder = warehouse / "snapshots" / "sums" / f"v{version}"
+        folder.mkdir(parents=True)
+        files, written = [], []
+        for split, rows in (("train", train), ("validation", validation)):
+            full = [_row(split, i, row) for i, row in enumerate(rows)]
+            written += full
+            for part, half in enumerate((full[: len(full) // 2], full[len(full) // 2 :])):
+                path = folder / f"{split}-{part:05d}.parquet"
+                pq.write_table(_table(half), path)
+                sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+                files.append(SnapshotFile(path=path.name, rows=len(half), bytes=path.stat().st_size, sha256=sha256))
+        manifest = Manifest(
+            name="sums",
+            version=version,
+            created_at=datetime.now(UTC),
+            logical_hash=key(written),
+            mix={},
+            rows=len(written),
+            prompts=len(written),
+            counts={},
+            tables={},
+            checks={},
+            code={},
+            files=files,
+        )
+        (folder / "manifest.json").write_text(manifest.model_dump_json())
+        return warehouse
+
+    return write
+
+
+def _row(split: str, index: int, row: dict[str, Any]) -> dict[str, Any]:
+    messages = row.get("messages") or [
+        {"role": "user", "content": row["question"]},
+        {"role": "assistant", "content": row["reply"]},
+    ]
+    return {
+        "split": split,
+        "trajectory_id": f"{split}{index:04d}",
+        "attempt": 1,
+        "prompt_id": f"prompt{index}",
+        "stage": "cold_start",
+        "domain": "math",
+        "source": "sums",
+        "language": "en",
+        "policy": "hand@1",
+        "messages": messages,
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+        "weight": float(row.get("weight", 1.0)),
+        "verdicts": [{"check": "math", "version": "1", "outcome": "pass"}],
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    names = list(_row("train", 0, {"question": "", "reply": ""}))
+    kinds = {"attempt": pa.int64(), "prompt_tokens": pa.int64(), "completion_tokens": pa.int64()}
+    kinds |= {"weight": pa.float64(), "messages": _MESSAGES, "verdicts": _VERDICTS}
+    return pa.Table.from_pylist(rows, schema=pa.schema([(n, kinds.get(n, pa.string())) for n in names]))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Llama of about 1M parameters with a byte-level tokenizer and SmolLM2's kind of chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = [f"system\nYou are helpful\nuser\n{r['question']}assistant\n{r['reply']}\n\n" for r in _sums(100)]
+    backend.train_from_iterator(texts, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
+    )
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(7)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=1024,
+            tie_word_embeddings=True,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=2,
+        )
+    )
+    model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=2)
+    folder = tmp_path_factory.mktemp("model")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def write_config(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
+    """Writes a training file for the tiny model; keyword arguments are further settings."""
+
+    def write(**settings: Any) -> Path:
+        values = {
+            "name": "tiny",
+            "warehouse": str(tmp_path / "warehouse"),
+            "snapshot": "sums@1",
+            "model": str(tiny_model),
+            "output": str(tmp_path / "checkpoints"),
+            "threads": 1,
+            **settings,
+        }
+        path = tmp_path / "sft.yaml"
+        path.write_text("".join(f"{k}: {json.dumps(v)}\n" for k, v in values.items()))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def trainers_command() -> list[str]:
+    return [sys.executable, "-m", "trainers.cli"]

@@ -1,0 +1,88 @@
+"""The loss, against numbers worked out by hand and against transformers' own."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainers.config import SftConfig, load_sft_config
+from trainers.data import Example, micro_batches
+from trainers.model import CompletionLoss, load_model
+from trainers.objective import weighted_nll
+from trainers.sft import learning_rate_at
+
+
+def test_loss_equals_hand_worked_numbers() -> None:
+    # softmax of (ln 1, ln 3) is (1/4, 3/4); of (0, 0) it is (1/2, 1/2).
+    logits = torch.tensor([[0.0, math.log(3)], [0.0, math.log(3)], [0.0, 0.0]])
+    loss = weighted_nll(logits, torch.tensor([0, 1, 1]), torch.tensor([1.0, 1.0, 0.5]))
+    assert loss.item() == pytest.approx(math.log(4) + math.log(4 / 3) + 0.5 * math.log(2))
+
+
+def test_loss_of_half_precision_logits_is_computed_in_fp32() -> None:
+    logits = torch.randn(50, 300, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    targets, weights = torch.arange(50), torch.ones(50)
+    assert weighted_nll(logits, targets, weights).dtype == torch.float32
+    assert weighted_nll(logits, targets, weights) == weighted_nll(logits.float(), targets, weights)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path) -> Any:
+    return load_model(tiny_model)[0].eval()
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[Example]:
+    rng = np.random.default_rng(3)
+    shapes = [(40, 12), (33, 5), (21, 20), (9, 1)]
+    return [Example(f"{i}/1", rng.integers(3, 300, n).astype(np.int32), p, 1.0) for i, (n, p) in enumerate(shapes)]
+
+
+def test_loss_and_gradient_equal_those_of_transformers_whatever_the_micro_batches(
+    model: Any, examples: list[Example]
+) -> None:
+    length = max(len(e.ids) for e in examples)
+    ids = torch.full((len(examples), length), 2)
+    labels = torch.full_like(ids, -100)
+    mask = torch.zeros_like(ids)
+    for row, e in enumerate(examples):
+        ids[row, : len(e.ids)] = torch.from_numpy(e.ids)
+        labels[row, e.prompt : len(e.ids)] = torch.from_numpy(e.ids[e.prompt :]).long()
+        mask[row, : len(e.ids)] = 1
+    model.zero_grad()
+    theirs = model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False).loss
+    theirs.backward()
+    their_gradient = [p.grad.clone() for p in model.parameters()]
+
+    scorer, tokens = CompletionLoss(model), sum(e.labelled for e in examples)
+    for bound in (10_000, 60, 1):
+        model.zero_grad()
+        ours = 0.0
+        for group in micro_batches(examples, bound, pad_id=2):
+            loss = scorer(group.input_ids, group.positions, group.targets, group.weights) / tokens
+            loss.backward()
+            ours += loss.item()
+        assert ours == pytest.approx(theirs.item(), rel=1e-5)
+        for p, expected in zip(model.parameters(), their_gradient, strict=True):
+            torch.testing.assert_close(p.grad, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_logits_of_chosen_positions_equal_those_of_the_whole_pass(model: Any) -> None:
+    ids = torch.randint(3, 300, (3, 17), generator=torch.Generator().manual_seed(1))
+    positions = torch.tensor([0, 4, 16, 17, 50])
+    with torch.no_grad():
+        whole = model(input_ids=ids).logits.flatten(0, 1)
+        torch.testing.assert_close(CompletionLoss(model).logits(ids, positions), whole[positions], rtol=1e-4, atol=1e-5)
+
+
+def test_rate_warms_up_and_falls_as_a_cosine_to_the_final_rate(write_config: Callable[..., Path]) -> None:
+    config: SftConfig = load_sft_config(write_config(learning_rate=1e-4, final_learning_rate=1e-5, warmup_ratio=0.1))
+    rates = [learning_rate_at(step, 21, config) for step in range(21)]
+    assert rates[:4] == pytest.approx([1e-4 / 4, 2e-4 / 4, 3e-4 / 4, 1e-4])
+    assert rates[12] == pytest.approx(1e-5 + 9e-5 * 0.5 * (1 + math.cos(math.pi * 9 / 17)))
+    assert rates[-1] == pytest.approx(1e-5)
+    assert learning_rate_at(0, 1, config) > 0

@@ -1,0 +1,83 @@
+"""The `trainers` command: each sub-command reads a YAML file, works, and ends with one line of JSON on stdout."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from schemas.errors import UserError
+
+app = typer.Typer(
+    name="trainers",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train models on snapshots. Exit codes: 0 done, 2 wrong input or configuration, 130 interrupted (resumable).",
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the settings")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings that replace those of the file")
+]
+
+
+@app.command()
+def sft(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Fine-tune all weights on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
+    from trainers.checkpoint import clean_up, finished, make_plan
+    from trainers.config import load_sft_config
+
+    plan = make_plan(load_sft_config(config, overrides or []))
+    training = finished(plan.folder)
+    done_before = training is not None
+    if training is None:
+        from trainers.sft import train
+
+        training = train(plan)
+    else:
+        # Killed between naming the checkpoint and removing what it was made from.
+        clean_up(plan)
+        print(f"nothing to do: {plan.folder}", file=sys.stderr)
+    if os.environ.get("RANK", "0") != "0":
+        return  # under `accelerate launch` or `torchrun` the first process speaks for all
+    summary = {
+        "checkpoint": str(plan.folder),
+        "policy": training["policy"],
+        "steps": training["steps"],
+        "seconds": training["seconds"],
+        "train_loss": training["losses"]["last_epoch"],
+        "validation_loss": training["losses"]["validation"],
+        "done_before": done_before,
+    }
+    print(json.dumps(summary), flush=True)
+
+
+@app.command()
+def evaluate(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Sample held-out prompts and score them; run again, it asks only for what is not in the warehouse yet."""
+    from schemas.yaml_file import load_yaml
+    from trainers.evaluate import EvaluateConfig
+    from trainers.evaluate import evaluate as run
+
+    result = run(load_yaml(config, EvaluateConfig, overrides or []))
+    print(json.dumps(result), flush=True)
+    if result["errors"]:
+        sys.exit(1)
+
+
+def main() -> None:
+    """Entry point: a problem the user can mend is one line on stderr and exit code 2; an interruption is 130."""
+    try:
+        app()
+    except UserError as e:
+        print(f"{type(e).__name__}: {e}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
