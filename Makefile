@@ -48,4 +48,4 @@ bench: $(STAMP)  ## measure again what benchmarks/ reports
 	@$(BIN)/python benchmarks/warehouse.py
 
 docs: $(STAMP)   ## make the generated pages again: docs/cli.md, docs/schema.md, schemas/jsonschema
-	@$(BIN)/python -m docs.generate
+	@$(BIN)/python docs/generate.py

@@ -52,7 +52,7 @@ def status(
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """How far the work is: per stage and check, and whether it adds up."""
+    """How far the work is, and whether it adds up."""
     from dataengine.status import status as read
     from dataengine.tables import table
 
@@ -77,7 +77,7 @@ def explain(
     id: Annotated[str, typer.Argument(help="Of a prompt or trajectory; its first characters will do.")],
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
-    """The life of a prompt or trajectory: attempts, verdicts, snapshots."""
+    """The life of one prompt or trajectory."""
     from dataengine.explain import explain as tell
 
     _say(tell(warehouse, id))
@@ -124,7 +124,7 @@ def import_(
     stage: Annotated[str, typer.Option(help="For trajectories.")] = "reasoning",
     policy: Annotated[str, typer.Option(help="For trajectories: who wrote them, model@revision.")] = "imported@unknown",
 ) -> None:
-    """Take prompts or finished trajectories from a file into the warehouse."""
+    """Take prompts or trajectories from a file."""
     from dataengine.importing import import_file
     from schemas.recipe import FileSource
 
@@ -228,7 +228,7 @@ def snapshot_export(
 
 @app.command()
 def compact(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
-    """Join the small files of every table, and refresh warehouse.duckdb."""
+    """Join small files, refresh warehouse.duckdb."""
     from warehouse.connect import refresh_duckdb_file
     from warehouse.store import Warehouse
 
@@ -240,7 +240,7 @@ def compact(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
 
 @app.command()
 def doctor(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
-    """Look for what is missing on this machine or wrong in the warehouse, and say what to do."""
+    """Say what is missing here or wrong in the warehouse."""
     from dataengine.doctor import examine
 
     findings = examine(warehouse)
@@ -254,7 +254,7 @@ def dashboard(
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
     port: Annotated[int, typer.Option(help="On localhost.")] = 8501,
 ) -> None:
-    """Look at a warehouse in the browser: funnel, trajectories, curves."""
+    """Look at a warehouse in the browser."""
     from dataengine.output import open_dashboard
 
     raise typer.Exit(open_dashboard(warehouse, port))

@@ -106,8 +106,9 @@ def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str) -> str:
         if verdict["outcome"] != "pass" and details:
             lines.append(f"  {verdict['check']}: {json.dumps(details, ensure_ascii=False)[:400]}")
             lines += [_indented(s) for s in _evidence(current["text"], details)]
-    failed = [v["check"] for v in verdicts if v["outcome"] != "pass" and v["attempt"] == current["attempt"]]
-    lines += ["", f"not kept: {', '.join(failed)} did not pass" if failed else "kept: every check passed"]
+    facts = _rows(connection, "SELECT kept, not_passed FROM trajectory_facts WHERE trajectory_id = $id", ident)[0]
+    against = ", ".join(facts["not_passed"] or []) or "no check has a verdict"
+    lines += ["", "kept: the verifier passed and no check failed" if facts["kept"] else f"not kept: {against}"]
     return "\n".join(lines)
 
 

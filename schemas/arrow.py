@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import pyarrow as pa
 from pydantic import BaseModel
 
+from schemas.keys import storable
 from schemas.records import Record
 
 _PRIMITIVES: dict[type, pa.DataType] = {
@@ -63,7 +64,7 @@ def to_arrow(record: type[Record], rows: Iterable[Record]) -> pa.Table:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8") if not value.isascii() else value
+        return storable(value)
     if isinstance(value, dict):
         return {k: _clean(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -16,6 +16,9 @@ class MixSource(BaseModel):
     stage: Stage
     where: str | None = Field(default=None, description="a further SQL condition over trajectory_facts")
     require: list[str] = Field(min_length=1, description="checks whose outcome must be `pass` (the policy `rule`)")
+    not_failed: list[str] = Field(
+        default_factory=list, description="checks that must not have failed; `undecided` is let in"
+    )
     max_per_prompt: int | None = Field(default=None, ge=1, description="at most this many rows of a prompt")
     choose: Literal["shortest", "hash"] = Field(
         default="hash", description="which of a prompt's rows stay: the fewest tokens, or by hash of id and seed"

@@ -31,6 +31,9 @@ def load_yaml(path: Path, model: type[M], overrides: Iterable[str] = ()) -> M:
         raise ConfigError(f"{path}:{line}: no YAML: {e.problem or e.context}") from None
     except yaml.YAMLError as e:
         raise ConfigError(f"{path}: no YAML: {str(e).splitlines()[0]}") from None
+    except (ValueError, RecursionError) as e:
+        # a date such as 2026-13-45; brackets within brackets
+        raise ConfigError(f"{path}: no YAML: {e}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: a mapping of settings is expected, not {type(value).__name__}")
     _refuse_repeated_keys(path, root)
@@ -65,7 +68,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
         place = _child(place, part, name)
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"{override}: {text!r} is no YAML value") from None
     if isinstance(place, list):
         _child(place, last, name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
 
+from schemas.keys import storable
 from schemas.records import Prompt, Record, Trajectory
 
 
@@ -31,7 +32,7 @@ class Admission(Protocol):
 
 def _digest(values: Sequence[Any]) -> bytes:
     # 16 bytes a key instead of some 200: a table of ten million keys must fit in memory.
-    return blake2b("\x1f".join(map(str, values)).encode("utf-8", "replace"), digest_size=16).digest()
+    return blake2b(storable("\x1f".join(map(str, values))).encode("utf-8"), digest_size=16).digest()
 
 
 class KeyOnce:

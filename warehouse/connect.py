@@ -24,13 +24,19 @@ def connect(
     snapshot's `name@version`), those given by number in `versions`, or the newest. It holds no lock on anything.
     Raises WarehouseError when there is no warehouse, QueryError for an `at` that names nothing.
     """
+    return connect_with_files(path, at=at, versions=versions)[0]
+
+
+def connect_with_files(
+    path: str | Path, *, at: str | None = None, versions: Mapping[str, int] | None = None
+) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
+    """As `connect`, and the files that the connection reads."""
     warehouse = Warehouse.open(path)
     connection = duckdb.connect(":memory:")
     connection.execute("SET memory_limit = ?", [_MEMORY_LIMIT])
     connection.execute("SET temp_directory = ?", [str(warehouse.path / ".tmp")])
     connection.execute("SET TimeZone = 'UTC'")
-    define_views(connection, warehouse, versions or pins(warehouse, at))
-    return connection
+    return connection, define_views(connection, warehouse, versions or pins(warehouse, at))
 
 
 def pins(warehouse: Warehouse, at: str | None) -> Mapping[str, int | datetime]:

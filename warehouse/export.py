@@ -33,6 +33,7 @@ def export_snapshot(snapshot: Snapshot, form: str, out: Path) -> list[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SnapshotError(f"{out}: exists already; name a new folder")
     verify_files(snapshot)
+    out = out.resolve()
     ending, options, columns = FORMATS[form]
     out.parent.mkdir(parents=True, exist_ok=True)
     work = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}")

@@ -20,7 +20,7 @@ def m001_tables(warehouse: "Warehouse") -> None:
     from schemas.arrow import arrow_schema
 
     for table in ("prompts", "trajectories", "verdicts", "runs", "metrics"):
-        DeltaTable.create(str(warehouse.table_path(table)), schema=arrow_schema(RECORDS[table]), mode="ignore")
+        DeltaTable.create(warehouse.table_path(table).as_uri(), schema=arrow_schema(RECORDS[table]), mode="ignore")
 
 
 MIGRATIONS: list[Callable[["Warehouse"], None]] = [m001_tables]
@@ -35,9 +35,9 @@ def migrate(warehouse: "Warehouse", *, create: bool) -> None:
     if create and not (table / "_delta_log").is_dir():
         from schemas.arrow import arrow_schema
 
-        DeltaTable.create(str(table), schema=arrow_schema(Migration), mode="ignore")
+        DeltaTable.create(table.as_uri(), schema=arrow_schema(Migration), mode="ignore")
     # The version number of this table counts its commits, one per migration: no file has to be read.
-    applied = DeltaTable(str(table)).version()
+    applied = warehouse.delta(Migration.TABLE).version()
     if applied > len(MIGRATIONS):
         raise WarehouseTooNew(
             f"{warehouse.path}: written by schema {applied}, this version knows {len(MIGRATIONS)}: "

@@ -41,7 +41,7 @@ class Snapshot:
 def open_snapshot(warehouse: Path, ref: str) -> Snapshot:
     """The snapshot `name@version`, or the newest of `name`. Raises SnapshotError when there is none."""
     name, _, number = ref.partition("@")
-    if not re.match(NAME, name) or (number and not number.isdigit()):
+    if not re.match(NAME, name) or not re.fullmatch("[0-9]{0,9}", number):
         raise SnapshotError(f"{ref}: a snapshot is called name@version, such as laptop-sft@1")
     versions = _versions(warehouse, name)
     if not versions or (number and int(number) not in versions):
@@ -113,15 +113,16 @@ def create_snapshot(
 def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[str, str | None]) -> dict[str, int]:
     """Fills the temporary table `selected`; returns how many rows each rule left out."""
     known = {row[0] for row in connection.execute('SELECT DISTINCT "check" FROM verdicts').fetchall()}
-    dropped = {"duplicate_reply": 0, "over_max_per_prompt": 0, "over_max_rows": 0}
+    dropped = {"duplicate_reply": 0, "over_max_per_prompt": 0, "over_max_rows": 0, "in_another_source": 0}
     for number, source in enumerate(mix.sources):
-        for check in source.require:
+        for check in [*source.require, *source.not_failed]:
             if check not in known:
                 raise SnapshotError(
                     f"mix {mix.mix}: requires the check {check!r}, which has no verdict here; add it to the `checks` "
                     f"of the {source.stage} step and run the recipe again"
                 )
         try:
+            _refuse_more_than_a_condition(connection, source)
             connection.execute(_candidates(number, source, mix), {"stage": source.stage, "seed": str(mix.seed)})
         except duckdb.Error as e:
             raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
@@ -140,10 +141,21 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[st
     return dropped
 
 
+def _refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, source: MixSource) -> None:
+    """Raises duckdb.Error for a `where` that would close its bracket or start another statement."""
+    if source.where:
+        statements = connection.extract_statements(f"SELECT 1 FROM trajectory_facts WHERE {source.where}")
+        if len(statements) != 1:
+            raise duckdb.ParserException("one condition is expected, without a semicolon")
+
+
 def _candidates(number: int, source: MixSource, mix: Mix) -> str:
-    passed = " AND ".join(f"\"{check}\" = 'pass'" for check in source.require)
+    passed = " AND ".join(
+        [f"\"{check}\" = 'pass'" for check in source.require]
+        + [f"\"{check}\" IN ('pass', 'undecided')" for check in source.not_failed]
+    )
     order = "completion_tokens, trajectory_id" if source.choose == "shortest" else "lottery, trajectory_id"
-    condition = f"AND ({source.where})" if source.where else ""
+    condition = f"AND ({source.where}\n)" if source.where else ""
     return f"""
         CREATE TABLE candidates_{number} AS
         WITH passing AS (

@@ -6,9 +6,7 @@ from pathlib import Path
 import duckdb
 
 from schemas.errors import QueryError
-from warehouse.connect import connect
-
-_READS = {"SELECT", "EXPLAIN"}
+from warehouse.connect import connect_with_files
 
 
 def named_queries() -> dict[str, tuple[str, str]]:
@@ -30,17 +28,12 @@ def named_query(name: str) -> str:
 
 def locked_connection(path: str | Path, *, at: str | None = None) -> duckdb.DuckDBPyConnection:
     """A connection that can read the warehouse's tables and views, and no other file, table, or setting."""
-    connection = connect(path, at=at)
-    files = [
-        row[0]
-        for row in connection.execute(
-            "SELECT DISTINCT unnest(regexp_extract_all(sql, '''(/[^'']+\\.parquet)''', 1)) FROM duckdb_views()"
-        ).fetchall()
-    ]
+    connection, files = connect_with_files(path, at=at)
     connection.execute("SET allowed_paths = ?", [files])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
+    connection.execute("SET python_enable_replacements = false")
     connection.execute("SET lock_configuration = true")
     return connection
 
@@ -51,16 +44,15 @@ def query(path: str | Path, sql: str, *, at: str | None = None) -> duckdb.DuckDB
     Raises QueryError, with DuckDB's own first line, for SQL that fails, is more than one statement, or does more than
     read.
     """
+    # Bytes on a command line that are no UTF-8 arrive as lone surrogates.
+    sql = sql.encode("utf-8", "replace").decode("utf-8")
     connection = locked_connection(path, at=at)
-    try:
-        statements = connection.extract_statements(sql)
-    except duckdb.Error as e:
-        raise QueryError(_explained(e, sql)) from e
-    if len(statements) != 1:
-        raise QueryError(f"give one statement, not {len(statements)}")
-    kind = statements[0].type.name
-    if kind not in _READS:
-        raise QueryError(f"{kind} refused: only SELECT and EXPLAIN are run here, the warehouse is read-only")
+    kind = _kind(connection, sql)
+    if kind == "EXPLAIN":
+        # EXPLAIN ANALYZE runs what it explains, and a COPY may overwrite the very files that may be read.
+        kind = _kind(connection, re.sub(r"\A\s*EXPLAIN\s+(ANALYZE\s+)?", "", sql, count=1, flags=re.IGNORECASE))
+    if kind != "SELECT":
+        raise QueryError(f"{kind} refused: only SELECT and EXPLAIN SELECT are run here, the warehouse is read-only")
     try:
         relation = connection.sql(sql)
     except duckdb.Error as e:
@@ -68,6 +60,17 @@ def query(path: str | Path, sql: str, *, at: str | None = None) -> duckdb.DuckDB
     if relation is None:
         raise QueryError("the statement gives no rows")
     return relation
+
+
+def _kind(connection: duckdb.DuckDBPyConnection, sql: str) -> str:
+    """The type of the one statement in `sql`."""
+    try:
+        statements = connection.extract_statements(sql)
+    except duckdb.Error as e:
+        raise QueryError(_explained(e, sql)) from e
+    if len(statements) != 1:
+        raise QueryError(f"give one statement, not {len(statements)}")
+    return str(statements[0].type.name)
 
 
 def _explained(error: duckdb.Error, sql: str) -> str:

@@ -20,6 +20,8 @@ _APP_ID = "keys"
 _MAX_TRIES = 200
 # Below this many files a table reads fast enough; above, the writer that notices compacts.
 _MANY_FILES = 256
+# What a folder's path may not hold: deltalake takes %, [, ] and \\ for parts of a URL, DuckDB [, * and ? for a pattern.
+_UNUSABLE = "%[]*?\\"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Warehouse:
         from warehouse.migrations import migrate
 
         root = Path(path).expanduser().resolve()
+        if bad := sorted(set(_UNUSABLE) & set(str(root))):
+            raise WarehouseError(f"{root}: a warehouse's path cannot hold {' '.join(bad)}; name another folder")
         if not (root / "tables" / "migrations" / "_delta_log").is_dir():
             if not create:
                 raise WarehouseError(f"{path}: no warehouse here; `dataengine run RECIPE --warehouse {path}` makes one")
@@ -65,6 +69,14 @@ class Warehouse:
     def table_path(self, table: str) -> Path:
         """The folder of a table."""
         return self.path / "tables" / table
+
+    def delta(self, table: str, version: int | None = None) -> DeltaTable:
+        """The Delta table of that name, at a version or the newest."""
+        return DeltaTable(self.table_path(table).as_uri(), version=version)
+
+    def _paths(self, table: str, delta: DeltaTable) -> list[str]:
+        # The log names files as parts of a URL, with spaces and the like escaped; they lie in the table's folder.
+        return [str(self.table_path(table) / uri.rpartition("/")[2]) for uri in delta.file_uris()]
 
     def append(self, table: str, rows: Iterable[Record]) -> Appended:
         """Writes the rows whose keys are new, in one commit, and says which those were.
@@ -79,7 +91,7 @@ class Warehouse:
             return Appended([], 0)
         state = self._state(table)
         for attempt in range(_MAX_TRIES):
-            self._refresh(state)
+            self._refresh(table, state)
             admitted = state.admission.admit(batch)
             if not admitted:
                 return Appended([], len(batch))
@@ -94,7 +106,7 @@ class Warehouse:
             except CommitFailedError:
                 # Lost the race. Wait a little, at random, or the same processes meet again.
                 time.sleep(random.uniform(0, min(0.5, 0.01 * 2 ** min(attempt, 6))))
-                state.delta = DeltaTable(str(self.table_path(table)))
+                state.delta = self.delta(table)
                 continue
             if len(state.files) > _MANY_FILES and len(state.delta.file_uris()) > _MANY_FILES:
                 self.compact_table(table)
@@ -103,15 +115,15 @@ class Warehouse:
 
     def _state(self, table: str) -> _Table:
         if table not in self._tables:
-            self._tables[table] = _Table(DeltaTable(str(self.table_path(table))), admission_for(RECORDS[table]))
+            self._tables[table] = _Table(self.delta(table), admission_for(RECORDS[table]))
         return self._tables[table]
 
-    def _refresh(self, state: _Table) -> None:
+    def _refresh(self, table: str, state: _Table) -> None:
         """Brings the writer's memory to the newest version, reading only files it has not seen."""
         import pyarrow.parquet as pq
 
         state.delta.update_incremental()
-        files = set(state.delta.file_uris())
+        files = set(self._paths(table, state.delta))
         for file in sorted(files - state.files):
             columns = pq.read_table(file, columns=list(state.admission.columns))
             state.admission.absorb({name: columns[name].to_pylist() for name in state.admission.columns})
@@ -123,18 +135,18 @@ class Warehouse:
         Verdicts are pinned before trajectories and those before prompts, so that what a row refers to is there.
         """
         order = ("metrics", "verdicts", "trajectories", "prompts", "runs", "migrations")
-        return {table: DeltaTable(str(self.table_path(table))).version() for table in order}
+        return {table: self.delta(table).version() for table in order}
 
     def files(self, table: str, version: int | datetime | None = None) -> tuple[int, list[str]]:
         """The version (the newest, that number, or the one at that time) of a table and its Parquet files."""
         try:
-            delta = DeltaTable(str(self.table_path(table)), version=version if isinstance(version, int) else None)
+            delta = self.delta(table, version if isinstance(version, int) else None)
             if isinstance(version, datetime):
                 delta.load_as_version(version)
         except Exception as e:
             # deltalake raises plain exceptions of several kinds for a version that is gone or never was
             raise WarehouseError(f"{self.path}: table {table} has no version {version}: {e}") from e
-        return delta.version(), delta.file_uris()
+        return delta.version(), self._paths(table, delta)
 
     def compact(self) -> dict[str, tuple[int, int]]:
         """Joins small files; for each table the number of files before and after. Nothing is deleted."""
@@ -143,7 +155,7 @@ class Warehouse:
 
     def compact_table(self, table: str) -> tuple[int, int]:
         """Joins the small files of one table; old files stay for whoever still reads them."""
-        delta = DeltaTable(str(self.table_path(table)))
+        delta = self.delta(table)
         before = len(delta.file_uris())
         if before > 1:
             try:

@@ -51,15 +51,16 @@ FROM runs
 GROUP BY ALL;
 
 -- One wide row per trajectory, its verdicts beside it. `correct` is the verifier's word in any form of answer,
--- `kept` says that every check with a verdict passed.
+-- `kept` says that the verifier, if there is one, passed and that no other check failed: what a check cannot tell
+-- (`undecided`) is no reason against a reply.
 CREATE VIEW trajectory_facts AS
 WITH pivoted AS (
     SELECT trajectory_id,
         {outcomes}
         arg_max(outcome, created_at) FILTER (WHERE kind = 'verifier') AS verifier_outcome,
         count(*) AS checks,
-        count(*) FILTER (WHERE outcome = 'pass') AS passed,
-        list("check" ORDER BY "check") FILTER (WHERE outcome <> 'pass') AS not_passed
+        count(*) FILTER (WHERE outcome IN ('fail', 'error')) AS against,
+        coalesce(list("check" ORDER BY "check") FILTER (WHERE outcome <> 'pass'), []) AS not_passed
     FROM verdicts_current
     GROUP BY trajectory_id
 )
@@ -68,8 +69,9 @@ SELECT t.trajectory_id, t.attempt, t.prompt_id, t.stage, t.policy, t.engine, t.s
     t.reasoning, t.answer, t.text, t.finish_reason, t.prompt_tokens, t.completion_tokens, t.max_tokens,
     t.logprob_sum, t.seconds, t.error, t.step, t.created_at,
     CASE f.verifier_outcome WHEN 'pass' THEN true WHEN 'fail' THEN false END AS correct,
-    t.error IS NULL AND coalesce(f.checks = f.passed, false) AS kept,
-    f.* EXCLUDE (trajectory_id)
+    t.error IS NULL AND f.checks IS NOT NULL AND f.against = 0
+        AND coalesce(f.verifier_outcome = 'pass', true) AS kept,
+    f.* EXCLUDE (trajectory_id, against)
 FROM trajectories_current t
 JOIN prompts_current p USING (prompt_id)
 LEFT JOIN pivoted f USING (trajectory_id);
@@ -87,17 +89,20 @@ FROM (
 -- Every verdict that there is or should be: outcome NULL means that it is still to come.
 CREATE VIEW expected_verdicts AS
 WITH wanted AS (
-    SELECT DISTINCT t.trajectory_id, t.attempt, t.stage, c."check", c.version, p.against
+    -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
+    SELECT t.trajectory_id, t.attempt, t.stage, c."check", list(c.version) AS versions, p.against
     FROM trajectories_current t
     JOIN prompts_current p USING (prompt_id)
     JOIN runs_current r USING (run_id)
     JOIN recipe_checks c ON c.recipe = r.recipe AND c.stage = t.stage
     WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = p.verifier)
+    GROUP BY ALL
 )
 SELECT w.stage, w.trajectory_id, w."check", v.outcome
 FROM wanted w
 LEFT JOIN verdicts v ON v.trajectory_id = w.trajectory_id AND v.attempt = w.attempt AND v."check" = w."check"
-    AND v.version = w.version AND v.against IN ('', w.against)
+    AND list_contains(w.versions, v.version) AND v.against IN ('', w.against)
+QUALIFY row_number() OVER (PARTITION BY w.trajectory_id, w."check" ORDER BY v.created_at DESC, v.version DESC) = 1
 UNION ALL
 SELECT t.stage, v.trajectory_id, v."check", v.outcome
 FROM verdicts_current v

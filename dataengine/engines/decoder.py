@@ -15,6 +15,7 @@ one write and one slice per layer and attention sees plain strided tensors:
 
 import math
 import random
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -73,7 +74,8 @@ class _StoreLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untype
 
     def __init__(self, store: "_Store", index: int) -> None:
         super().__init__()
-        self._store = store
+        # Weak, or a store that was replaced by a larger one would stay until the garbage collector finds the circle.
+        self._store = weakref.proxy(store)
         self._index = index
 
     def update(self, key_states: Any, value_states: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -196,7 +198,7 @@ class Decoder:
 
     def _allocate(self, needed: int) -> int:
         # A quarter more columns than the longest needs: windows slide that far before everything is moved back.
-        columns = min(_round_up(needed + needed // 4, 64), self.max_length + 64)
+        columns = min(_round_up(needed + needed // 4, 128), self.max_length + 128)
         per_row = columns * self._layers * self._heads * self._size * 2 * 4
         rows = max(1, min(self._slots, _STORE_BYTES // per_row))
         self._store = None  # free the old one first

@@ -1,0 +1,101 @@
+"""The warehouse at 100,000 trajectories: how long commands take that people wait for.
+
+    python benchmarks/warehouse.py [--rows 100000]
+
+Each command is a whole process, started five times; the median counts.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from schemas.keys import key
+from schemas.records import Message, Prompt, Run, Trajectory, Verdict, now
+from warehouse.connect import connect
+from warehouse.store import Warehouse
+
+REPLY = "<think>\n" + "I add the two numbers one after the other. " * 20 + "\n</think>\n7\n<answer>7</answer>"
+
+
+def fill(path: Path, rows: int) -> float:
+    """Writes `rows` trajectories of rows / 8 prompts with two verdicts each; seconds it took."""
+    warehouse = Warehouse.open(path, create=True)
+    started = time.perf_counter()
+    checks = '[{"stage":"reasoning","check":"math","version":"1","verifier":true},'
+    checks += '{"stage":"reasoning","check":"format","version":"1","verifier":false}]'
+    warehouse.append(
+        "runs", [Run(run_id="r", event="started", recipe="bench", config="{}", checks=checks, created_at=now())]
+    )
+    prompts = [
+        Prompt.make(
+            [Message(role="user", content=f"What is {i} + 7?")], domain="math", source="bench", reference=str(i + 7),
+            verifier="math",
+        )
+        for i in range(rows // 8)
+    ]  # fmt: skip
+    warehouse.append("prompts", prompts)
+    for start in range(0, rows, 5000):
+        batch = [_trajectory(prompts[i // 8], i % 8) for i in range(start, min(start + 5000, rows))]
+        warehouse.append("trajectories", batch)
+        verdicts = []
+        for number, t in enumerate(batch):
+            against = prompts[(start + number) // 8].against
+            outcome = "pass" if number % 3 else "fail"
+            verdicts.append(_verdict(t, "math", against, outcome, "verifier"))
+            verdicts.append(_verdict(t, "format", "", "pass", "filter"))
+        warehouse.append("verdicts", verdicts)
+    return time.perf_counter() - started
+
+
+def _trajectory(prompt: Prompt, index: int) -> Trajectory:
+    return Trajectory(
+        trajectory_id=key(prompt.prompt_id, index), prompt_id=prompt.prompt_id, stage="reasoning", policy="bench@1",
+        engine="endpoint", sampling="{}", sample_index=index, rendered_key=prompt.prompt_id, reasoning=REPLY[8:-40],
+        answer="7", text=REPLY, finish_reason="stop", prompt_tokens=30, completion_tokens=200, max_tokens=1024,
+        run_id="r", created_at=now(),
+    )  # fmt: skip
+
+
+def _verdict(t: Trajectory, check: str, against: str, outcome: str, kind: str) -> Verdict:
+    return Verdict(
+        trajectory_id=t.trajectory_id, attempt=1, check=check, version="1", against=against, kind=kind,
+        outcome=outcome, run_id="r", created_at=now(),
+    )  # type: ignore[arg-type]  # fmt: skip
+
+
+def command(*words: str) -> float:
+    """Median wall seconds of five whole processes."""
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "dataengine.cli", *words], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=100_000)
+    rows = parser.parse_args().rows
+    print(f"dataengine --help                    {command('--help'):6.2f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "warehouse"
+        seconds = fill(path, rows)
+        print(f"written: {rows:,} trajectories, {2 * rows:,} verdicts {seconds:6.1f} s")
+        at = ("--warehouse", str(path))
+        with connect(path) as connection:
+            ident = connection.sql("SELECT max(trajectory_id) FROM trajectories").fetchall()[0][0]
+        print(f"dataengine status                    {command('status', *at):6.2f} s")
+        print(f"dataengine sql --name funnel         {command('sql', '--name', 'funnel', *at):6.2f} s")
+        print(f"dataengine sql --name pass_at_k      {command('sql', '--name', 'pass_at_k', *at):6.2f} s")
+        print(f"dataengine explain ID                {command('explain', ident, *at):6.2f} s")
+        print(f"dataengine compact                   {command('compact', *at):6.2f} s")
+        print(f"dataengine status, compacted         {command('status', *at):6.2f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Makes the pages that are worked out from the code: docs/cli.md, docs/schema.md and schemas/jsonschema/."""
+
+import json
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def cli_page() -> str:
+    """Every command's own help."""
+    # Fixed width and no colour: the page must not depend on the terminal it was made in.
+    os.environ |= {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    from typer.testing import CliRunner
+
+    from dataengine.cli import app as dataengine
+    from trainers.cli import app as trainers
+
+    runner = CliRunner()
+    lines = [
+        "# Commands",
+        "",
+        "Made by `make docs` from the programs' own help; a test compares. Exit codes: 0 done, 1 work finished with",
+        "errors recorded, 2 wrong input or configuration, 130 interrupted (what was finished is kept).",
+    ]
+    snapshot = [["snapshot", name] for name in ("create", "list", "show", "export")]
+    names = ("run", "status", "explain", "sql", "import", "check", "compact", "doctor", "dashboard")
+    for program, app, commands in (
+        ("dataengine", dataengine, [[], *([n] for n in names), *snapshot]),
+        ("trainers", trainers, [[], ["sft"], ["evaluate"]]),
+    ):
+        for command in commands:
+            result = runner.invoke(app, [*command, "--help"], prog_name=program)
+            title = " ".join([program, *command])
+            text = "\n".join(line.rstrip() for line in result.output.strip().splitlines())
+            lines += ["", f"## {title}", "", "```", text, "```"]
+    return "\n".join(lines) + "\n"
+
+
+def schema_page() -> str:
+    """Every table's columns."""
+    from schemas.arrow import arrow_schema
+    from schemas.records import RECORDS
+
+    lines = [
+        "# Tables",
+        "",
+        "Made by `make docs` from `schemas/records.py`; a test compares. The views over them stand in",
+        "`warehouse/views.sql`, and `dataengine sql --list` names them. JSON Schemas of rows, recipes, mixes and",
+        "manifests are in `schemas/jsonschema/`.",
+    ]
+    for table, record in RECORDS.items():
+        about = " ".join((record.__doc__ or "").split())
+        lines += ["", f"## {table}", "", about, "", f"No two rows have the same ({', '.join(record.KEYS)}).", ""]
+        lines += ["| column | type | |", "|---|---|---|"]
+        types = arrow_schema(record)
+        for name, field in record.model_fields.items():
+            lines.append(f"| `{name}` | {_short(str(types.field(name).type))} | {field.description or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def _short(arrow: str) -> str:
+    return arrow.replace(" not null", "").replace("element: ", "").replace("item: ", "").replace("|", "\\|")
+
+
+def json_schemas() -> dict[str, str]:
+    """JSON Schema documents by file name."""
+    from schemas.manifest import Manifest
+    from schemas.mix import Mix
+    from schemas.recipe import Recipe
+    from schemas.records import RECORDS
+
+    models = {"recipe": Recipe, "mix": Mix, "manifest": Manifest} | {f"row-{t}": r for t, r in RECORDS.items()}
+    return {f"{n}.json": json.dumps(m.model_json_schema(), indent=2) + "\n" for n, m in models.items()}
+
+
+def pages() -> dict[Path, str]:
+    """All generated files with their content."""
+    return {
+        ROOT / "docs" / "cli.md": cli_page(),
+        ROOT / "docs" / "schema.md": schema_page(),
+        **{ROOT / "schemas" / "jsonschema" / name: text for name, text in json_schemas().items()},
+    }
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(ROOT))

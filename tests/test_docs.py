@@ -1,0 +1,66 @@
+"""What the documents say is what the programs do."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    # In a process of its own: the pages are made for a fixed terminal.
+    code = (
+        "import runpy, json; g = runpy.run_path('docs/generate.py'); "
+        "print(json.dumps({str(p): t for p, t in g['pages']().items()}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    for path, text in json.loads(done.stdout).items():
+        assert Path(path).read_text(encoding="utf-8") == text, f"{path} is stale: run `make docs`"
+
+
+def test_the_readme_opens_with_the_two_commands() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    opening = text[: text.index("\n## ", text.index("\n## ") + 1)]
+    assert opening.index("make demo") < opening.index("make test")
+
+
+def test_every_make_target_that_the_readme_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"`make ([a-z-]+)`", (ROOT / "README.md").read_text()))
+    assert named and named <= targets
+
+
+@pytest.mark.parametrize("page", ["README.md", *sorted(p.name for p in (ROOT / "docs").glob("*.md"))])
+def test_links_between_documents_lead_somewhere(page: str) -> None:
+    path = ROOT / page if page == "README.md" else ROOT / "docs" / page
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (path.parent / target).exists(), f"{page}: {target}"
+
+
+def test_shipped_recipes_and_mixes_are_valid() -> None:
+    from dataengine.runlog import recipe_checks
+    from dataengine.shipped import load_mix, load_recipe, shipped, systems_of
+
+    for name in shipped("recipes"):
+        assert recipe_checks(load_recipe(name))
+    for name in shipped("mixes"):
+        mix = load_mix(name)
+        assert mix.mix == name
+        assert systems_of(mix)
+
+
+def test_no_prompt_of_the_demo_is_held_out_and_trained_on() -> None:
+    from dataengine.shipped import load_recipe
+    from dataengine.sources.build import build
+
+    recipe = load_recipe("laptop")
+    held_out = build("heldout", recipe.prompts)
+    ladder = build("ladder", recipe.prompts)
+    assert not {p.prompt_id for p in held_out.prompts} & {p.prompt_id for p in ladder.prompts}
+    shown = {d.question.strip() for ds in ladder.demonstrations.values() for d in ds}
+    assert not shown & {p.messages[0].content for p in ladder.prompts}
