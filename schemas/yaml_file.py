@@ -26,17 +26,17 @@ def load_yaml(path: Path, model: type[M], overrides: Iterable[str] = ()) -> M:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         value = yaml.safe_load(text)
+        _refuse_repeated_keys(path, root)
     except yaml.MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise ConfigError(f"{path}:{line}: no YAML: {e.problem or e.context}") from None
     except yaml.YAMLError as e:
         raise ConfigError(f"{path}: no YAML: {str(e).splitlines()[0]}") from None
     except (ValueError, RecursionError) as e:
-        # a date such as 2026-13-45; brackets within brackets
+        # a date such as 2026-13-45; brackets within brackets; an alias of what it stands in
         raise ConfigError(f"{path}: no YAML: {e}") from None
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: a mapping of settings is expected, not {type(value).__name__}")
-    _refuse_repeated_keys(path, root)
     for override in overrides:
         _override(value, override)
     try:

@@ -32,7 +32,8 @@ class Admission(Protocol):
 
 def _digest(values: Sequence[Any]) -> bytes:
     # 16 bytes a key instead of some 200: a table of ten million keys must fit in memory.
-    return blake2b(storable("\x1f".join(map(str, values))).encode("utf-8"), digest_size=16).digest()
+    joined = "\x1f".join("\x1e" if v is None else str(v) for v in values)
+    return blake2b(storable(joined).encode("utf-8"), digest_size=16).digest()
 
 
 class KeyOnce:
@@ -119,33 +120,45 @@ class Attempts:
 
 
 class Revisions:
-    """A prompt's rows of one source: a row that differs from the latest is a further revision, an equal one nothing."""
+    """A prompt's rows of one source: a row that differs from all before is a further revision, any other is nothing.
+
+    From all, not from the latest alone: a run that reads the uncorrected file again must not undo a correction. Only
+    the source `resolution`, which is written by hand to choose between references, may go back to what it said before.
+    """
 
     columns = ("prompt_id", "source", "revision", "against", "domain", "language", "license", "metadata")
 
     def __init__(self) -> None:
-        self._latest: dict[bytes, tuple[int, bytes]] = {}
+        self._known: dict[bytes, tuple[int, frozenset[bytes]]] = {}
 
     def absorb(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Remembers the latest stored revision of each prompt and source."""
-        for prompt_id, source, revision, *rest in zip(*(columns[c] for c in self.columns), strict=True):
+        """Remembers the stored revisions of each prompt and source."""
+        stored = zip(*(columns[c] for c in self.columns), strict=True)
+        for prompt_id, source, revision, *rest in sorted(stored, key=lambda row: row[2]):
             digest = _digest([prompt_id, source])
-            if revision >= self._latest.get(digest, (0, b""))[0]:
-                self._latest[digest] = (revision, _digest(rest))
+            self._known[digest] = self._after(self._known.get(digest), source, revision, _digest(rest))
+
+    @staticmethod
+    def _after(
+        known: tuple[int, frozenset[bytes]] | None, source: str, revision: int, content: bytes
+    ) -> tuple[int, frozenset[bytes]]:
+        latest, contents = known or (0, frozenset())
+        kept = frozenset() if source == "resolution" else contents
+        return max(latest, revision), kept | {content}
 
     def admit(self, rows: Iterable[Record]) -> list[Record]:
         """Rows that change a prompt, with `revision` counted on."""
-        fresh: dict[bytes, tuple[int, bytes]] = {}
+        fresh: dict[bytes, tuple[int, frozenset[bytes]]] = {}
         admitted: list[Record] = []
         for row in rows:
             assert isinstance(row, Prompt)
             digest = _digest([row.prompt_id, row.source])
             content = _digest([row.against, row.domain, row.language, row.license, row.metadata])
-            revision, known = fresh.get(digest) or self._latest.get(digest) or (0, b"")
-            if content == known:
+            latest, contents = known = fresh.get(digest) or self._known.get(digest) or (0, frozenset())
+            if content in contents:
                 continue
-            fresh[digest] = (revision + 1, content)
-            admitted.append(row if row.revision == revision + 1 else row.model_copy(update={"revision": revision + 1}))
+            fresh[digest] = self._after(known, row.source, latest + 1, content)
+            admitted.append(row if row.revision == latest + 1 else row.model_copy(update={"revision": latest + 1}))
         return admitted
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -75,6 +76,7 @@ def _select(table: str, paths: list[str]) -> str:
     return f"SELECT {columns} WHERE false"
 
 
+@cache
 def _columns(table: str) -> list[tuple[str, str]]:
     """Column names and DuckDB types of a record: asked of DuckDB itself, from an empty Arrow table."""
     from schemas.arrow import arrow_schema

@@ -6,10 +6,8 @@ A new one is a function at the end of `MIGRATIONS`. Columns are only ever added.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from deltalake import DeltaTable
-
 from schemas.errors import WarehouseTooNew
-from schemas.records import RECORDS, Migration, now
+from schemas.records import Migration, now
 
 if TYPE_CHECKING:
     from warehouse.store import Warehouse
@@ -17,10 +15,8 @@ if TYPE_CHECKING:
 
 def m001_tables(warehouse: "Warehouse") -> None:
     """Makes every table that the records of schema 1 name."""
-    from schemas.arrow import arrow_schema
-
     for table in ("prompts", "trajectories", "verdicts", "runs", "metrics"):
-        DeltaTable.create(warehouse.table_path(table).as_uri(), schema=arrow_schema(RECORDS[table]), mode="ignore")
+        warehouse.create_table(table)
 
 
 MIGRATIONS: list[Callable[["Warehouse"], None]] = [m001_tables]
@@ -31,11 +27,8 @@ def migrate(warehouse: "Warehouse", *, create: bool) -> None:
 
     Two processes may do so at once: every migration can be repeated, and its record is a keyed row.
     """
-    table = warehouse.table_path(Migration.TABLE)
-    if create and not (table / "_delta_log").is_dir():
-        from schemas.arrow import arrow_schema
-
-        DeltaTable.create(table.as_uri(), schema=arrow_schema(Migration), mode="ignore")
+    if create:
+        warehouse.create_table(Migration.TABLE)
     # The version number of this table counts its commits, one per migration: no file has to be read.
     applied = warehouse.delta(Migration.TABLE).version()
     if applied > len(MIGRATIONS):

@@ -123,7 +123,7 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[st
                 )
         try:
             _refuse_more_than_a_condition(connection, source)
-            connection.execute(_candidates(number, source, mix), {"stage": source.stage, "seed": str(mix.seed)})
+            connection.execute(_candidates(number, source, mix), {"seed": str(mix.seed)})
         except duckdb.Error as e:
             raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
         _count_dropped(connection, number, source, dropped)
@@ -149,19 +149,25 @@ def _refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, source:
             raise duckdb.ParserException("one condition is expected, without a semicolon")
 
 
+def _qualifies(source: MixSource) -> str:
+    conditions = [f"stage = '{source.stage}'", "error IS NULL"]
+    conditions += [f"\"{check}\" = 'pass'" for check in source.require]
+    conditions += [f"\"{check}\" IN ('pass', 'undecided')" for check in source.not_failed]
+    # On a line of its own, so that a comment in it cannot hide what follows.
+    conditions += [f"({source.where}\n)"] if source.where else []
+    return " AND ".join(conditions)
+
+
 def _candidates(number: int, source: MixSource, mix: Mix) -> str:
-    passed = " AND ".join(
-        [f"\"{check}\" = 'pass'" for check in source.require]
-        + [f"\"{check}\" IN ('pass', 'undecided')" for check in source.not_failed]
-    )
     order = "completion_tokens, trajectory_id" if source.choose == "shortest" else "lottery, trajectory_id"
-    condition = f"AND ({source.where}\n)" if source.where else ""
+    # A trajectory that two sources choose stands in the snapshot once, as the first has it.
+    once = "AND trajectory_id NOT IN (SELECT trajectory_id FROM selected)" if number else ""
     return f"""
         CREATE TABLE candidates_{number} AS
         WITH passing AS (
             SELECT *, sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery
             FROM trajectory_facts
-            WHERE stage = $stage AND error IS NULL AND {passed} {condition}
+            WHERE {_qualifies(source)} {once}
         ), numbered AS (
             SELECT *, row_number() OVER (PARTITION BY prompt_id, text ORDER BY {order}) AS copy
             FROM passing
@@ -185,6 +191,9 @@ def _count_dropped(
     }
     for rule, condition in rules.items():
         dropped[rule] += _scalar(connection, f"SELECT count(*) FROM candidates_{number} WHERE {condition}")
+    if number:
+        twice = f"{_qualifies(source)} AND trajectory_id IN (SELECT trajectory_id FROM selected)"
+        dropped["in_another_source"] += _scalar(connection, f"SELECT count(*) FROM trajectory_facts WHERE {twice}")
 
 
 def _rendered(number: int, source: MixSource) -> str:
@@ -198,9 +207,9 @@ def _rendered(number: int, source: MixSource) -> str:
                 CASE WHEN $system::VARCHAR IS NULL THEN []
                     ELSE [{{'role': 'system', 'content': $system::VARCHAR}}] END,
                 c.messages,
-                [{{'role': 'assistant', 'content': CASE WHEN c.reasoning IS NULL THEN trim(c.answer, E' \\n')
+                [{{'role': 'assistant', 'content': CASE WHEN c.reasoning IS NULL THEN trim(coalesce(c.answer, ''), E' \\n')
                     ELSE '<think>' || chr(10) || trim(c.reasoning, E' \\n') || chr(10) || '</think>' || chr(10)
-                        || trim(c.answer, E' \\n') END}}]
+                        || trim(coalesce(c.answer, ''), E' \\n') END}}]
             ) AS messages,
             c.prompt_tokens, c.completion_tokens, 1.0::DOUBLE AS weight,
             (SELECT list({{'check': v."check", 'version': v.version, 'outcome': v.outcome}} ORDER BY v."check")

@@ -1,7 +1,9 @@
 """The tables: Delta Lake folders that many processes append to, each key once."""
 
 import random
+import shutil
 import time
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -69,6 +71,26 @@ class Warehouse:
     def table_path(self, table: str) -> Path:
         """The folder of a table."""
         return self.path / "tables" / table
+
+    def create_table(self, table: str) -> None:
+        """Makes an empty table if there is none; appears whole, so that processes may do so at once.
+
+        Two `DeltaTable.create` in one folder would leave two commits, and the commits of `migrations` are counted.
+        """
+        from schemas.arrow import arrow_schema
+
+        path = self.table_path(table)
+        if (path / "_delta_log").is_dir():
+            return
+        work = path.with_name(f".{table}-{uuid.uuid4().hex[:12]}")
+        try:
+            DeltaTable.create(work.as_uri(), schema=arrow_schema(RECORDS[table]))
+            work.rename(path)
+        except OSError:
+            if not (path / "_delta_log").is_dir():
+                raise
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
     def delta(self, table: str, version: int | None = None) -> DeltaTable:
         """The Delta table of that name, at a version or the newest."""

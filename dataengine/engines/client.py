@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import re
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,6 +17,7 @@ from schemas.errors import EngineError
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _FINISH = {"stop", "length", "content_filter", "tool_calls"}
 _MOST_BYTES = 64 << 20
+_MOST_TOKENS = 1 << 40  # a count above is nonsense, and would not fit its column
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ class ChatClient:
         try:
             async with self._session.get(f"{self.url}/models", timeout=aiohttp.ClientTimeout(total=30)):
                 pass
+        except aiohttp.InvalidURL as e:
+            raise EngineError(f"{self.url}: no address; write it as http://HOST:PORT/v1") from e
         except aiohttp.ClientConnectorError as e:
             raise EngineError(f"{self.url}: {_short(e)}; is the server running there?") from e
         except (aiohttp.ClientError, TimeoutError):
@@ -165,18 +169,18 @@ def _parse(content: bytes) -> dict[str, Any]:
         body = json.loads(content)
         choice = body["choices"][0]
         message = choice["message"]
-        text = message.get("content") or ""
+        text = "" if message.get("content") is None else message["content"]
         reasoning = message.get("reasoning_content") or message.get("reasoning")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
+        reason = choice.get("finish_reason")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as e:
         raise _Failure(f"not a chat completion ({type(e).__name__}): {_message(content)}", again=True) from e
     if not isinstance(text, str) or not isinstance(reasoning, str | None):
         raise _Failure(f"content is no text: {_message(content)}", again=False)
     usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
-    reason = choice.get("finish_reason")
     return {
-        "text": text,
-        "reasoning": reasoning,
-        "finish_reason": reason if reason in _FINISH else "unknown",
+        "text": _whole(text),
+        "reasoning": None if reasoning is None else _whole(reasoning),
+        "finish_reason": reason if isinstance(reason, str) and reason in _FINISH else "unknown",
         "prompt_tokens": _count(usage.get("prompt_tokens")),
         "completion_tokens": _count(usage.get("completion_tokens")),
         "logprob_sum": _logprob_sum(choice),
@@ -184,13 +188,13 @@ def _parse(content: bytes) -> dict[str, Any]:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else None
 
 
 def _logprob_sum(choice: dict[str, Any]) -> float | None:
     try:
         return float(sum(token["logprob"] for token in choice["logprobs"]["content"]))
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, OverflowError):
         return None
 
 
@@ -207,10 +211,15 @@ def _message(content: bytes) -> str:
         body = json.loads(content)
         error = body.get("error", body)
         text = error.get("message", content.decode()) if isinstance(error, dict) else str(error)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         text = content[:1000].decode("utf-8", "replace")
-    line = " ".join(str(text).split())
+    line = " ".join(_whole(str(text)).split())
     return line[:200] or "an empty reply"
+
+
+def _whole(text: str) -> str:
+    """Text that UTF-8 can hold: a lone surrogate, which JSON can, becomes U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _short(error: BaseException) -> str:

@@ -6,6 +6,7 @@ Started by `embedded.py`; it ends when its standard input closes, so it never ou
 import argparse
 import asyncio
 import json
+import math
 import queue
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from jinja2 import TemplateError
 from transformers import AutoTokenizer, GenerationConfig
 
 from dataengine.engines.decoder import Decoder, Reply, Request
@@ -98,7 +100,7 @@ class Server:
             body = await request.json()
             asked = self._parse(body)
             reply = await self._worker.ask(asked)
-        except (BadRequest, ValueError, KeyError, TypeError) as e:
+        except (BadRequest, ValueError, KeyError, TypeError, OverflowError, TemplateError) as e:
             return web.json_response({"error": {"message": f"{e}", "type": "invalid_request_error"}}, status=400)
         choice: dict[str, Any] = {
             "index": 0,
@@ -115,7 +117,9 @@ class Server:
             {"object": "chat.completion", "model": self._name, "choices": [choice], "usage": usage}
         )
 
-    def _parse(self, body: dict[str, Any]) -> Request:
+    def _parse(self, body: Any) -> Request:
+        if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
+            raise BadRequest("messages is missing")
         if body.get("n", 1) != 1:
             raise BadRequest("n must be 1: samples of a prompt are requests of their own here, and share its prefix")
         going_on = bool(body.get("continue_final_message"))
@@ -125,13 +129,16 @@ class Server:
             continue_final_message=going_on,
             return_dict=False,
         )
-        return Request(
+        asked = Request(
             prompt=list(prompt),
             max_tokens=int(body.get("max_tokens") or 1024),
             temperature=float(body.get("temperature", 1.0)),
             top_p=float(body.get("top_p", 1.0)),
             seed=int(body.get("seed") or 0),
         )
+        if asked.max_tokens < 1 or not 0 <= asked.temperature < math.inf or not 0 < asked.top_p <= 1:
+            raise BadRequest("max_tokens must be at least 1, temperature at least 0, and top_p above 0 and at most 1")
+        return asked
 
 
 def stop_tokens(folder: Path, tokenizer: Any) -> set[int]:

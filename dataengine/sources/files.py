@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from dataengine.sources.build import PromptSet
 from dataengine.sources.rows import read_rows
 from schemas.errors import ConfigError, InputError
@@ -27,7 +29,9 @@ def mgsm(row: dict[str, Any]) -> dict[str, Any]:
 
 def math(row: dict[str, Any]) -> dict[str, Any]:
     """MATH and its like: `problem`, and `answer` or else the box of `solution`."""
-    reference = row.get("answer") or row["solution"]
+    reference = row.get("answer") or row.get("solution")
+    if not reference:
+        raise ValueError("there is neither an `answer` nor a `solution`")
     return {"prompt": row["problem"], "reference": str(reference), "domain": "math"}
 
 
@@ -77,15 +81,22 @@ def prompts_of(source: FileSource) -> PromptSet:
             prompt = prompt_of(fields_of(row.value), name, row.place, source.license)
             _refuse_repeated(prompt, row.place, ids, seen)
             found.prompts.append(prompt)
-        except KeyError as e:
-            columns = ", ".join(row.value) or "nothing"
-            found.notes.append(f"{row.place}: left out: there is no column {e}; the row has: {columns}")
-        except (ValueError, TypeError) as e:
-            found.notes.append(f"{row.place}: left out: {str(e).splitlines()[0]}")
+        except (KeyError, ValueError, TypeError) as e:
+            found.notes.append(f"{row.place}: left out: {reason_of(e, row.value)}")
     if not found.prompts:
         detail = f"; first problem: {found.notes[0]}" if found.notes else ""
         raise InputError(f"{path}: no prompt in it{detail}")
     return found
+
+
+def reason_of(error: Exception, row: Mapping[str, Any]) -> str:
+    """What is wrong with a row, on one line, from the exception that its fields raised."""
+    if isinstance(error, KeyError):
+        return f"there is no column {error}; the row has: {', '.join(row) or 'nothing'}"
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _refuse_repeated(prompt: Prompt, place: str, ids: dict[str, str], seen: dict[str, tuple[str, str | None]]) -> None:

@@ -1,0 +1,120 @@
+"""Prompts from files in the layouts of well-known data sets; every sample here is written for these tests."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from dataengine.sources.build import PromptSet, build
+from dataengine.sources.files import prompts_of
+from schemas.errors import InputError
+from schemas.recipe import FileSource
+
+APPLES = {"question": "Ann has 3 bags of 4 apples. How many apples?", "answer": "3 * 4 = <<3*4=12>>12\n#### 12"}
+
+
+def read(path: Path, **settings: Any) -> PromptSet:
+    return prompts_of(FileSource(source="file", path=str(path), **settings))
+
+
+def written(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    return path
+
+
+def only(found: PromptSet) -> tuple[Any, ...]:
+    (prompt,) = found.prompts
+    assert found.notes == []
+    return prompt.messages[0].content, prompt.reference, prompt.verifier, prompt.domain, prompt.language
+
+
+def test_gsm8k_takes_the_number_after_the_hashes(tmp_path: Path) -> None:
+    found = read(written(tmp_path / "train.jsonl", APPLES), layout="gsm8k")
+    assert only(found) == (APPLES["question"], "12", "math", "math", "en")
+    assert (found.prompts[0].source, found.prompts[0].source_ref) == ("train", "train.jsonl:1")
+
+
+def test_mgsm_is_a_tsv_whose_name_tells_the_language(tmp_path: Path) -> None:
+    path = tmp_path / "mgsm_de.tsv"
+    path.write_text("Wie viel ist 3 mal 4?\t12\nnur eine Spalte\n", encoding="utf-8")
+    found = read(path, layout="mgsm")
+    assert found.notes == ["mgsm_de.tsv:2: left out: 1 fields, not 2"]
+    assert only(PromptSet(found.prompts)) == ("Wie viel ist 3 mal 4?", "12", "math", "math", "de")
+
+
+def test_math_takes_the_answer_or_else_the_solution(tmp_path: Path) -> None:
+    rows = [{"problem": "Half of 3?", "solution": "It is \\boxed{\\frac{3}{2}}."}, {"problem": "1 + 1?", "answer": "2"}]
+    found = read(written(tmp_path / "m.jsonl", *rows), layout="math")
+    assert [(p.reference, p.verifier) for p in found.prompts] == [(rows[0]["solution"], "math"), ("2", "math")]
+
+
+def test_arc_lists_its_options_under_letters(tmp_path: Path) -> None:
+    row = {
+        "instruction": "Please choose the correct answer to the question: What do bees make?\n\nAnswer1: honey "
+        "Answer2: bread Answer3: glass\n\nAnswer format: answer1/answer2/answer3",
+        "answer": "answer1",
+    }
+    found = read(written(tmp_path / "arc.jsonl", row, {**row, "answer": "answer9"}), layout="arc")
+    assert found.notes == ["arc.jsonl:2: left out: the answer 'answer9' is none of 3 options"]
+    assert only(PromptSet(found.prompts)) == (
+        "What do bees make?\nA. honey\nB. bread\nC. glass", "A", "choice", "stem", "en"
+    )  # fmt: skip
+    assert json.loads(found.prompts[0].metadata) == {"options": ["honey", "bread", "glass"]}
+
+
+def test_every_kind_of_file_gives_the_same_prompts(tmp_path: Path) -> None:
+    rows = [{"prompt": f"What is {i} + {i}?", "reference": str(2 * i)} for i in range(1, 4)]
+    lines = "".join(json.dumps(r) + "\n" for r in rows).encode()
+    (tmp_path / "a.jsonl").write_bytes(lines)
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines))
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(rows).encode()))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    expected = [(p.prompt_id, p.reference, p.source) for p in read(tmp_path / "a.jsonl").prompts]
+    assert len(expected) == 3
+    for name in ("a.jsonl.gz", "a.json", "a.json.gz", "a.parquet"):
+        assert [(p.prompt_id, p.reference, p.source) for p in read(tmp_path / name).prompts] == expected
+
+
+def test_a_compressed_file_that_was_cut_off_keeps_what_can_be_read(tmp_path: Path) -> None:
+    # Random-looking numbers, so that the cut falls within the stream and not within its first block.
+    rows = [{"prompt": f"What is {i * 7919 % 100003} + {i}?"} for i in range(20_000)]
+    whole = gzip.compress("".join(json.dumps(r) + "\n" for r in rows).encode())
+    (tmp_path / "cut.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    found = read(tmp_path / "cut.jsonl.gz")
+    assert 0 < len(found.prompts) < 20_000
+    assert len(found.notes) == 1
+    assert "the file ends in the middle" in found.notes[0]
+    assert found.read == len(found.prompts) + 1
+
+
+def test_messages_may_be_given_instead_of_a_prompt(tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 1 + 1?"}]
+    found = read(written(tmp_path / "chat.jsonl", {"messages": turns, "reference": "2"}))
+    assert [m.model_dump() for m in found.prompts[0].messages] == turns
+    assert found.prompts[0].verifier == "exact"
+
+
+def test_settings_of_the_source_beat_what_the_rows_say(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.jsonl", {"prompt": "Combien font 1 + 1 ?", "reference": "2", "language": "en"})
+    found = read(path, language="fr", domain="math", verifier="exact", license="CC0-1.0", name="mine")
+    assert only(found)[2:] == ("exact", "math", "fr")
+    assert (found.prompts[0].license, found.prompts[0].source) == ("CC0-1.0", "mine")
+
+
+def test_prompts_of_another_set_are_left_out_where_excluded(tmp_path: Path) -> None:
+    both = [{"prompt": "one?"}, {"prompt": "two?"}]
+    sources = {
+        "held": FileSource(source="file", path=str(written(tmp_path / "held.jsonl", both[0]))),
+        "rest": FileSource(source="file", path=str(written(tmp_path / "rest.jsonl", *both)), exclude=["held"]),
+    }
+    assert [p.messages[0].content for p in build("rest", sources).prompts] == ["two?"]
+
+
+def test_a_file_without_any_prompt_names_its_first_problem(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no prompt in it; first problem: a.jsonl:1: left out: there is no column"):
+        read(written(tmp_path / "a.jsonl", {"text": "x"}))
