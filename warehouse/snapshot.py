@@ -197,6 +197,8 @@ def _count_dropped(
 
 
 def _rendered(number: int, source: MixSource) -> str:
+    # A reply whose think tags were never closed has no answer; a mix that does not require `format` may hold it.
+    answer = "trim(coalesce(c.answer, ''), E' \\n')"
     # The split is by prompt, from its id alone: no prompt stands in two splits, whatever else is in the mix.
     return f"""
         SELECT
@@ -207,9 +209,9 @@ def _rendered(number: int, source: MixSource) -> str:
                 CASE WHEN $system::VARCHAR IS NULL THEN []
                     ELSE [{{'role': 'system', 'content': $system::VARCHAR}}] END,
                 c.messages,
-                [{{'role': 'assistant', 'content': CASE WHEN c.reasoning IS NULL THEN trim(coalesce(c.answer, ''), E' \\n')
+                [{{'role': 'assistant', 'content': CASE WHEN c.reasoning IS NULL THEN {answer}
                     ELSE '<think>' || chr(10) || trim(c.reasoning, E' \\n') || chr(10) || '</think>' || chr(10)
-                        || trim(coalesce(c.answer, ''), E' \\n') END}}]
+                        || {answer} END}}]
             ) AS messages,
             c.prompt_tokens, c.completion_tokens, 1.0::DOUBLE AS weight,
             (SELECT list({{'check': v."check", 'version': v.version, 'outcome': v.outcome}} ORDER BY v."check")

@@ -118,13 +118,14 @@ class Server:
         )
 
     def _parse(self, body: Any) -> Request:
-        if not isinstance(body, dict) or not isinstance(body.get("messages"), list):
-            raise BadRequest("messages is missing")
+        messages = body.get("messages") if isinstance(body, dict) else None
+        if not isinstance(messages, list) or not messages or not all(map(_is_message, messages)):
+            raise BadRequest("messages must be a list of {role, content}, both text, of one at least")
         if body.get("n", 1) != 1:
             raise BadRequest("n must be 1: samples of a prompt are requests of their own here, and share its prefix")
         going_on = bool(body.get("continue_final_message"))
         prompt = self._tokenizer.apply_chat_template(
-            body["messages"],
+            messages,
             add_generation_prompt=not going_on,
             continue_final_message=going_on,
             return_dict=False,
@@ -139,6 +140,10 @@ class Server:
         if asked.max_tokens < 1 or not 0 <= asked.temperature < math.inf or not 0 < asked.top_p <= 1:
             raise BadRequest("max_tokens must be at least 1, temperature at least 0, and top_p above 0 and at most 1")
         return asked
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(k), str) for k in ("role", "content"))
 
 
 def stop_tokens(folder: Path, tokenizer: Any) -> set[int]:

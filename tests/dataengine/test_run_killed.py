@@ -28,8 +28,8 @@ TWICE = (
 def test_killed_runs_end_in_the_same_rows_and_the_same_snapshot(
     process: Callable[..., Any], recipe: Any, scripted: Any, rows: Any, tmp_path: Path, cli: Any
 ) -> None:
-    scripted.seconds = 0.012
-    path = recipe(scripted, prompts=80, samples=5, engine={"max_in_flight": 6})
+    scripted.seconds = 0.01
+    path = recipe(scripted, prompts=60, samples=4, engine={"max_in_flight": 6})
 
     def content(warehouse: Path) -> list[Any]:
         manifest = cli("snapshot", "show", "sums-kept", "--warehouse", warehouse)
@@ -40,7 +40,7 @@ def test_killed_runs_end_in_the_same_rows_and_the_same_snapshot(
     assert process("run", path, "--warehouse", "undisturbed").wait() == 0
     whole = time.monotonic() - started
     expected = content(tmp_path / "undisturbed")
-    assert [len(part) for part in expected] == [80, 400, 1200, 1]
+    assert [len(part) for part in expected] == [60, 240, 720, 1]
 
     chance = random.Random(20)
     killed = finished = 0

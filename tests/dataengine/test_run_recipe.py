@@ -95,24 +95,22 @@ def test_a_larger_budget_asks_again_only_for_what_was_cut_off(run: Any, recipe: 
     assert rows("SELECT count(*) FROM trajectories_current WHERE finish_reason = 'length'") == [(0,)]
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
+def test_what_changes_an_answer_is_new_work(run: Any, recipe: Any, scripted: Any, rows: Any) -> None:
+    path = recipe(scripted, prompts=3)
+    run(path)
+    settings = [
         "steps.sample.template=plain",
         "steps.sample.sampling={temperature: 0.5}",
         "steps.sample.sampling={seed: 1}",
         "steps.sample.prefill=<think>",
         "engines.scripted.revision=b",
         "steps.sample.stage=cold_start",
-    ],
-)
-def test_what_changes_an_answer_is_new_work(run: Any, recipe: Any, scripted: Any, rows: Any, setting: str) -> None:
-    path = recipe(scripted)
-    run(path)
-    # With another template or stage the snapshot may find nothing to keep: only the sampling is looked at here.
-    run(path, setting)
-    assert len(scripted.asked) == 24
-    assert rows("SELECT count(*), count(DISTINCT trajectory_id), max(attempt) FROM trajectories") == [(24, 24, 1)]
+    ]
+    for number, setting in enumerate(settings, start=2):
+        # The snapshot may find nothing to keep then: only the sampling is looked at here.
+        run(path, setting)
+        assert len(scripted.asked) == 6 * number, setting
+    assert rows("SELECT count(*), count(DISTINCT trajectory_id), max(attempt) FROM trajectories") == [(42, 42, 1)]
 
 
 def test_what_changes_no_answer_is_no_new_work(run: Any, recipe: Any, scripted: Any) -> None:

@@ -14,7 +14,7 @@ STOP = 2
 
 
 def decoder(folder: Path, slots: int = 8) -> Decoder:
-    return Decoder(folder, slots=slots, stop={STOP})
+    return Decoder(folder, slots=slots, stop={STOP}, threads=1)
 
 
 def run(made: Decoder, requests: Sequence[Request]) -> list[Reply]:
@@ -46,8 +46,8 @@ def alone(made: Decoder, prompt: list[int], tokens: int) -> list[int]:
 
 def test_greedy_tokens_of_many_prompts_together_are_those_of_each_alone(random_llama: Path) -> None:
     made = decoder(random_llama)
-    asked = prompts(24)
-    budgets = [5 + 3 * (i % 9) for i in range(24)]
+    asked = prompts(16)
+    budgets = [5 + 3 * (i % 7) for i in range(16)]
     replies = run(made, [Request(p, n, temperature=0) for p, n in zip(asked, budgets, strict=True)])
     assert [r.tokens for r in replies] == [alone(made, p, n) for p, n in zip(asked, budgets, strict=True)]
     for reply, budget in zip(replies, budgets, strict=True):
@@ -57,10 +57,10 @@ def test_greedy_tokens_of_many_prompts_together_are_those_of_each_alone(random_l
 
 def test_shared_prefixes_are_run_once_and_change_nothing(random_llama: Path) -> None:
     made = decoder(random_llama, slots=5)
-    asked = prompts(12, shared=70) + prompts(4, seed=1) + prompts(1, shared=70) * 3
+    asked = prompts(8, shared=70) + prompts(3, seed=1) + prompts(1, shared=70) * 3
     replies = run(made, [Request(p, 12, temperature=0) for p in asked])
     assert [r.tokens for r in replies] == [alone(made, p, 12) for p in asked]
-    assert made.shared_tokens >= 10 * 64
+    assert made.shared_tokens >= 7 * 64
     assert made.prefilled_tokens + made.shared_tokens <= sum(len(p) for p in asked)
 
 
@@ -99,7 +99,7 @@ def test_a_longer_request_makes_the_store_larger(random_llama: Path) -> None:
 
 def test_many_replies_slide_through_a_small_store(random_llama: Path) -> None:
     made = decoder(random_llama, slots=2)
-    asked = prompts(20, seed=9, longest=20)
+    asked = prompts(12, seed=9, longest=20)
     replies = run(made, [Request(p, 25, temperature=0) for p in asked])
     assert [r.tokens for r in replies] == [alone(made, p, 25) for p in asked]
 

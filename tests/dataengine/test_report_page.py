@@ -1,0 +1,33 @@
+"""The report is one page in which nothing that a model wrote is markup."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ATTACK = "<script>alert('x')</script><img src=x onerror=alert(1)>"
+
+
+def test_markup_from_models_and_prompts_is_shown_as_text(
+    cli: Callable[..., Any], tmp_path: Path, scripted: Any, recipe: Any
+) -> None:
+    path = recipe(scripted, prompts=4)
+    value = json.loads(path.read_text())
+    value["description"] = ATTACK
+    value["prompts"]["sums"]["prompts"].append({"prompt": f"{ATTACK} What is 1 + 1?", "reference": ATTACK,
+                                                "verifier": "exact"})  # fmt: skip
+    value["steps"]["sample"]["prompts"] = "sums"
+    value["steps"]["report"] = {"kind": "report"}
+    path.write_text(json.dumps(value))
+    assert cli("run", path, "--warehouse", "data").code == 0
+    page = (tmp_path / "data" / "reports" / "sums.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in page
+    assert "applicable = pass + fail + undecided + error + pending" in page
+    assert "sums-kept@1" in page
+
+    (tmp_path / "data" / "reports" / "sums.html").touch()
+    again = cli("run", path, "--warehouse", "data")
+    assert "[3/3] report: nothing to do, " in again.out
+    assert (tmp_path / "data" / "reports" / "sums.html").read_text(encoding="utf-8") == page
