@@ -1,5 +1,7 @@
 """What the documents say is what the programs do."""
 
+import doctest
+import importlib
 import json
 import re
 import subprocess
@@ -65,3 +67,18 @@ def test_no_prompt_of_the_demo_is_held_out_and_shown_or_trained_on() -> None:
     shown = {d.question.strip() for ds in ladder.demonstrations.values() for d in ds}
     assert shown
     assert not shown & {p.messages[0].content for p in [*held_out.prompts, *ladder.prompts]}
+
+
+WITH_EXAMPLES = sorted(
+    str(path.relative_to(ROOT).with_suffix("")).replace("/", ".")
+    for floor in ("schemas", "warehouse", "dataengine", "trainers")
+    for path in (ROOT / floor).rglob("*.py")
+    if ">>> " in path.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_examples_in_docstrings_hold(name: str) -> None:
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.attempted
+    assert not result.failed

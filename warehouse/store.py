@@ -1,5 +1,6 @@
 """The tables: Delta Lake folders that many processes append to, each key once."""
 
+import fcntl
 import random
 import shutil
 import time
@@ -176,13 +177,20 @@ class Warehouse:
         return {table: self.compact_table(table) for table in RECORDS if table != Migration.TABLE}
 
     def compact_table(self, table: str) -> tuple[int, int]:
-        """Joins the small files of one table; old files stay for whoever still reads them."""
-        delta = self.delta(table)
-        before = len(delta.file_uris())
-        if before > 1:
+        """Joins the small files of one table; old files stay for whoever still reads them.
+
+        One process at a time: Delta sees no conflict between two compactions of the same files, both would stand, and
+        every row twice. Who comes second leaves it to the first. The lock ends with the process that holds it.
+        """
+        with (self.path / "tables" / f".{table}.compacting").open("w") as lock:
             try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                files = len(self.delta(table).file_uris())
+                return files, files
+            # Loaded inside the lock, so that it is the newest version that is compacted.
+            delta = self.delta(table)
+            before = len(delta.file_uris())
+            if before > 1:
                 delta.optimize.compact()
-            except CommitFailedError:
-                # Another process is compacting the same files; its result serves as well.
-                delta.update_incremental()
-        return before, len(delta.file_uris())
+            return before, len(delta.file_uris())

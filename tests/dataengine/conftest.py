@@ -60,6 +60,7 @@ class ScriptedServer:
 
     def __post_init__(self) -> None:
         self._seen: dict[str, int] = {}
+        self._dying = False
         self._loop = asyncio.new_event_loop()
         ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(ready,), name="scripted server")
@@ -84,13 +85,15 @@ class ScriptedServer:
 
     def stop(self) -> None:
         """Closes every connection and the port; may be called twice."""
-        if self._thread.is_alive():
+        if self._thread.is_alive() and not self._dying:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        self._thread.join()
 
     def die(self) -> None:
         """Stops from within a request, as a crash would."""
-        self._loop.call_soon(self._loop.stop)
+        if not self._dying:
+            self._dying = True
+            self._loop.call_soon(self._loop.stop)
 
     async def _models(self, request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": [{"id": "scripted", "object": "model"}]})

@@ -200,9 +200,10 @@ def test_a_server_that_dies_leaves_what_it_answered_and_a_later_run_completes(
     run: Any, recipe: Any, scripted: Any, rows: Any, tmp_path: Path
 ) -> None:
     def fault(body: dict[str, Any], before: int) -> str | None:
-        if len(scripted.asked) == 30:
-            scripted.die()
-        return "reset" if len(scripted.asked) >= 30 else None
+        if len(scripted.asked) < 30:
+            return None
+        scripted.die()
+        return "slow"  # never to be answered
 
     scripted.fault = fault
     path = recipe(scripted, prompts=40)

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from schemas.records import Message, Prompt
+from warehouse.store import Warehouse
+
 TWICE = (
     "SELECT (SELECT count(*) - count(DISTINCT (trajectory_id, attempt)) FROM trajectories), "
     '(SELECT count(*) - count(DISTINCT (trajectory_id, attempt, "check", version, against)) FROM verdicts), '
@@ -79,3 +82,16 @@ def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(
     scripted.seconds = 0
     assert cli("run", path, "--warehouse", "data").code == 0
     assert len(scripted.asked) == 120 - kept
+
+
+def test_compacting_from_several_processes_at_once_keeps_each_row_once(
+    process: Callable[..., Any], rows: Any, tmp_path: Path
+) -> None:
+    warehouse = Warehouse.open(tmp_path / "data", create=True)
+    for number in range(8):
+        message = Message(role="user", content=f"What is {number} + 1?")
+        warehouse.append("prompts", [Prompt.make([message], domain="math", source="sums")])
+    together = [process("compact", "--warehouse", "data") for _ in range(4)]
+    told = [child.communicate() for child in together]
+    assert [child.returncode for child in together] == [0] * 4, told
+    assert rows("SELECT count(*), count(DISTINCT prompt_id) FROM prompts") == [(8, 8)]

@@ -203,3 +203,9 @@ def test_references_of_other_questions_are_not_accepted(check: MathCheck) -> Non
     pairs = [(a, b) for a, b in itertools.pairwise(answers) if a != b]
     opinions = check([sample(f"<answer>{b}</answer>", a) for a, b in pairs])
     assert sum(o.outcome == "pass" for o in opinions) / len(opinions) < 0.01
+
+
+def test_a_reference_in_prose_cannot_be_told_unless_the_answer_is_its_text(check: MathCheck) -> None:
+    assert ask(check, "5", "see the appendix").outcome == "undecided"
+    assert ask(check, "5", "see the appendix").reason == "reference_not_parsed"
+    assert ask(check, "See the appendix.", "see the appendix").outcome == "pass"
