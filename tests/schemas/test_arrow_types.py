@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import RECORDS, Message, Metric, Prompt, Record, Verdict
 from schemas.arrow import arrow_schema, arrow_type, to_arrow
+from schemas.records import RECORDS, Message, Metric, Prompt, Record, Verdict
 
 text = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["", "\0", "a\0b", "😀", "中文", "\u2028"])
 small = st.integers(1, 2**31)

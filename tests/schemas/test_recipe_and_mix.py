@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas import Mix, Recipe
+from schemas.mix import Mix
+from schemas.recipe import Recipe
 
 GENERATE = {"kind": "generate", "stage": "reasoning", "prompts": "sums", "engine": "small"}
 SNAPSHOT = {"kind": "snapshot", "mix": "laptop-sft"}

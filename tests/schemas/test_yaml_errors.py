@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from schemas import ConfigError, Mix, Recipe
+from schemas.errors import ConfigError
+from schemas.mix import Mix
+from schemas.recipe import Recipe
 from schemas.yaml_file import load_yaml
 
 RECIPE = """\

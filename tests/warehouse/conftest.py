@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from schemas import Message, Mix, Prompt, Run, Trajectory, Verdict, canonical_json, key
+from schemas.keys import canonical_json, key
+from schemas.mix import Mix
+from schemas.records import Message, Prompt, Run, Trajectory, Verdict
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 

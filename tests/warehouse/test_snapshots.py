@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from schemas import Mix, Trajectory
 from schemas.errors import SnapshotError
+from schemas.mix import Mix
+from schemas.records import Trajectory
 from tests.warehouse.conftest import MakeMix, MakePrompt, MakeTrajectory, MakeVerdict
 from warehouse.snapshot import Snapshot, create_snapshot, list_snapshots, open_snapshot, verify_files
 from warehouse.store import Warehouse
@@ -293,7 +294,7 @@ def test_a_snapshot_that_was_not_finished_is_none(folder: Path, fill: Fill, make
 MAKER = """
 import sys, json
 from pathlib import Path
-from schemas import Mix
+from schemas.mix import Mix
 from warehouse.snapshot import create_snapshot
 sys.stdin.readline()
 print(create_snapshot(Path(sys.argv[1]), Mix.model_validate_json(sys.argv[2]), {"plain": None})[0].manifest.id)

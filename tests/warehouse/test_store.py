@@ -13,8 +13,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from schemas import Message, Migration, Prompt, UserError
-from schemas.errors import WarehouseError, WarehouseTooNew
+from schemas.errors import UserError, WarehouseError, WarehouseTooNew
+from schemas.records import Message, Migration, Prompt
 from tests.warehouse.conftest import MakePrompt, MakeTrajectory, MakeVerdict, Rows
 from warehouse.connect import connect, refresh_duckdb_file
 from warehouse.store import Warehouse
@@ -23,7 +23,7 @@ from warehouse.store import Warehouse
 WRITER = """
 import sys
 from datetime import UTC, datetime
-from schemas import Verdict
+from schemas.records import Verdict
 from warehouse.store import Warehouse
 
 folder, first, batches, size, run = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from schemas import Prompt, Trajectory
+from schemas.records import Prompt, Trajectory
 from tests.warehouse.conftest import MakePrompt, MakeRun, MakeTrajectory, MakeVerdict, Rows
 from warehouse.store import Warehouse
 
