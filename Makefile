@@ -33,7 +33,7 @@ $(BIN)/python:
 			apt-get update -qq && apt-get install -qq -y python3.11-venv >/dev/null && $(PYTHON) -m venv $(VENV); \
 		else echo "$(PYTHON) cannot make an environment: apt-get install python3.11-venv"; exit 2; fi; }
 
-demo: $(STAMP)   ## the whole idea with a real small model: some 15 minutes the first time, seconds the second
+demo: $(STAMP)   ## the whole idea with a real small model: under 15 minutes the first time, seconds the second
 	@$(BIN)/dataengine run laptop --warehouse $(WAREHOUSE)
 
 clean-demo:      ## remove what the demo made

@@ -3,7 +3,7 @@
 Why not `model.generate`: it prefills every sample's own copy of a prompt and runs a batch until its longest sample
 ends. Here a sample that ends makes room for the next at once, and what prompts have in common (demonstrations, a
 system prompt, all of it for samples of one prompt) is run through the model once and copied. Figures:
-benchmarks/engines.md.
+benchmarks/engines.py.
 
 All running sequences write the same column of one key/value store at each step, whatever their lengths, so a step is
 one write and one slice per layer and attention sees plain strided tensors:
