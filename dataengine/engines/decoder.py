@@ -13,6 +13,7 @@ one write and one slice per layer and attention sees plain strided tensors:
     row 1    . . . . p p p g [ ]   ->     4
 """
 
+import inspect
 import math
 import random
 import weakref
@@ -126,6 +127,9 @@ class Decoder:
             torch.set_num_threads(threads)
         self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
         self.model.eval()
+        # The keyword for keys and values differs between models and between versions of transformers.
+        named = inspect.signature(self.model.model.forward).parameters
+        self._cache_keyword = "cache" if "cache" in named else "past_key_values"
         config = self.model.config
         self._layers: int = config.num_hidden_layers
         self._heads: int = config.num_key_value_heads
@@ -172,12 +176,16 @@ class Decoder:
         columns = torch.arange(store.low, store.column + 1)
         mask = torch.zeros(len(self._rows), 1, 1, len(columns))
         mask.masked_fill_((columns[None, :] < starts[:, None])[:, None, None, :], -math.inf)
-        hidden = self.model.model(
-            input_ids=tokens, position_ids=positions, attention_mask=mask, past_key_values=store.cache, use_cache=True
-        ).last_hidden_state
+        hidden = self._forward(store.cache, input_ids=tokens, position_ids=positions, attention_mask=mask)
         store.column += 1
         self._take(self._rows, self.model.lm_head(hidden[:, -1]))
         self._retire()
+
+    def _forward(self, cache: Cache, **inputs: torch.Tensor) -> torch.Tensor:
+        """Last hidden states [rows, tokens, width]; keys and values are read from and added to `cache`."""
+        outputs = self.model.model(**inputs, **{self._cache_keyword: cache}, use_cache=True)
+        hidden: torch.Tensor = outputs.last_hidden_state
+        return hidden
 
     # -- letting requests in
 
@@ -270,9 +278,7 @@ class Decoder:
         longest = max(len(p) for p in group)
         ids = torch.tensor([[*p[known:], *[0] * (longest - len(p))] for p in group])
         positions = torch.arange(known, longest)[None, :].expand(len(group), -1)
-        hidden = self.model.model(
-            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True
-        ).last_hidden_state
+        hidden = self._forward(cache, input_ids=ids, position_ids=positions)
         self.prefilled_tokens += sum(len(p) - known for p in group)
         self.shared_tokens += known * len(group)
         last = torch.stack([hidden[i, len(p) - known - 1] for i, p in enumerate(group)])

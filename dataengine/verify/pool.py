@@ -8,7 +8,6 @@ import contextlib
 import importlib
 import logging
 import math
-import multiprocessing
 import os
 import pickle
 import resource
@@ -21,7 +20,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, TimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, spawn
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any, Generic, Literal, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
@@ -63,6 +63,31 @@ class Answer(Generic[Out]):
     failure: Failure | None = None
     message: str = ""
     seconds: float | None = None
+
+
+_WORKER = "verifier"
+_prepare = spawn.get_preparation_data
+
+
+def _without_main(name: str) -> dict[str, Any]:
+    """What a new process is told of this one; workers hear nothing of the program that was started.
+
+    By default a new process runs that program's file again, up to its `if __name__ == "__main__"`. A script, notebook
+    or Streamlit page has none, and would do its whole work again in every worker, or fail there and never be ready.
+    """
+    return {k: v for k, v in _prepare(name).items() if name != _WORKER or not k.startswith("init_main")}
+
+
+spawn.get_preparation_data = _without_main
+
+
+class _Worker(ForkServerProcess):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "name": _WORKER})
+
+
+class _Workers(ForkServerContext):
+    Process = _Worker
 
 
 class Pool:
@@ -170,7 +195,7 @@ class Pool:
                 broken, self._pool = self._pool, None
                 _end(broken)
             if self._pool is None:
-                context = multiprocessing.get_context("forkserver")
+                context = _Workers()
                 # One fork server serves the whole process: the first pool's modules are the ones it holds ready.
                 context.set_forkserver_preload([*self.preload, __name__])
                 resource_tracker.ensure_running()  # it would unblock the signal below

@@ -1,5 +1,6 @@
 """The dashboard's pages over a small real warehouse, driven in-process."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,12 @@ def warehouse(tmp_path: Path) -> Path:
         ],
     )  # fmt: skip
     return path
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    # AppTest puts the page's script in its place and leaves it there.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 def page(warehouse: Path, name: str):  # type: ignore[no-untyped-def]

@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -64,11 +65,11 @@ def test_memory_is_bounded(pool: Pool) -> None:
     assert "MemoryError" in answer.message
 
 
-def test_workers_write_no_files_and_start_no_programs(pool: Pool, tmp_path: object) -> None:
-    target = f"{tmp_path}/written"
+def test_workers_write_no_files_and_start_no_programs(pool: Pool, tmp_path: Path) -> None:
+    target = str(tmp_path / "written")
     results = pool.map(eval, [f"open({target!r}, 'w')", "__import__('os').system('true')"])
     assert [a.message.partition(":")[0] for a in results] == ["PermissionError", "PermissionError"]
-    assert not os.path.exists(target)  # noqa: PTH110
+    assert not Path(target).exists()
 
 
 def test_a_worker_killed_from_outside_costs_nothing(pool: Pool) -> None:
@@ -134,8 +135,22 @@ def test_wrong_settings_are_refused(wrong: dict[str, float]) -> None:
         Pool(**wrong)  # type: ignore[arg-type]
 
 
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+        from dataengine.verify.pool import Pool
+        print("started", flush=True)
+        with Pool(workers=2) as pool:
+            print([a.value for a in pool.map(abs, [-1, -2])])
+        """)
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "started\n[1, 2]\n", "")
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_workers_of_a_stopped_program_end_without_a_word(stop: signal.Signals, tmp_path: object) -> None:
+def test_workers_of_a_stopped_program_end_without_a_word(stop: signal.Signals) -> None:
     program = textwrap.dedent("""
         import time, sys
         from dataengine.verify.pool import Pool
