@@ -1,6 +1,6 @@
 """The warehouse at 100,000 trajectories: how long commands take that people wait for.
 
-    python benchmarks/warehouse.py [--rows 100000]
+    python benchmarks/commands.py [--rows 100000]
 
 Each command is a whole process, started five times; the median counts.
 """
