@@ -1,11 +1,12 @@
 """YAML files read into the models, with errors that name file, line and remedy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from schemas.errors import ConfigError
 
@@ -36,13 +37,12 @@ def load_yaml(path: Path, model: type[M], overrides: Iterable[str] = ()) -> M:
         # a date such as 2026-13-45; brackets within brackets; an alias of what it stands in
         raise ConfigError(f"{path}: no YAML: {e}") from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: a mapping of settings is expected, not {type(value).__name__}")
-    for override in overrides:
-        _override(value, override)
+        raise ConfigError(f"{path}: holds no settings; write one `setting: value` per line")
+    replaced = {_override(value, override): override for override in overrides}
     try:
         return model.model_validate(value)
     except ValidationError as e:
-        raise ConfigError(_first_problem(path, root, e)) from None
+        raise ConfigError(_first_problem(path, root, model, replaced, e)) from None
 
 
 def _refuse_repeated_keys(path: Path, node: Any) -> None:
@@ -58,7 +58,8 @@ def _refuse_repeated_keys(path: Path, node: Any) -> None:
             _refuse_repeated_keys(path, value)
 
 
-def _override(settings: dict[str, Any], override: str) -> None:
+def _override(settings: dict[str, Any], override: str) -> str:
+    """Puts the value of `name=value` in its place and returns the name."""
     name, equals, text = override.partition("=")
     if not equals or not name:
         raise ConfigError(f"{override}: overrides are written key=value, such as steps.cold_start.samples=2")
@@ -77,6 +78,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
         place[last] = value
     else:
         raise ConfigError(f"{override}: {'.'.join(parents)} holds no settings")
+    return name
 
 
 def _child(place: Any, part: str, name: str) -> Any:
@@ -89,24 +91,57 @@ def _child(place: Any, part: str, name: str) -> Any:
     raise ConfigError(f"{name}: there is no {part!r}")
 
 
-def _first_problem(path: Path, root: Any, error: ValidationError) -> str:
+def _first_problem(
+    path: Path, root: Any, model: type[BaseModel], replaced: Mapping[str, str], error: ValidationError
+) -> str:
+    """One line for the first thing that is wrong: where, what, what it should be; and how many more there are."""
     problems = error.errors()
     first = problems[0]
     where = [p for p in first["loc"] if not isinstance(p, str) or not p.startswith("function-")]
     line, name = _locate(root, where)
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
+    owner, field = _definition(model, where)
     if first["type"] == "extra_forbidden":
-        message = "is no setting here; docs/recipes.md lists them"
+        known = ", ".join(owner.model_fields) if owner else ""
+        message = f"is no setting here; {f'there are: {known}' if known else 'docs/recipes.md lists them'}"
     elif first["type"] == "missing":
-        message = "is missing"
+        message = "is missing" + (f"; it is: {field.description}" if field and field.description else "")
     elif first["type"] == "value_error":
         name = name if len(where) > 1 else ""
     else:
         message = f"is {given!r}: {message[0].lower()}{message[1:]}"
+        message += f" ({field.description})" if field and field.description else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     separator = ": " if first["type"] == "value_error" else " "
-    return f"{path}:{line}: {name + separator if name else ''}{message}{more}"
+    override = next((text for o, text in replaced.items() if name == o or name.startswith(f"{o}.")), None)
+    place = f"{path}:{line}" if override is None else f"{path}: {override}"
+    return f"{place}: {name + separator if name else ''}{message}{more}"
+
+
+def _definition(model: type[BaseModel], where: list[Any]) -> tuple[type[BaseModel] | None, FieldInfo | None]:
+    """The model in which the last part of `where` is a field, and that field; None for what cannot be followed."""
+    annotation: Any = model
+    owner: type[BaseModel] | None = None
+    field: FieldInfo | None = None
+    for part in where:
+        owner = field = None
+        while get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            owner, field = annotation, annotation.model_fields.get(str(part))
+            annotation = field.annotation if field else None
+        elif get_origin(annotation) in (dict, list):
+            annotation = get_args(annotation)[-1]
+        else:
+            # A part that pydantic puts in: which of a union's models it took, by that model's tag or name.
+            annotation = next((m for m in get_args(annotation) if part in [m.__name__, *_tags(m)]), None)
+    return owner, field
+
+
+def _tags(model: Any) -> list[Any]:
+    fields = getattr(model, "model_fields", {})
+    return [tag for f in fields.values() if get_origin(f.annotation) is Literal for tag in get_args(f.annotation)]
 
 
 def _locate(root: Any, where: list[Any]) -> tuple[int, str]:

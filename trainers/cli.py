@@ -27,10 +27,11 @@ Overrides = Annotated[
 @app.command()
 def sft(config: ConfigFile, overrides: Overrides = None) -> None:
     """Fine-tune all weights on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
+    from schemas.yaml_file import load_yaml
     from trainers.checkpoint import clean_up, finished, make_plan
-    from trainers.config import load_sft_config
+    from trainers.config import SftConfig
 
-    plan = make_plan(load_sft_config(config, overrides or []))
+    plan = make_plan(load_yaml(config, SftConfig, overrides or []))
     training = finished(plan.folder)
     done_before = training is not None
     if training is None:

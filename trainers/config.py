@@ -1,14 +1,11 @@
-"""What a training file may say, and how it is read: YAML, then `key=value` overrides."""
+"""What a training file may say."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.errors import ConfigError
 from schemas.mix import NAME
 
 SNAPSHOT_ID = NAME.removesuffix("$") + r"@[1-9][0-9]*$"
@@ -76,70 +73,3 @@ class SftConfig(BaseModel):
         elsewhere = {"warehouse", "snapshot", "model", "output"}
         harmless = {"micro_batch_tokens", "threads", "save_every", "log_every"}
         return self.model_dump(mode="json", exclude=elsewhere | harmless)
-
-
-def load_sft_config(path: Path, overrides: Sequence[str] = ()) -> SftConfig:
-    """The settings in the YAML file at `path`, with `key=value` overrides (values parsed as YAML) on top.
-
-    Raises ConfigError with the file, the line where there is one, the cause and what to do.
-    """
-    values, lines = _read_yaml(path)
-    for override in overrides:
-        name, value = _parse_override(override)
-        values[name] = value
-        lines[name] = override
-    try:
-        return SftConfig.model_validate(values)
-    except ValidationError as e:
-        raise ConfigError(_first_problem(e, path, lines)) from None
-
-
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The mapping in a YAML file, and the line of each of its keys."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; docs/trainers.md shows one to start from") from None
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{path}: cannot be read: {e}") from None
-    except yaml.YAMLError as e:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from None
-    if not isinstance(values, dict) or not isinstance(node, yaml.MappingNode):
-        raise ConfigError(f"{path}: holds no settings; write one `setting: value` per line")
-    return values, {str(k.value): k.start_mark.line + 1 for k, _ in node.value}
-
-
-def _parse_override(override: str) -> tuple[str, Any]:
-    name, equals, text = override.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"{override!r} is no override; write setting=value, e.g. epochs=1")
-    try:
-        return name, yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"{override!r}: the value is not valid YAML; quote it, e.g. {name}='\"...\"'") from None
-
-
-def _first_problem(error: ValidationError, path: Path, lines: dict[str, Any]) -> str:
-    """One line for the first thing pydantic found wrong, and how many more there are."""
-    problems = error.errors(include_url=False)
-    problem = problems[0]
-    location = [str(part) for part in problem["loc"]]
-    name = ".".join(location)
-    place = lines.get(location[0]) if location else None
-    where = f"{path}:{place}" if isinstance(place, int) else f"{path}: {place}" if place else f"{path}"
-    match problem["type"]:
-        case "extra_forbidden":
-            text = f"{name!r} is no setting of `sft`; there are: {', '.join(sorted(SftConfig.model_fields))}"
-        case "missing":
-            text = f"{name} is missing; it is: {SftConfig.model_fields[location[0]].description}"
-        case "value_error":
-            text = problem["msg"].removeprefix("Value error, ")
-        case _:
-            message = problem["msg"][0].lower() + problem["msg"][1:]
-            text = f"{name} is {problem['input']!r}: {message}"
-            field = SftConfig.model_fields.get(location[0])
-            text += f" ({field.description})" if field else ""
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{where}: {text}{more}"

@@ -81,9 +81,9 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
         ("recipe: demo\n? [a]\n: 1\n", "x.yaml:2: no YAML: found unhashable key"),
         ("recipe: 2026-13-45\n", "x.yaml: no YAML: month must be in 1..12"),
         ("a: 1\n---\nb: 2\n", "x.yaml:2: no YAML: but found another document"),
-        ("", "x.yaml: a mapping of settings is expected, not NoneType"),
-        ("- a\n- b\n", "x.yaml: a mapping of settings is expected, not list"),
-        ("just text", "x.yaml: a mapping of settings is expected, not str"),
+        ("", "x.yaml: holds no settings; write one `setting: value` per line"),
+        ("- a\n- b\n", "x.yaml: holds no settings; write one `setting: value` per line"),
+        ("just text", "x.yaml: holds no settings; write one `setting: value` per line"),
     ],
 )
 def test_what_is_no_yaml_or_no_settings(tmp_path: Path, text: str, message: str) -> None:
@@ -114,7 +114,8 @@ def test_brackets_without_end_are_no_crash(tmp_path: Path, text: str) -> None:
             "unable to parse string as an integer",
         ),
         ("samples: 2", "sample: 2",
-         "recipe.yaml:17: steps.first.sample is no setting here; docs/recipes.md lists them"),
+         "recipe.yaml:17: steps.first.sample is no setting here; there are: prompts, engine, samples, sampling, "
+         "max_tokens, template, checks, kind, stage, demonstrations, prefill"),
         ("    engine: small\n", "", "recipe.yaml:12: steps.first.engine is missing"),
         (
             "stage: cold_start",
@@ -177,7 +178,13 @@ def test_wrong_overrides(recipe: Path, override: str, message: str) -> None:
 
 def test_an_override_with_a_wrong_value_names_the_setting(recipe: Path) -> None:
     assert "steps.first.samples is 0: input should be" in problem(recipe, "steps.first.samples=0")
-    assert problem(recipe, "nothing=1").endswith("nothing is no setting here; docs/recipes.md lists them")
+    assert problem(recipe, "nothing=1") == (
+        "recipe.yaml: nothing=1: nothing is no setting here; there are: recipe, description, engines, prompts, steps"
+    )
+    assert problem(recipe, "engines.small.slots=0") == (
+        "recipe.yaml: engines.small.slots=0: engines.small.slots is 0: input should be greater than or equal to 1 "
+        "(sequences decoded at once)"
+    )
 
 
 def test_a_mix_that_names_a_stage_twice(tmp_path: Path) -> None:

@@ -90,9 +90,7 @@ def test_training_ends_in_a_whole_checkpoint_and_a_second_run_has_nothing_to_do(
     assert [m["step"] for m in metrics if "validation/loss" in m] == [5, 10]
     assert [p.name for p in folder.parent.iterdir()] == [folder.name]
 
-    began = time.perf_counter()
     second = process(config)
-    assert time.perf_counter() - began < 5
     assert second.summary == result | {"done_before": True}
     assert second.stderr == f"nothing to do: {folder}\n"
 

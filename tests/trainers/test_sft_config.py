@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from schemas.errors import ConfigError
+from schemas.yaml_file import load_yaml
 from trainers.checkpoint import finished, make_plan, planned_checkpoint
-from trainers.config import SftConfig, load_sft_config
+from trainers.config import SftConfig
 
 Write = Callable[..., Path]
 
@@ -17,24 +18,27 @@ Write = Callable[..., Path]
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["epoch=3"], "sft.yaml: epoch=3: 'epoch' is no setting of `sft`; there are: batch_size, betas,"),
+        (
+            ["epoch=3"],
+            "sft.yaml: epoch=3: epoch is no setting here; there are: name, warehouse, snapshot, model, output, epochs,",
+        ),
         (["epochs=0"], "sft.yaml: epochs=0: epochs is 0: input should be greater than or equal to 1 (how often"),
         (["epochs=many"], "epochs is 'many': input should be a valid integer"),
-        (["optimizer.name=adam"], "'optimizer.name' is no setting of `sft`"),
+        (["optimizer.name=adam"], "optimizer.name: there is no 'optimizer' (there are: "),
         (["snapshot=sums"], "snapshot is 'sums': string should match pattern"),
         (["name=../up"], "name is '../up'"),
         (["learning_rate=.nan"], "learning_rate is nan"),
         (["learning_rate=1e-6"], "final_learning_rate is 5e-06, above learning_rate 1e-06"),
         (["betas=[0.9, 1.0]"], "betas are [0.9, 1.0]; each must be at least 0 and below 1"),
         (["overlong=skip"], "overlong is 'skip'"),
-        (["epochs"], "'epochs' is no override; write setting=value"),
-        (["epochs=[1"], "'epochs=[1': the value is not valid YAML"),
+        (["epochs"], "epochs: overrides are written key=value"),
+        (["epochs=[1"], "epochs=[1: '[1' is no YAML value"),
         (["epochs=0", "seed=-1"], "(and 1 more)"),
     ],
 )
 def test_bad_setting_is_refused_in_one_line(write_config: Write, overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        load_sft_config(write_config(), overrides)
+        load_yaml(write_config(), SftConfig, overrides)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -43,24 +47,24 @@ def test_message_names_the_line_of_the_file(write_config: Write) -> None:
     path = write_config()
     path.write_text("# a comment\n" + path.read_text() + "epochs: 0\n")
     with pytest.raises(ConfigError, match=r"sft\.yaml:8: epochs is 0"):
-        load_sft_config(path)
+        load_yaml(path, SftConfig)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("", "holds no settings"), ("- a\n", "holds no settings"), ("a: [", "not valid YAML"), ("{}", "name is missing")],
+    [("", "holds no settings"), ("- a\n", "holds no settings"), ("a: [", "no YAML"), ("{}", "name is missing")],
 )
 def test_file_that_is_no_training_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
-        load_sft_config(path)
+        load_yaml(path, SftConfig)
     with pytest.raises(ConfigError, match="no such file"):
-        load_sft_config(tmp_path / "none.yaml")
+        load_yaml(tmp_path / "none.yaml", SftConfig)
 
 
 def test_overrides_replace_the_file_and_read_exponents_as_numbers(write_config: Write) -> None:
-    config = load_sft_config(write_config(epochs=5), ["epochs=7", "learning_rate=1e-3", "betas=[0.8, 0.9]"])
+    config = load_yaml(write_config(epochs=5), SftConfig, ["epochs=7", "learning_rate=1e-3", "betas=[0.8, 0.9]"])
     assert (config.epochs, config.learning_rate, config.betas) == (7, 0.001, (0.8, 0.9))
 
 
@@ -72,13 +76,13 @@ def test_key_follows_what_changes_the_result_and_nothing_else(
     write_snapshot: Write, write_config: Write, sums: Callable[..., Any]
 ) -> None:
     write_snapshot(sums(4))
-    plan = make_plan(load_sft_config(write_config()))
+    plan = make_plan(load_yaml(write_config(), SftConfig))
     same = ["threads=2", "save_every=3", "log_every=9", "micro_batch_tokens=99", "output=elsewhere"]
-    assert make_plan(load_sft_config(write_config(), same)).key == plan.key
+    assert make_plan(load_yaml(write_config(), SftConfig, same)).key == plan.key
     for change in ("epochs=9", "seed=1", "learning_rate=1e-4", "batch_size=3", "max_length=99", "overlong=drop"):
-        assert make_plan(load_sft_config(write_config(), [change])).key != plan.key
+        assert make_plan(load_yaml(write_config(), SftConfig, [change])).key != plan.key
     write_snapshot(sums(5), version=2)
-    assert make_plan(load_sft_config(write_config(), ["snapshot=sums@2"])).key != plan.key
+    assert make_plan(load_yaml(write_config(), SftConfig, ["snapshot=sums@2"])).key != plan.key
     assert planned_checkpoint(plan.config) == plan.folder
     assert finished(plan.folder) is None
 
@@ -91,8 +95,8 @@ def test_start_weights_are_known_by_their_description_or_their_bytes(
     model.mkdir()
     for file in tiny_model.iterdir():
         (model / file.name).symlink_to(file)
-    config = load_sft_config(write_config(), [f"model={model}"])
-    original = make_plan(load_sft_config(write_config()))
+    config = load_yaml(write_config(), SftConfig, [f"model={model}"])
+    original = make_plan(load_yaml(write_config(), SftConfig))
     assert make_plan(config).key == original.key
     (model / "model.json").write_text(json.dumps({"sha256": "f" * 64, "policy": "known@1"}))
     described = make_plan(config)
@@ -106,7 +110,7 @@ def test_folder_without_a_model_is_refused(
 ) -> None:
     write_snapshot(sums(4))
     with pytest.raises(ConfigError, match=r"is no model in Hugging Face format \(no config\.json there\)"):
-        make_plan(load_sft_config(write_config(model=str(tmp_path))))
+        make_plan(load_yaml(write_config(model=str(tmp_path)), SftConfig))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"has no model\.safetensors"):
-        make_plan(load_sft_config(write_config(model=str(tmp_path))))
+        make_plan(load_yaml(write_config(model=str(tmp_path)), SftConfig))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.config import SftConfig, load_sft_config
+from schemas.yaml_file import load_yaml
+from trainers.config import SftConfig
 from trainers.data import Example, micro_batches
 from trainers.model import CompletionLoss, load_model
 from trainers.objective import weighted_nll
@@ -80,7 +81,9 @@ def test_logits_of_chosen_positions_equal_those_of_the_whole_pass(model: Any) ->
 
 
 def test_rate_warms_up_and_falls_as_a_cosine_to_the_final_rate(write_config: Callable[..., Path]) -> None:
-    config: SftConfig = load_sft_config(write_config(learning_rate=1e-4, final_learning_rate=1e-5, warmup_ratio=0.1))
+    config: SftConfig = load_yaml(
+        write_config(learning_rate=1e-4, final_learning_rate=1e-5, warmup_ratio=0.1), SftConfig
+    )
     rates = [learning_rate_at(step, 21, config) for step in range(21)]
     assert rates[:4] == pytest.approx([1e-4 / 4, 2e-4 / 4, 3e-4 / 4, 1e-4])
     assert rates[12] == pytest.approx(1e-5 + 9e-5 * 0.5 * (1 + math.cos(math.pi * 9 / 17)))

@@ -35,11 +35,10 @@ def test_answers_come_in_order(pool: Pool) -> None:
     assert [a.value for a in pool.map(abs, [-1, 2, -3])] == [1, 2, 3]
 
 
+@pytest.mark.timeout(60)
 def test_a_hanging_item_times_out_and_its_neighbours_do_not(pool: Pool) -> None:
-    start = time.perf_counter()
-    answers = pool.map(SLEEP, [0, 60, 0, 60, 0])
+    answers = pool.map(SLEEP, [0, 600, 0, 600, 0])
     assert [a.failure for a in answers] == [None, "timeout", None, "timeout", None]
-    assert time.perf_counter() - start < 8
 
 
 def test_an_exception_is_named(pool: Pool) -> None:
