@@ -84,21 +84,15 @@ class Check(Protocol):
         ...
 
 
-class Filter:
-    """The common parts of checks that read the text alone: subclass it, set `RULES`, write `opinion`."""
+class _Rules:
+    """What checks that read one sample at a time have in common."""
 
     name: ClassVar[str]
-    kind: ClassVar[Kind] = "filter"
-    uses_reference: ClassVar[bool] = False
     RULES: ClassVar[str] = "1"
 
     def __init__(self, **params: Any) -> None:
         self.params = params
         self.version = versioned(self.RULES, params)
-
-    def applies(self, sample: Sample) -> bool:
-        """Filters have an opinion on every sample."""
-        return True
 
     def opinion(self, sample: Sample) -> Opinion:
         """The opinion on one sample."""
@@ -110,6 +104,31 @@ class Filter:
 
     def close(self) -> None:
         """Nothing to give back."""
+
+
+class Filter(_Rules):
+    """A check that reads the text alone: subclass it, set `name` and `RULES`, write `opinion`."""
+
+    kind: ClassVar[Kind] = "filter"
+    uses_reference: ClassVar[bool] = False
+
+    def applies(self, sample: Sample) -> bool:
+        """Filters have an opinion on every sample."""
+        return True
+
+
+class Verifier(_Rules):
+    """A check that compares with the reference: subclass it, set `name` and `RULES`, write `opinion`.
+
+    One that works in other processes overrides `__call__` and `close` instead.
+    """
+
+    kind: ClassVar[Kind] = "verifier"
+    uses_reference: ClassVar[bool] = True
+
+    def applies(self, sample: Sample) -> bool:
+        """Whether the prompt asks for this verifier."""
+        return sample.verifier == self.name
 
 
 def versioned(rules: str, params: Mapping[str, Any]) -> str:

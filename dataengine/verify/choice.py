@@ -4,10 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import ClassVar
 
-from dataengine.checks import Opinion, Sample, versioned
+from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.exact import normalised
 from dataengine.verify.extract import final_answer, plain
-from schemas.records import Kind
 
 _LETTERS = "ABCDEFGHIJ"
 _SEVERAL = re.compile(r"\(?([A-J])\)?(?:\s?(?:,|/|&|\band\b|\bor\b)\s?\(?[A-J]\)?)+\s*\.?$")
@@ -17,7 +16,7 @@ _FIRST = re.compile(
 _NAMED = re.compile(r"\b(?:option|choice)\s+[\[(*]*([A-J])\b|\(([A-J])\)|\*\*([A-J])\*\*")
 
 
-class ChoiceCheck:
+class ChoiceCheck(Verifier):
     """Passes when the option chosen is the reference's.
 
     The reference is a letter A to J; "B", "(B)", "B.", "B) text" and "option B" name an option, and so does its text
@@ -25,23 +24,7 @@ class ChoiceCheck:
     """
 
     name: ClassVar[str] = "choice"
-    kind: ClassVar[Kind] = "verifier"
-    uses_reference: ClassVar[bool] = True
     RULES: ClassVar[str] = "1"
-
-    def __init__(self) -> None:
-        self.version = versioned(self.RULES, {})
-
-    def applies(self, sample: Sample) -> bool:
-        """Whether the prompt asks for this verifier."""
-        return sample.verifier == self.name
-
-    def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
-        """One opinion per sample, in order."""
-        return [self.opinion(s) for s in samples]
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
     def opinion(self, sample: Sample) -> Opinion:
         """The opinion on one sample."""

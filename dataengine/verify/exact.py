@@ -2,18 +2,16 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from dataengine.checks import Opinion, Sample, versioned
+from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.extract import SCANNED, Extracted, final_answer
-from schemas.records import Kind
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
-class ExactCheck:
+class ExactCheck(Verifier):
     """Passes when the final answer, normalised, equals the reference or an alias (metadata `verify.aliases`).
 
     An answer without answer tags is also compared as a whole. With `contains`, an answer that holds the reference as
@@ -21,26 +19,13 @@ class ExactCheck:
     """
 
     name: ClassVar[str] = "exact"
-    kind: ClassVar[Kind] = "verifier"
-    uses_reference: ClassVar[bool] = True
     RULES: ClassVar[str] = "1"
 
     def __init__(self, *, contains: bool = False) -> None:
         if not isinstance(contains, bool):
             raise TypeError(f"contains is {contains!r}; it must be true or false")
         self.contains = contains
-        self.version = versioned(self.RULES, {"contains": True} if contains else {})
-
-    def applies(self, sample: Sample) -> bool:
-        """Whether the prompt asks for this verifier."""
-        return sample.verifier == self.name
-
-    def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
-        """One opinion per sample, in order."""
-        return [self.opinion(s) for s in samples]
-
-    def close(self) -> None:
-        """Nothing to give back."""
+        super().__init__(**({"contains": True} if contains else {}))
 
     def opinion(self, sample: Sample) -> Opinion:
         """The opinion on one sample."""

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import ClassVar, Literal
 
-from dataengine.checks import Opinion, Sample, versioned
+from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.extract import Extracted, final_answer, last_number, plain
 from dataengine.verify.pool import DEADLINE, Pool
-from schemas.records import Kind
 
 #: Characters of an answer or a reference that are parsed at all.
 MAX_LENGTH = 2_000
@@ -60,7 +59,7 @@ _FUNCTIONS = {"pi", "sin", "cos", "tan", "log", "ln", "exp", "sqrt", "mod", "and
 Parsed = Literal["equal", "different", "reference_not_parsed", "answer_not_parsed"]
 
 
-class MathCheck:
+class MathCheck(Verifier):
     """Passes when the final answer is mathematically equal to the reference.
 
     `deadline` is seconds per comparison, `workers` the processes that compare; neither changes an outcome, so neither
@@ -68,17 +67,11 @@ class MathCheck:
     """
 
     name: ClassVar[str] = "math"
-    kind: ClassVar[Kind] = "verifier"
-    uses_reference: ClassVar[bool] = True
     RULES: ClassVar[str] = "1"
 
     def __init__(self, *, deadline: float = DEADLINE, workers: int | None = None) -> None:
-        self.version = versioned(self.RULES, {})
+        super().__init__()
         self._pool = Pool(["math_verify"], workers=workers, deadline=deadline)
-
-    def applies(self, sample: Sample) -> bool:
-        """Whether the prompt asks for this verifier."""
-        return sample.verifier == self.name
 
     def close(self) -> None:
         """Ends the worker processes."""

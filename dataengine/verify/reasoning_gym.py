@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from dataengine.checks import Opinion, Sample, versioned
+from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.extract import final_answer, last_number
 from dataengine.verify.pool import DEADLINE, Pool
 from schemas.keys import canonical_json
-from schemas.records import Kind
 
 # Data sets whose scorers hand the answer to Python's `eval`, by themselves or through sympy's `parse_expr`.
 _EVALUATED = {
@@ -34,7 +33,7 @@ _CALL = re.compile(r"([^\W\d]\w*)\s*[(\[]")
 _DANGER = re.compile(r"__|\.\s*[^\W\d]|\b(?:lambda|for|while|import|yield|await)\b|:=|!{2}|\d{7}|\*\*[\s(]*\d{4}")
 
 
-class ReasoningGymCheck:
+class ReasoningGymCheck(Verifier):
     """Passes when the data set's own scorer gives the answer `THRESHOLD` or more.
 
     The prompt's metadata holds `verify`: {"dataset": name, "config": {...}, "entry": the entry as it was generated}.
@@ -42,18 +41,12 @@ class ReasoningGymCheck:
     """
 
     name: ClassVar[str] = "reasoning_gym"
-    kind: ClassVar[Kind] = "verifier"
-    uses_reference: ClassVar[bool] = True
     RULES: ClassVar[str] = "1"
     THRESHOLD: ClassVar[float] = 1.0
 
     def __init__(self, *, deadline: float = DEADLINE, workers: int | None = None) -> None:
-        self.version = versioned(self.RULES, {})
+        super().__init__()
         self._pool = Pool(["reasoning_gym"], workers=workers, deadline=deadline)
-
-    def applies(self, sample: Sample) -> bool:
-        """Whether the prompt asks for this verifier."""
-        return sample.verifier == self.name
 
     def close(self) -> None:
         """Ends the worker processes."""
