@@ -4,12 +4,18 @@
 
 Then the whole product path (prompts rendered, replies parsed, every attempt persisted) beside the simplest client of
 the same server. Every row is tokens out per second of the same prompts, budgets and sampling. Run it on a quiet
-machine. llama.cpp takes part when `xllamacpp` is installed; its weights are the 4-bit ones, ours are fp32.
+machine. llama.cpp takes part when `xllamacpp` is installed (its weights are the 4-bit ones, ours are fp32), the server
+of transformers when `fastapi` and `uvicorn` are (an eighth of the prompts, zero-shot: it cannot go on with a started
+reply).
 """
 
 import argparse
 import asyncio
+import importlib.util
 import os
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -106,33 +112,69 @@ def generate(folder: Path, dtype: torch.dtype) -> Callable[[list[list[int]], int
 
 
 def llama_cpp() -> Callable[[list[list[dict[str, str]]], int], tuple[int, float]] | None:
-    try:
-        import importlib.util
-
-        import xllamacpp
-    except ImportError:
+    if importlib.util.find_spec("xllamacpp") is None:
         return None
     spec = importlib.util.find_spec(SHIPPED["smollm2-135m-instruct"][0])
     assert spec is not None and spec.submodule_search_locations is not None
-    params = xllamacpp.CommonParams()
-    params.model.path = str(next(Path(next(iter(spec.submodule_search_locations))).rglob("*.gguf")))
-    params.n_parallel, params.n_ctx, params.cont_batching = 16, 16 * 512, True
-    params.cpuparams.n_threads = 2
-    params.prefill_assistant = True
-    server = xllamacpp.Server(params)
+    weights = next(Path(next(iter(spec.submodule_search_locations))).rglob("*.gguf"))
 
     def run(conversations: list[list[dict[str, str]]], samples: int) -> tuple[int, float]:
+        import xllamacpp
+
+        params = xllamacpp.CommonParams()
+        params.model.path, params.verbosity = str(weights), 0
+        params.n_parallel, params.n_ctx, params.cont_batching = 16, 16 * 1024, True
+        params.cpuparams.n_threads = 2
+        params.prefill_assistant = True
+        # Started here: its idle threads would take part of the machine from the others.
+        server = xllamacpp.Server(params)
         return asyncio.run(ask_all(f"{server.listening_address}/v1", conversations, samples))
 
     return run
 
 
-async def ask_all(url: str, conversations: list[list[dict[str, str]]], samples: int) -> tuple[int, float]:
+def transformers_serve(folder: Path) -> Callable[[list[list[dict[str, str]]], int], tuple[int, float]] | None:
+    if not all(importlib.util.find_spec(m) for m in ("fastapi", "uvicorn")):
+        return None
+
+    def run(conversations: list[list[dict[str, str]]], samples: int) -> tuple[int, float]:
+        port = socket.create_server(("127.0.0.1", 0)).getsockname()[1]
+        command = [str(Path(sys.executable).parent / "transformers"), "serve", str(folder), "--device", "cpu"]
+        command += ["--port", str(port), "--continuous-batching"]
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            asyncio.run(ready(url))
+            asyncio.run(ask_all(f"{url}/v1", conversations[:1], 1, model=str(folder)))
+            return asyncio.run(ask_all(f"{url}/v1", conversations, samples, model=str(folder)))
+        finally:
+            server.kill()
+            server.wait()
+
+    return run
+
+
+async def ready(url: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        for _ in range(120):
+            try:
+                async with session.get(f"{url}/health") as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(1)
+    raise TimeoutError(f"{url} does not come up")
+
+
+async def ask_all(
+    url: str, conversations: list[list[dict[str, str]]], samples: int, model: str = ""
+) -> tuple[int, float]:
     """The simplest client there is: every request at once, replies counted and thrown away."""
 
     async def ask(session: aiohttp.ClientSession, messages: list[dict[str, str]], seed: int) -> int:
         body: dict[str, Any] = {
-            "messages": messages, "max_tokens": MAX_TOKENS, "temperature": SAMPLING.temperature,
+            "model": model, "messages": messages, "max_tokens": MAX_TOKENS, "temperature": SAMPLING.temperature,
             "top_p": SAMPLING.top_p, "seed": seed,
         }  # fmt: skip
         if messages[-1]["role"] == "assistant":
@@ -200,6 +242,9 @@ def main() -> None:
         peer = llama_cpp()
         if peer is not None:
             rows.append(("llama.cpp Q4_1, 16 slots", lambda: peer(conversations, samples)))  # noqa: B023
+        served = None if few_shot else transformers_serve(folder)
+        if served is not None:
+            rows.append(("transformers serve", lambda: served(conversations[: count // 8], samples)))  # noqa: B023
         for label, run in rows:
             tokens, seconds = run()
             print(
