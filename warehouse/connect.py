@@ -3,11 +3,11 @@
 import os
 from collections.abc import Mapping
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 
 import duckdb
 
+from schemas.duckdb_types import duckdb_columns
 from schemas.errors import QueryError
 from schemas.records import RECORDS
 from warehouse.store import Warehouse
@@ -72,19 +72,8 @@ def define_views(
 def _select(table: str, paths: list[str]) -> str:
     if paths:
         return f"SELECT * FROM read_parquet([{', '.join(map(_quote, paths))}])"
-    columns = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in _columns(table))
+    columns = ", ".join(f'CAST(NULL AS {t}) AS "{name}"' for name, t in duckdb_columns(RECORDS[table]).items())
     return f"SELECT {columns} WHERE false"
-
-
-@cache
-def _columns(table: str) -> list[tuple[str, str]]:
-    """Column names and DuckDB types of a record: asked of DuckDB itself, from an empty Arrow table."""
-    from schemas.arrow import arrow_schema
-
-    empty = arrow_schema(RECORDS[table]).empty_table()
-    with duckdb.connect(":memory:") as scratch:
-        scratch.register("empty", empty)
-        return [(row[0], row[1]) for row in scratch.execute("DESCRIBE empty").fetchall()]
 
 
 def _outcomes(connection: duckdb.DuckDBPyConnection) -> str:

@@ -88,26 +88,28 @@ FROM (
 
 -- Every verdict that there is or should be: outcome NULL means that it is still to come.
 CREATE VIEW expected_verdicts AS
-WITH wanted AS (
+WITH current AS (
+    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, p.against, p.verifier
+    FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
+), asked AS (
     -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
-    SELECT t.trajectory_id, t.attempt, t.stage, c."check", list(c.version) AS versions, p.against
-    FROM trajectories_current t
-    JOIN prompts_current p USING (prompt_id)
+    SELECT recipe, stage, "check", list(version) AS versions, bool_or(verifier) AS verifier
+    FROM recipe_checks GROUP BY ALL
+), wanted AS (
+    SELECT t.trajectory_id, t.stage, c."check", c.versions
+    FROM current t
     JOIN runs_current r USING (run_id)
-    JOIN recipe_checks c ON c.recipe = r.recipe AND c.stage = t.stage
-    WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = p.verifier)
-    GROUP BY ALL
+    JOIN asked c ON c.recipe = r.recipe AND c.stage = t.stage
+    WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = t.verifier)
+), given AS (
+    SELECT t.trajectory_id, t.stage, v."check", v.version, v.outcome, v.created_at
+    FROM verdicts v JOIN current t ON t.trajectory_id = v.trajectory_id AND t.attempt = v.attempt
+    WHERE v.against IN ('', t.against)
 )
-SELECT w.stage, w.trajectory_id, w."check", v.outcome
-FROM wanted w
-LEFT JOIN verdicts v ON v.trajectory_id = w.trajectory_id AND v.attempt = w.attempt AND v."check" = w."check"
-    AND list_contains(w.versions, v.version) AND v.against IN ('', w.against)
-QUALIFY row_number() OVER (PARTITION BY w.trajectory_id, w."check" ORDER BY v.created_at DESC, v.version DESC) = 1
-UNION ALL
-SELECT t.stage, v.trajectory_id, v."check", v.outcome
-FROM verdicts_current v
-JOIN trajectories_current t ON t.trajectory_id = v.trajectory_id
-ANTI JOIN wanted w ON w.trajectory_id = v.trajectory_id AND w."check" = v."check";
+SELECT stage, trajectory_id, "check",
+    arg_max(outcome, (created_at, version)) FILTER (WHERE coalesce(list_contains(versions, version), true)) AS outcome
+FROM wanted FULL JOIN given USING (trajectory_id, stage, "check")
+GROUP BY stage, trajectory_id, "check";
 
 -- Per stage and check: applicable = pass + fail + undecided + error + pending (the conservation line).
 CREATE VIEW funnel AS
@@ -120,7 +122,7 @@ WITH stages AS (
 ), kept AS (
     SELECT stage, count(*) FILTER (WHERE f.kept) AS kept FROM trajectory_facts f GROUP BY stage
 )
-SELECT e.stage, e."check", count(DISTINCT (e.trajectory_id, e."check")) AS applicable,
+SELECT e.stage, e."check", count(*) AS applicable,
     count(*) FILTER (WHERE outcome = 'pass') AS pass,
     count(*) FILTER (WHERE outcome = 'fail') AS fail,
     count(*) FILTER (WHERE outcome = 'undecided') AS undecided,

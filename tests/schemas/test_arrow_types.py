@@ -1,14 +1,18 @@
 """Every record goes through Arrow and comes back the same."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
+import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.arrow import arrow_schema, arrow_type, to_arrow
+from schemas.duckdb_types import duckdb_columns
 from schemas.records import RECORDS, Message, Metric, Prompt, Record, Verdict
 
 text = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["", "\0", "a\0b", "😀", "中文", "\u2028"])
@@ -106,3 +110,14 @@ def test_a_prompt_is_its_messages_and_its_reference_is_what_it_is_checked_agains
     assert made(reference="2").against != first.against
     assert made(metadata={"verify": {"aliases": ["one"]}}).against != first.against
     assert made(metadata={"note": "nothing to do with the verifier"}).against == first.against
+
+
+@pytest.mark.parametrize("table", RECORDS)
+def test_an_empty_table_has_the_types_of_a_full_one(table: str, tmp_path: Path) -> None:
+    file = tmp_path / "empty.parquet"
+    pq.write_table(arrow_schema(RECORDS[table]).empty_table(), file)
+    with duckdb.connect(":memory:") as connection:
+        described = connection.execute(f"DESCRIBE SELECT * FROM '{file}'").fetchall()
+        declared = ", ".join(f'"{name}" {kind}' for name, kind in duckdb_columns(RECORDS[table]).items())
+        connection.execute(f"CREATE TABLE declared ({declared})")
+        assert [r[:2] for r in connection.execute("DESCRIBE declared").fetchall()] == [r[:2] for r in described]
