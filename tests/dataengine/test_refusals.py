@@ -44,8 +44,8 @@ def test_a_folder_is_no_recipe(refused: Refused, tmp_path: Path) -> None:
     [
         ("recipe: [", "small.yaml:1: no YAML: "),
         ("recipe: a\nrecipe: b\n", "small.yaml:2: 'recipe' stands here twice"),
-        ("just text", "a mapping of settings is expected, not str"),
-        ("", "a mapping of settings is expected, not NoneType"),
+        ("just text", "holds no settings; write one `setting: value` per line"),
+        ("", "holds no settings; write one `setting: value` per line"),
         ("recipe: x\nsteps: {}\n", "small.yaml:2: steps"),
     ],
 )
