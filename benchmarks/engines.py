@@ -29,9 +29,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dataengine.engines.decoder import Decoder, Request
 from dataengine.engines.weights import SHIPPED, find_model
 from dataengine.generate import Asking, Sampler, plan
+from dataengine.policy import Policy
 from dataengine.progress import Progress
 from dataengine.prompting import render
-from dataengine.sampling import Policy
 from dataengine.shipped import load_recipe
 from dataengine.sources.build import build
 from schemas.recipe import EmbeddedEngine, Sampling
@@ -196,10 +196,11 @@ async def product_path(prompts: int, samples: int, rounds: int) -> list[tuple[fl
     conversations = [render(p.messages, "think") for p in made.prompts]
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        async with policy.client(Path(folder) / "engine.log") as client:
-            await ask_all(client.url, conversations[:8], 2)  # the first requests pay for memory and caches
+        async with policy.fleet(Path(folder) / "engine.log") as fleet:
+            url = fleet.clients[0].url
+            await ask_all(url, conversations[:8], 2)  # the first requests pay for memory and caches
             for number in range(rounds):
-                tokens, seconds = await ask_all(client.url, conversations, samples)
+                tokens, seconds = await ask_all(url, conversations, samples)
                 plain = tokens / seconds
                 warehouse = Warehouse.open(Path(folder) / f"warehouse-{number}", create=True)
                 asking = Asking(
@@ -209,7 +210,7 @@ async def product_path(prompts: int, samples: int, rounds: int) -> list[tuple[fl
                 wanted = plan(made.prompts, asking)
                 started = time.perf_counter()
                 with Path(os.devnull).open("w") as silent, Progress("product", len(wanted), out=silent) as progress:
-                    sampler = Sampler(warehouse, client, asking, "bench", policy.engine.max_in_flight)
+                    sampler = Sampler(warehouse, fleet, asking, "bench")
                     await sampler.run(wanted, progress)
                 seconds = time.perf_counter() - started
                 import polars as pl

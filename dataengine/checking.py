@@ -12,7 +12,7 @@ from dataengine.generate import insert_ids
 from dataengine.progress import Progress
 from schemas.keys import canonical_json
 from schemas.recipe import CheckSpec
-from schemas.records import Verdict, now
+from schemas.records import Prompt, Trajectory, Verdict, now
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
@@ -25,10 +25,16 @@ class Checked:
 
     added: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def count(self, check: str, outcome: str) -> None:
-        """One more verdict."""
+    def count(self, check: str, outcome: str, number: int = 1) -> None:
+        """One more verdict, or so many."""
         outcomes = self.added.setdefault(check, {})
-        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        outcomes[outcome] = outcomes.get(outcome, 0) + number
+
+    def merge(self, other: "Checked") -> None:
+        """Adds what another counted."""
+        for check, outcomes in other.added.items():
+            for outcome, number in outcomes.items():
+                self.count(check, outcome, number)
 
     @property
     def errors(self) -> int:
@@ -41,33 +47,43 @@ class Checked:
         return sum(sum(outcomes.values()) for outcomes in self.added.values())
 
 
-def pending(warehouse: Warehouse, specs: Sequence[CheckSpec], trajectory_ids: Sequence[str]) -> bool:
+def load_checks(specs: Sequence[CheckSpec]) -> list[Check]:
+    """The checks that a step names, ready to be called. Raises ConfigError."""
+    return [load_check(spec.check, spec.params) for spec in specs]
+
+
+def pending(warehouse: Warehouse, checks: Sequence[Check], trajectory_ids: Sequence[str]) -> bool:
     """Whether any of the checks lacks a verdict on any of the trajectories."""
     with _wanted(warehouse, trajectory_ids) as connection:
-        return any(_count(connection, load_check(spec.check, spec.params)) for spec in specs)
+        return any(_count(connection, check) for check in checks)
 
 
 def run_checks(
-    warehouse: Warehouse, run_id: str, specs: Sequence[CheckSpec], trajectory_ids: Sequence[str], label: str
+    warehouse: Warehouse, run_id: str, checks: Sequence[Check], trajectory_ids: Sequence[str], label: str
 ) -> Checked:
     """Runs each check on those of the trajectories that lack its verdict, and writes the verdicts."""
     result = Checked()
     with _wanted(warehouse, trajectory_ids) as connection:
-        for spec in specs:
-            check = load_check(spec.check, spec.params)
+        for check in checks:
             count = _count(connection, check)
             if not count:
                 continue
-            try:
-                with Progress(f"{label}: {check.name}", count) as progress:
-                    for samples in _pending(connection, check):
-                        for verdict in warehouse.append("verdicts", _verdicts(check, samples, run_id)).added:
-                            assert isinstance(verdict, Verdict)
-                            result.count(check.name, verdict.outcome)
-                        progress.advance(len(samples))
-            finally:
-                check.close()
+            with Progress(f"{label}: {check.name}", count) as progress:
+                for samples in _pending(connection, check):
+                    give_verdicts(warehouse, run_id, check, samples, result)
+                    progress.advance(len(samples))
     return result
+
+
+def give_verdicts(
+    warehouse: Warehouse, run_id: str, check: Check, samples: Sequence[Sample], result: Checked
+) -> list[Verdict]:
+    """Runs a check on samples and writes its verdicts, one per sample; those that are new are counted in `result`."""
+    verdicts = _verdicts(check, samples, run_id)
+    for verdict in warehouse.append("verdicts", verdicts).added:
+        assert isinstance(verdict, Verdict)
+        result.count(check.name, verdict.outcome)
+    return verdicts
 
 
 @contextlib.contextmanager
@@ -111,6 +127,41 @@ ANTI JOIN (SELECT * FROM verdicts WHERE "check" = $name AND version = $version) 
     ON v.trajectory_id = t.trajectory_id AND v.attempt = t.attempt AND v.against IN ('', p.against)
 WHERE t.error IS NULL AND (NOT $verifier OR p.verifier = $name)
 """
+
+
+def current_prompts(warehouse: Warehouse, prompt_ids: Sequence[str]) -> dict[str, Prompt]:
+    """The prompts as they stand: with corrected references, and with none where two sources disagree."""
+    with _wanted(warehouse, prompt_ids) as connection:
+        cursor = connection.execute(
+            "SELECT * EXCLUDE (conflict) FROM prompts_current WHERE prompt_id IN (SELECT trajectory_id FROM wanted)"
+        )
+        names = [d[0] for d in cursor.description or []]
+        found: dict[str, Prompt] = {}
+        while batch := cursor.fetchmany(2000):
+            for row in batch:
+                prompt = Prompt.model_validate(dict(zip(names, row, strict=True)))
+                found[prompt.prompt_id] = prompt
+    return found
+
+
+def sample_of(row: Trajectory, prompt: Prompt) -> Sample:
+    """A reply that was just written, as its checks see it."""
+    return Sample(
+        trajectory_id=row.trajectory_id,
+        attempt=row.attempt,
+        text=row.text,
+        reasoning=row.reasoning,
+        answer=row.answer,
+        finish_reason=row.finish_reason,
+        completion_tokens=row.completion_tokens,
+        prompt=prompt.messages[-1].content,
+        domain=prompt.domain,
+        language=prompt.language,
+        reference=prompt.reference,
+        verifier=prompt.verifier,
+        metadata=metadata_of(prompt.metadata),
+        against=prompt.against,
+    )
 
 
 def _parameters(check: Check) -> dict[str, object]:

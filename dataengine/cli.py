@@ -48,6 +48,21 @@ def run(
 
 
 @app.command()
+def preview(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe's name, or a path.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="key=value, such as steps.cold_start.samples=2")] = None,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+    rows: Annotated[int, typer.Option(min=1, help="Prompts of each step that are sampled once.")] = 5,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many prompts of each set.")] = None,
+) -> None:
+    """A few rows of a recipe end to end, and what all of it would take. Writes nothing."""
+    from dataengine.preview import preview_recipe
+    from dataengine.shipped import load_recipe
+
+    preview_recipe(load_recipe(recipe, settings or []), warehouse, rows=rows, limit=limit, say=_say)
+
+
+@app.command()
 def status(
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

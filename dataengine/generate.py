@@ -1,26 +1,28 @@
 """Sampling: the attempts that a step wants and that the warehouse does not hold yet."""
 
 import asyncio
-import contextlib
 import random
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from dataengine.engines.client import ChatClient, ChatReply, ChatRequest
+from dataengine.engines.client import ChatReply, ChatRequest
+from dataengine.engines.fleet import Fleet
 from dataengine.progress import Progress
 from dataengine.prompting import assemble, render, system_prompt, take_apart
 from schemas.errors import EngineError
 from schemas.keys import canonical_json, key
-from schemas.recipe import Demonstration, Sampling
+from schemas.recipe import Demonstration, Guided, Sampling
 from schemas.records import Prompt, Stage, Trajectory, now
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
-# Replies are committed in batches of this many, or what there is after this many seconds: what a kill can cost.
-_BATCH = 128
+# Replies are committed in batches of this many, or what there is after this many seconds: what a kill can cost. A fast
+# server fills the queue while a batch is written; the next one then takes all that waits, up to the larger figure.
+_BATCH, _MOST_BATCH = 128, 4096
 _BATCH_SECONDS = 3.0
 
 
@@ -38,6 +40,7 @@ class Asking:
     demonstrations: dict[str, list[Demonstration]] = field(default_factory=dict)
     """The worked examples that go before a question, by the prompt's source."""
     prefill: str = ""
+    guided: Guided | None = None
     send_seed: bool = True
 
 
@@ -50,6 +53,8 @@ class Wanted:
     sample_index: int
     messages: list[dict[str, str]]
     rendered_key: str
+    drawn: dict[str, Any]
+    """The sampling parameters of this sample, as its row and its key hold them."""
 
 
 def plan(prompts: Iterable[Prompt], asking: Asking) -> list[Wanted]:
@@ -59,13 +64,15 @@ def plan(prompts: Iterable[Prompt], asking: Asking) -> list[Wanted]:
         shown = asking.demonstrations.get(prompt.source, [])
         messages = render(prompt.messages, asking.template, shown, asking.prefill)
         rendered_key = key(messages)
-        sampling = asking.sampling.model_dump()
         for index in range(asking.samples):
-            trajectory_id = key(prompt.prompt_id, asking.stage, rendered_key, asking.policy, sampling, index, None)
+            drawn = asking.sampling.of(index)
+            if asking.guided is not None:
+                drawn["guided"] = asking.guided.model_dump(exclude_none=True)
+            trajectory_id = key(prompt.prompt_id, asking.stage, rendered_key, asking.policy, drawn, index, None)
             if asking.stage == "eval":
                 # An evaluation with another budget is another evaluation: yesterday's score must not change.
                 trajectory_id = key(trajectory_id, asking.max_tokens)
-            wanted.append(Wanted(trajectory_id, prompt, index, messages, rendered_key))
+            wanted.append(Wanted(trajectory_id, prompt, index, messages, rendered_key, drawn))
     return wanted
 
 
@@ -91,16 +98,21 @@ def insert_ids(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> Non
 
 
 class Sampler:
-    """Asks for what is missing and writes each reply, or its failure, as a row."""
+    """Asks for what is missing and writes each reply, or its failure, as a row; `written` hears of those committed."""
 
-    def __init__(self, warehouse: Warehouse, client: ChatClient, asking: Asking, run_id: str, in_flight: int) -> None:
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        fleet: Fleet,
+        asking: Asking,
+        run_id: str,
+        written: Callable[[list[Trajectory]], None] = lambda rows: None,
+    ) -> None:
         self._warehouse = warehouse
-        self._client = client
+        self._written = written
+        self._fleet = fleet
         self._asking = asking
         self._run_id = run_id
-        self._in_flight = in_flight
-        self._failed_in_a_row = 0
-        self.stopped: str | None = None
         self.errors: dict[str, int] = {}
 
     async def run(self, todo: Sequence[Wanted], progress: Progress) -> None:
@@ -108,9 +120,8 @@ class Sampler:
         finished: asyncio.Queue[Trajectory | None] = asyncio.Queue()
         writer = asyncio.create_task(self._write(finished))
         feed = iter(todo)
-        workers = [
-            asyncio.create_task(self._work(feed, finished, progress)) for _ in range(min(self._in_flight, len(todo)))
-        ]
+        most = self._fleet.most * len(self._fleet.clients)
+        workers = [asyncio.create_task(self._work(feed, finished, progress)) for _ in range(min(most, len(todo)))]
         try:
             await _all_or_first_failure([*workers, writer], len(workers))
         finally:
@@ -120,50 +131,46 @@ class Sampler:
             # Also after Ctrl-C: what was answered is written before the run ends.
             finished.put_nowait(None)
             await writer
-        if self.stopped:
+        if self._fleet.stopped:
             raise EngineError(
-                f"{self._client.url}: {self.stopped}: {self._failed_in_a_row} requests in a row failed, all recorded; "
-                "start the server and run the same command again"
+                f"{', '.join(c.url for c in self._fleet.clients)}: {self._fleet.stopped}; what was asked is recorded: "
+                "mend the server and run the same command again"
             )
 
     async def _work(
         self, feed: "Iterable[Wanted]", finished: "asyncio.Queue[Trajectory | None]", progress: Progress
     ) -> None:
         for wanted in feed:
-            if self.stopped:
+            if self._fleet.stopped:
                 return
             progress.started()
-            reply = await self._client.complete(self._request(wanted))
+            reply = await self._fleet.complete(self._request(wanted))
             self._note(reply)
             progress.finished(reply.completion_tokens or 0, reply.error)
             finished.put_nowait(self._row(wanted, reply))
 
     def _note(self, reply: ChatReply) -> None:
-        if reply.error is None:
-            self._failed_in_a_row = 0
-            return
-        kind = reply.error.split(":")[0]
-        self.errors[kind] = self.errors.get(kind, 0) + 1
-        self._failed_in_a_row += 1
-        # A server that is gone fails every request: stop after one round of them instead of a million.
-        if reply.unreachable and self._failed_in_a_row >= self._in_flight:
-            self.stopped = reply.error
+        if reply.error is not None:
+            kind = reply.error.split(":")[0]
+            self.errors[kind] = self.errors.get(kind, 0) + 1
 
     def _request(self, wanted: Wanted) -> ChatRequest:
         asking = self._asking
         return ChatRequest(
             messages=wanted.messages,
             max_tokens=asking.max_tokens,
-            temperature=asking.sampling.temperature,
-            top_p=asking.sampling.top_p,
+            temperature=wanted.drawn["temperature"],
+            top_p=wanted.drawn["top_p"],
             # From the trajectory's key: every sample its own, the same in every run.
             seed=int(wanted.trajectory_id[:8], 16) & 0x7FFFFFFF if asking.send_seed else None,
             prefilled=bool(asking.prefill),
+            guided=asking.guided,
         )
 
     def _row(self, wanted: Wanted, reply: ChatReply) -> Trajectory:
         asking = self._asking
-        text = asking.prefill + reply.text if reply.error is None else ""
+        said = asking.guided.value(reply.text) if asking.guided else reply.text
+        text = asking.prefill + said if reply.error is None else ""
         if reply.reasoning is not None:
             # The server split it off; put it back, so that every reply has one form.
             text = assemble(reply.reasoning, reply.text)
@@ -174,7 +181,7 @@ class Sampler:
             stage=asking.stage,
             policy=asking.policy,
             engine=asking.engine,
-            sampling=canonical_json(asking.sampling.model_dump()),
+            sampling=canonical_json(wanted.drawn),
             sample_index=wanted.sample_index,
             rendered_key=wanted.rendered_key,
             system_prompt=system_prompt(asking.template),
@@ -194,7 +201,8 @@ class Sampler:
 
     async def _write(self, finished: "asyncio.Queue[Trajectory | None]") -> None:
         async for batch in _batches(finished):
-            await asyncio.to_thread(self._warehouse.append, "trajectories", batch)
+            done = await asyncio.to_thread(self._warehouse.append, "trajectories", batch)
+            self._written([row for row in done.added if isinstance(row, Trajectory)])
 
 
 async def _all_or_first_failure(tasks: list["asyncio.Task[None]"], workers: int) -> None:
@@ -209,24 +217,29 @@ async def _all_or_first_failure(tasks: list["asyncio.Task[None]"], workers: int)
 
 
 async def _batches(queue: "asyncio.Queue[Trajectory | None]") -> AsyncIterator[list[Trajectory]]:
-    batch: list[Trajectory] = []
-    deadline = 0.0
+    """Rows to commit together: `_BATCH` of them or what came in `_BATCH_SECONDS`, and whatever waits besides."""
+    ended = False
     loop = asyncio.get_running_loop()
-    while True:
-        item: Trajectory | None = None
-        ended = False
-        with contextlib.suppress(TimeoutError):
-            item = await asyncio.wait_for(queue.get(), max(0.01, deadline - loop.time()) if batch else None)
-            ended = item is None
-        if item is not None:
-            if not batch:
-                deadline = loop.time() + _BATCH_SECONDS
-            batch.append(item)
-        if batch and (ended or len(batch) >= _BATCH or loop.time() >= deadline):
+    while not ended:
+        batch: list[Trajectory] = []
+        deadline = None
+        while not ended and len(batch) < _MOST_BATCH:
+            if queue.empty():
+                if len(batch) >= _BATCH or (deadline is not None and loop.time() >= deadline):
+                    break
+                try:
+                    item = await asyncio.wait_for(queue.get(), deadline and max(0.01, deadline - loop.time()))
+                except TimeoutError:
+                    break
+            else:
+                item = queue.get_nowait()
+            if item is None:
+                ended = True
+            else:
+                batch.append(item)
+                deadline = deadline or loop.time() + _BATCH_SECONDS
+        if batch:
             yield batch
-            batch = []
-        if ended:
-            return
 
 
 def run_id() -> str:

@@ -14,9 +14,17 @@ _THINK = (
     "Then sum up for the user in one line and put the final answer, alone, between <answer> and </answer>."
 )
 
+# For a base model, which knows no roles: the whole conversation stands in one turn, as in the R1-Zero template.
+_ZERO = (
+    "What follows is a talk between a user and an assistant. For each question the assistant first works out the "
+    "reasoning in its head and then gives the user the answer. The reasoning stands between <think> and </think>, the "
+    "answer between <answer> and </answer>."
+)
+
 TEMPLATES: dict[str, str | None] = {
     "plain": None,
     "think": _THINK,
+    "r1_zero": None,
 }
 
 
@@ -40,6 +48,9 @@ def render(
         rendered.append({"role": "user", "content": shown.question})
         rendered.append({"role": "assistant", "content": assemble(shown.reasoning, shown.answer)})
     rendered += [m.model_dump() for m in messages]
+    if template == "r1_zero":
+        turns = [f"{m['role'].capitalize()}: {m['content']}" for m in rendered]
+        rendered = [{"role": "user", "content": "\n\n".join([_ZERO, *turns, "Assistant:"])}]
     if prefill:
         rendered.append({"role": "assistant", "content": prefill})
     return rendered
@@ -67,16 +78,20 @@ class Parts:
 def take_apart(text: str) -> Parts:
     """Reasoning and answer of a reply.
 
-    Reasoning stands in think tags at the start. Without them all of the reply is the answer; when they are not closed
-    all of it is reasoning and there is no answer. Nothing is guessed: the check `format` says what is wrong.
+    Reasoning stands in think tags at the start, or between two `|special_token|` (the R1 report's cold-start pattern).
+    Without them all of the reply is the answer; when they are not closed all of it is reasoning and there is no answer.
+    Nothing is guessed: the check `format` says what is wrong.
 
     >>> take_apart("<think>\\n2 + 2\\n</think>\\n<answer>4</answer>")
     Parts(reasoning='2 + 2', answer='<answer>4</answer>')
+    >>> take_apart("|special_token|2 + 2|special_token|It is 4.")
+    Parts(reasoning='2 + 2', answer='It is 4.')
     >>> take_apart("4")
     Parts(reasoning=None, answer='4')
     """
-    opened = re.match(r"\s*<think>", text)
+    opened = re.match(r"\s*(<think>|\|special_token\|)", text)
     if not opened:
         return Parts(None, text.strip() or None)
-    inside, closed, after = text[opened.end() :].partition("</think>")
+    closing = "</think>" if opened[1] == "<think>" else opened[1]
+    inside, closed, after = text[opened.end() :].partition(closing)
     return Parts(inside.strip(), (after.strip() or None) if closed else None)

@@ -11,19 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataengine.checking import pending
+from dataengine.account import account
+from dataengine.checking import load_checks, pending
 from dataengine.generate import missing, plan
 from dataengine.generate import run_id as new_run_id
+from dataengine.policy import Policy
+from dataengine.processes import die_with_parent
 from dataengine.prompting import system_prompt
 from dataengine.runlog import RunLog, code_versions, recipe_checks
-from dataengine.sampling import Policy, asking_of, sample_and_check
+from dataengine.sampling import asking_of, sample_and_check
 from dataengine.shipped import load_mix, systems_of
-from dataengine.sources.build import PromptSet, build
+from dataengine.sources.build import PromptSet, join
 from dataengine.status import conservation
+from dataengine.tables import table
 from schemas.errors import UserError
 from schemas.mix import Mix
 from schemas.recipe import (
-    EmbeddedEngine,
+    EndpointEngine,
     EvaluateStep,
     GenerateStep,
     Recipe,
@@ -102,7 +106,7 @@ class _Loop:
         self.result = RunResult(new_run_id())
         config = recipe.model_dump(mode="json", exclude_defaults=True)
         self.log = RunLog(warehouse, self.result.run_id, recipe.recipe, config, recipe_checks(recipe))
-        self._sets: dict[str, PromptSet] = {}
+        self._sets: dict[tuple[str, ...], PromptSet] = {}
         self._snapshots: dict[str, Snapshot] = {}
         self._checkpoints: dict[str, Path] = {}
         self._policies: dict[str, Policy] = {}
@@ -124,6 +128,7 @@ class _Loop:
                 done = self._report(name, step)
             self.say(f"{begun}: {done} ({time.monotonic() - started:.1f} s)")
         if self.log.begun:
+            self._account()
             self.warehouse.compact()
             self.log.end("finished", self.result.counts)
 
@@ -154,8 +159,6 @@ class _Loop:
         return f"{m.id} {made}: {m.rows:,} rows of {m.prompts:,} prompts, hash {m.logical_hash[:12]}"
 
     def _train(self, name: str, step: TrainStep) -> str:
-        engine = self.recipe.engines[step.engine]
-        assert isinstance(engine, EmbeddedEngine)
         policy = self._policy(step.engine)
         assert policy.model is not None
         config = {
@@ -181,7 +184,7 @@ class _Loop:
         wanted = plan(prompts.prompts, asking)
         self._evaluated[name] = (policy.name, [w.trajectory_id for w in wanted])
         todo = missing(self.warehouse.path, wanted, asking.max_tokens)
-        if not todo and not pending(self.warehouse, step.check_specs, [w.trajectory_id for w in wanted]):
+        if not todo and not pending(self.warehouse, load_checks(step.check_specs), [w.trajectory_id for w in wanted]):
             return f"nothing to do, {len(wanted):,} samples are there"
         self.log.begin()
         engine = policy.engine.model_dump(mode="json", exclude_defaults=True) | {"kind": policy.engine.kind}
@@ -213,23 +216,26 @@ class _Loop:
         fresh = write_report(self.warehouse, self.recipe, step, evaluations, target, self.say)
         return f"{target}" if fresh else f"nothing to do, {target} is up to date"
 
+    def _account(self) -> None:
+        prices = {p.name: p.engine.price for p in self._policies.values() if p.engine.price is not None}
+        spent = account(self.warehouse.path, self.log.run_id, prices)
+        if spent:
+            self.say(f"\nwhat this run asked for, and what it cost:\n{table(spent)}")
+
     # -- what steps need
 
     def _prompts(self, names: Sequence[str]) -> PromptSet:
-        joined = PromptSet([])
-        for name in names:
-            if name not in self._sets:
-                self._sets[name] = build(name, self.recipe.prompts).limited(self.limit)
-                for note in self._sets[name].notes:
-                    self.say(f"    {note}")
-            joined.prompts += self._sets[name].prompts
-            joined.demonstrations |= self._sets[name].demonstrations
-        return joined
+        chosen = tuple(names)
+        if chosen not in self._sets:
+            self._sets[chosen] = join(chosen, self.recipe.prompts, self.limit)
+            for note in self._sets[chosen].notes:
+                self.say(f"    {note}")
+        return self._sets[chosen]
 
     def _policy(self, name: str) -> Policy:
         if name not in self._policies:
             engine = self.recipe.engines[name]
-            checkpoint = engine.checkpoint if isinstance(engine, EmbeddedEngine) else None
+            checkpoint = None if isinstance(engine, EndpointEngine) else engine.checkpoint
             self._policies[name] = Policy.of(engine, self._checkpoints[checkpoint] if checkpoint else None)
         return self._policies[name]
 
@@ -257,7 +263,7 @@ class _Loop:
             [sys.executable, "-m", "trainers.cli", command, str(file)],
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         try:
             output, _ = process.communicate()
@@ -272,12 +278,3 @@ class _Loop:
             raise TrainerFailed(f"step {name}: `trainers {command} {file}` failed with exit code {process.returncode}")
         result: dict[str, Any] = json.loads(lines[-1])
         return result
-
-
-def _die_with_parent() -> None:
-    """Asks the kernel (Linux) to end this process when the run ends, even by `kill -9`."""
-    if sys.platform == "linux":
-        import ctypes
-        import signal
-
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

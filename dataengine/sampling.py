@@ -2,78 +2,38 @@
 
 import asyncio
 import contextlib
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from dataengine.checking import Checked, pending, run_checks
-from dataengine.engines.client import ChatClient
-from dataengine.engines.embedded import embedded_server
-from dataengine.engines.weights import Model, find_model
+from dataengine.checking import (
+    Checked,
+    current_prompts,
+    give_verdicts,
+    load_checks,
+    pending,
+    run_checks,
+    sample_of,
+)
+from dataengine.checks import Check
 from dataengine.generate import Asking, Sampler, Wanted, missing, plan
+from dataengine.policy import Policy
 from dataengine.progress import Progress
 from dataengine.runlog import RunLog
 from dataengine.sources.build import PromptSet
-from schemas.errors import ConfigError, EngineError
+from schemas.errors import ConfigError
 from schemas.recipe import CheckSpec, EmbeddedEngine, EndpointEngine, EvaluateStep, GenerateStep
-from schemas.records import Stage
+from schemas.records import Prompt, Stage, Trajectory
 from warehouse.store import Warehouse
 
-
-@dataclass(frozen=True)
-class Policy:
-    """An engine together with the weights it samples."""
-
-    name: str
-    engine: EmbeddedEngine | EndpointEngine
-    model: Model | None
-
-    @classmethod
-    def of(cls, engine: EmbeddedEngine | EndpointEngine, checkpoint: Path | None = None) -> "Policy":
-        """The policy of an engine; `checkpoint` is the folder for one that names a train step."""
-        if isinstance(engine, EndpointEngine):
-            return cls(f"{engine.model}@{engine.revision}", engine, None)
-        model = find_model(str(checkpoint) if checkpoint else str(engine.model))
-        return cls(model.policy, engine, model)
-
-    @contextlib.asynccontextmanager
-    async def client(self, log: Path) -> AsyncIterator[ChatClient]:
-        """A client of the engine, which is started first and stopped after if it is ours."""
-        engine = self.engine
-        if isinstance(engine, EndpointEngine):
-            async with ChatClient(
-                engine.url,
-                engine.model,
-                api_key=_api_key(engine),
-                timeout=engine.timeout,
-                retries=engine.retries,
-                backoff=engine.backoff,
-                logprobs=engine.logprobs,
-            ) as client:
-                yield client
-            return
-        assert self.model is not None
-        async with (
-            embedded_server(self.model, slots=engine.slots, log=log) as url,
-            ChatClient(url, self.name, timeout=engine.timeout, retries=1, logprobs=True) as client,
-        ):
-            yield client
-
-
-def _api_key(engine: EndpointEngine) -> str | None:
-    if engine.api_key_env is None:
-        return None
-    value = os.environ.get(engine.api_key_env)
-    if not value:
-        raise EngineError(f"{engine.url}: set the environment variable {engine.api_key_env} to the key")
-    return value
+# Batches of replies that may wait for their checks.
+_BEHIND = 64
 
 
 def asking_of(step: GenerateStep | EvaluateStep, policy: Policy, prompts: PromptSet) -> Asking:
     """How a recipe's step asks. Raises ConfigError when it wants what its prompts or its engine do not have."""
     count = step.demonstrations if isinstance(step, GenerateStep) else 0
     prefill = step.prefill if isinstance(step, GenerateStep) else ""
+    guided = step.guided if isinstance(step, GenerateStep) else None
     shown = {}
     if count:
         for source in {p.source for p in prompts.prompts}:
@@ -82,7 +42,7 @@ def asking_of(step: GenerateStep | EvaluateStep, policy: Policy, prompts: Prompt
                 raise ConfigError(f"{source}: {len(examples)} demonstrations, the step wants {count}; write more")
             shown[source] = examples[:count]
     if prefill and isinstance(policy.engine, EndpointEngine) and not policy.engine.prefill:
-        raise ConfigError(f"{policy.engine.url}: cannot continue a started reply; leave `prefill` out")
+        raise ConfigError(f"{policy.engine.urls[0]}: cannot continue a started reply; leave `prefill` out")
     stage: Stage = step.stage if isinstance(step, GenerateStep) else "eval"
     return Asking(
         stage=stage,
@@ -94,7 +54,8 @@ def asking_of(step: GenerateStep | EvaluateStep, policy: Policy, prompts: Prompt
         template=step.template,
         demonstrations=shown,
         prefill=prefill,
-        send_seed=not isinstance(policy.engine, EndpointEngine) or policy.engine.send_seed,
+        guided=guided,
+        send_seed=isinstance(policy.engine, EmbeddedEngine) or policy.engine.send_seed,
     )
 
 
@@ -120,39 +81,90 @@ def sample_and_check(
     """Does what is left of a step: rows that are there already cost a look, no request and no check."""
     wanted = plan(prompts.prompts, asking)
     todo = missing(warehouse.path, wanted, asking.max_tokens)
-    errors: dict[str, int] = {}
-
-    def begin() -> None:
-        run.begin()
-        warehouse.append("prompts", prompts.prompts)
-
-    if todo:
-        errors = asyncio.run(_sample(warehouse, run, label, todo, policy, asking, begin))
-    elif warehouse.append("prompts", prompts.prompts).added:
-        run.begin()
     ids = [w.trajectory_id for w in wanted]
+    errors: dict[str, int] = {}
     checked = Checked()
-    if pending(warehouse, specs, ids):
-        run.begin()
-        checked = run_checks(warehouse, run.run_id, specs, ids, label)
+    checks = load_checks(specs)
+    try:
+        if todo:
+            step = _Step(warehouse, run, label, prompts, asking, checks)
+            errors = asyncio.run(step.sample(policy, todo))
+            checked = step.checked
+        elif warehouse.append("prompts", prompts.prompts).added:
+            run.begin()
+        # Whatever was not checked beside the sampling: replies of earlier runs, a new check, a corrected reference.
+        if pending(warehouse, checks, ids):
+            run.begin()
+            checked.merge(run_checks(warehouse, run.run_id, checks, ids, label))
+    finally:
+        for check in checks:
+            check.close()
     return Sampled(wanted, len(todo), sum(errors.values()), checked)
 
 
-async def _sample(
-    warehouse: Warehouse,
-    run: RunLog,
-    label: str,
-    todo: list[Wanted],
-    policy: Policy,
-    asking: Asking,
-    begin: Callable[[], None],
-) -> dict[str, int]:
-    log = warehouse.path / "logs" / f"{run.run_id}-{asking.stage}.log"
-    async with policy.client(log) as client:
-        # Nothing is written before there is somebody to ask.
-        await client.check_reachable()
-        begin()
-        sampler = Sampler(warehouse, client, asking, run.run_id, policy.engine.max_in_flight)
-        with Progress(label, len(todo)) as progress:
-            await sampler.run(todo, progress)
-    return sampler.errors
+class _Step:
+    """Samples and, beside that, checks what came back, so that the yield is known while a run goes on."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        run: RunLog,
+        label: str,
+        prompts: PromptSet,
+        asking: Asking,
+        checks: Sequence[Check],
+    ) -> None:
+        self._warehouse = warehouse
+        self._run = run
+        self._label = label
+        self._prompts = prompts
+        self._asking = asking
+        self._checks = checks
+        self.checked = Checked()
+
+    async def sample(self, policy: Policy, todo: list[Wanted]) -> dict[str, int]:
+        """Asks for `todo`; how many requests failed, by kind."""
+        warehouse, run = self._warehouse, self._run
+        log = warehouse.path / "logs" / f"{run.run_id}-{self._asking.stage}.log"
+        async with policy.fleet(log) as fleet:
+            # Nothing is written before there is somebody to ask.
+            run.begin()
+            warehouse.append("prompts", self._prompts.prompts)
+            current = current_prompts(warehouse, list({w.prompt.prompt_id for w in todo}))
+            written: asyncio.Queue[list[Trajectory] | None] = asyncio.Queue(_BEHIND)
+            sampler = Sampler(warehouse, fleet, self._asking, run.run_id, lambda rows: _offer(written, rows))
+            with Progress(self._label, len(todo)) as progress:
+                checking = asyncio.create_task(self._check(written, current, progress))
+                try:
+                    await sampler.run(todo, progress)
+                except BaseException:
+                    while not written.empty():  # the next run checks them
+                        written.get_nowait()
+                    raise
+                finally:
+                    await written.put(None)
+                    await checking
+        return sampler.errors
+
+    async def _check(
+        self, written: "asyncio.Queue[list[Trajectory] | None]", current: Mapping[str, Prompt], progress: Progress
+    ) -> None:
+        while (rows := await written.get()) is not None:
+            samples = [sample_of(r, current[r.prompt_id]) for r in rows if r.error is None and r.prompt_id in current]
+            kept = dict.fromkeys((s.trajectory_id for s in samples), True)
+            for check in self._checks:
+                concerned = [s for s in samples if check.applies(s)]
+                verdicts = await asyncio.to_thread(
+                    give_verdicts, self._warehouse, self._run.run_id, check, concerned, self.checked
+                )
+                for verdict in verdicts:
+                    told = verdict.outcome == "pass" or (check.kind != "verifier" and verdict.outcome == "undecided")
+                    kept[verdict.trajectory_id] &= told
+            for s in samples:
+                progress.judged(s.domain, kept[s.trajectory_id])
+
+
+def _offer(queue: "asyncio.Queue[list[Trajectory] | None]", rows: list[Trajectory]) -> None:
+    # Checks that cannot keep up leave the rest for after the sampling, rather than rows in memory.
+    with contextlib.suppress(asyncio.QueueFull):
+        queue.put_nowait(rows)

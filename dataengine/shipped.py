@@ -26,7 +26,10 @@ def load_mix(name: str, overrides: Iterable[str] = ()) -> Mix:
 
 
 def systems_of(mix: Mix) -> dict[str, str | None]:
-    """The system prompt of every template that the mix names."""
+    """The system prompt of every template that the mix names. Raises ConfigError for one that makes no conversation."""
+    for source in mix.sources:
+        if source.template == "r1_zero":
+            raise ConfigError(f"mix {mix.mix}: the template r1_zero is for sampling base models; use think or plain")
     return {s.template: system_prompt(s.template) for s in mix.sources}
 
 

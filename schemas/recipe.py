@@ -1,5 +1,6 @@
 """A recipe: engines, prompt sets and the steps that turn prompts into trajectories, snapshots and checkpoints."""
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,6 +13,18 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class Price(_Strict):
+    """What an engine costs, in US dollars; for the estimate of `preview` and the account at the end of a run."""
+
+    input: float = Field(default=0.0, ge=0, description="a million prompt tokens")
+    output: float = Field(default=0.0, ge=0, description="a million tokens of replies")
+    hour: float = Field(default=0.0, ge=0, description="an hour of the engine, all its machines together")
+
+    def of(self, input_tokens: float, output_tokens: float, seconds: float) -> float:
+        """The cost of so many tokens that took so many seconds, in US dollars."""
+        return (self.input * input_tokens + self.output * output_tokens) / 1e6 + self.hour * seconds / 3600
+
+
 class EmbeddedEngine(_Strict):
     """A small model on CPU, started and stopped by the run."""
 
@@ -21,6 +34,7 @@ class EmbeddedEngine(_Strict):
     slots: int = Field(default=96, ge=1, le=1024, description="sequences decoded at once")
     max_in_flight: int = Field(default=192, ge=1, description="requests waiting or running at the server")
     timeout: float = Field(default=600.0, gt=0, description="seconds a request may take")
+    price: Price | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> "EmbeddedEngine":
@@ -29,24 +43,106 @@ class EmbeddedEngine(_Strict):
         return self
 
 
+Guiding = Literal["structured_outputs", "response_format"]
+
+
+class Guided(_Strict):
+    """What a reply must be: one of some texts, or JSON of a schema. Part of a trajectory's key."""
+
+    choice: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | None = None
+    json_schema: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "Guided":
+        if (self.choice is None) == (self.json_schema is None):
+            raise ValueError("give either `choice` or `json_schema`")
+        return self
+
+    def as_json_schema(self) -> dict[str, Any]:
+        """The schema; for choices that of an object with the one field `choice`."""
+        if self.json_schema is not None:
+            return self.json_schema
+        field = {"type": "string", "enum": self.choice}
+        return {
+            "type": "object",
+            "properties": {"choice": field},
+            "required": ["choice"],
+            "additionalProperties": False,
+        }
+
+    def value(self, text: str) -> str:
+        """The reply's text; a choice that was asked for as an object is taken out of it."""
+        if self.choice is None or text in self.choice:
+            return text
+        try:
+            chosen = json.loads(text)["choice"]
+        except (ValueError, TypeError, KeyError):
+            return text
+        return chosen if chosen in self.choice else text
+
+
+Url = Annotated[str, Field(pattern=r"^https?://")]
+
+
 class EndpointEngine(_Strict):
     """Any server that speaks the OpenAI chat-completions API."""
 
     kind: Literal["endpoint"]
-    url: str = Field(pattern=r"^https?://", description="up to and including /v1")
+    url: Url | Annotated[list[Url], Field(min_length=1)] = Field(
+        description="up to and including /v1; several servers of one model share the work"
+    )
     model: str = Field(min_length=1)
     revision: str = Field(default="unknown", description="which version of the model the server runs, if you know it")
     api_key_env: str | None = Field(default=None, description="environment variable that holds the key")
-    max_in_flight: int = Field(default=64, ge=1)
-    timeout: float = Field(default=600.0, gt=0)
+    max_in_flight: int = Field(default=256, ge=1, description="requests at one server at once, at most")
+    start_in_flight: int = Field(default=32, ge=1, description="... at first; then as many as make it faster")
+    timeout: float = Field(default=600.0, gt=0, description="seconds a request may take")
+    patience: float = Field(default=120.0, ge=0, description="seconds to wait for servers that are all gone")
     send_seed: bool = Field(default=True, description="some servers refuse or break on a per-request seed")
     prefill: bool = Field(default=True, description="the server can continue a started reply (vLLM, not OpenAI)")
     logprobs: bool = Field(default=False, description="ask for log-probabilities; some servers refuse them")
+    guiding: Guiding = Field(
+        default="structured_outputs", description="how the server takes `guided`: vLLM's way, or OpenAI's"
+    )
+    price: Price | None = None
     retries: int = Field(default=4, ge=0, le=20, description="further tries of a request that failed")
     backoff: float = Field(default=0.5, ge=0, description="seconds before the first retry at most; doubles each time")
 
+    @property
+    def urls(self) -> list[str]:
+        """The addresses, as a list."""
+        return [self.url] if isinstance(self.url, str) else self.url
 
-Engine = Annotated[EmbeddedEngine | EndpointEngine, Field(discriminator="kind")]
+
+class VllmEngine(_Strict):
+    """vLLM, started and stopped by the run; what is left out is vLLM's own default."""
+
+    kind: Literal["vllm"]
+    model: str | None = Field(default=None, description="a folder in Hugging Face format, or a hub id")
+    checkpoint: str | None = Field(default=None, description="the train step whose checkpoint is sampled")
+    revision: str | None = Field(default=None, description="of a hub id; part of the policy's name")
+    python: str | None = Field(default=None, description="the interpreter of vLLM's environment; default: this one")
+    tensor_parallel_size: int = Field(default=1, ge=1)
+    data_parallel_size: int = Field(default=1, ge=1)
+    dtype: str | None = None
+    max_model_len: int | None = Field(default=None, ge=1)
+    arguments: list[str] = Field(default_factory=list, description="further arguments of `vllm serve`")
+    env: dict[str, str] = Field(default_factory=dict, description="environment variables of the server")
+    ready_seconds: float = Field(default=1800.0, gt=0, description="how long it may take to come up")
+    max_in_flight: int = Field(default=512, ge=1, description="requests at the server at once; it queues them itself")
+    timeout: float = Field(default=7200.0, gt=0, description="seconds a request may take")
+    send_seed: bool = Field(default=True, description="vLLM on CPU breaks on a per-request seed")
+    logprobs: bool = True
+    price: Price | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "VllmEngine":
+        if (self.model is None) == (self.checkpoint is None):
+            raise ValueError("give either `model` or `checkpoint`")
+        return self
+
+
+Engine = Annotated[EmbeddedEngine | EndpointEngine | VllmEngine, Field(discriminator="kind")]
 
 
 class Demonstration(_Strict):
@@ -115,12 +211,23 @@ class InlineSource(_Strict):
 Source = Annotated[ReasoningGymSource | FileSource | InlineSource, Field(discriminator="source")]
 
 
+Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
+
+
 class Sampling(_Strict):
     """Sampling parameters as the OpenAI API names them."""
 
-    temperature: float = Field(default=1.0, ge=0.0, le=5.0)
+    temperature: Temperature | Annotated[list[Temperature], Field(min_length=1)] = Field(
+        default=1.0, description="one for all samples of a prompt, or a list that they take in turn"
+    )
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     seed: int = Field(default=0, description="changes every sample")
+
+    def of(self, index: int) -> dict[str, Any]:
+        """The parameters of a prompt's sample number `index`, from 0, as its key holds them."""
+        given = self.temperature
+        temperature = given[index % len(given)] if isinstance(given, list) else given
+        return {"temperature": temperature, "top_p": self.top_p, "seed": self.seed}
 
 
 class CheckSpec(_Strict):
@@ -157,6 +264,7 @@ class GenerateStep(_Sampled):
     stage: Stage
     demonstrations: int = Field(default=0, ge=0, description="how many of the task's demonstrations go first")
     prefill: str = Field(default="", description="start of the reply, given to the model")
+    guided: Guided | None = Field(default=None, description="what every reply must be, by guided decoding")
 
 
 class SnapshotStep(_Strict):
@@ -232,7 +340,7 @@ class Recipe(_Strict):
 
     def _engine_ready(self, step: str, engine: str, seen: dict[str, str]) -> None:
         spec = self.engines[engine]
-        if isinstance(spec, EmbeddedEngine) and spec.checkpoint and seen.get(spec.checkpoint) != "train":
+        if not isinstance(spec, EndpointEngine) and spec.checkpoint and seen.get(spec.checkpoint) != "train":
             raise ValueError(
                 f"steps.{step}.engine: {engine!r} samples the checkpoint of {spec.checkpoint!r}, "
                 "which is no earlier train step"

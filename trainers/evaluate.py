@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schemas.recipe import CheckSpec, EmbeddedEngine, Engine, EvaluateStep, Sampling, Source
+from schemas.recipe import CheckSpec, EndpointEngine, Engine, EvaluateStep, Sampling, Source
 from schemas.records import Stage
 
 
@@ -30,7 +30,7 @@ class EvaluateConfig(BaseModel):
 
     @model_validator(mode="after")
     def _folder(self) -> "EvaluateConfig":
-        if isinstance(self.engine, EmbeddedEngine) and self.engine.model is None:
+        if not isinstance(self.engine, EndpointEngine) and self.engine.model is None:
             raise ValueError("engine: give `model`, a folder; `checkpoint` names a recipe's step and is for recipes")
         for name in self.sets or []:
             if name not in self.prompts:
@@ -44,16 +44,15 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
     Returns the policy, counts, the scores over all prompts and by source: {"strict": [value, low, high], ...}.
     """
     from dataengine.generate import run_id
+    from dataengine.policy import Policy
     from dataengine.runlog import RunLog, expected_checks
-    from dataengine.sampling import Policy, asking_of, sample_and_check
+    from dataengine.sampling import asking_of, sample_and_check
     from dataengine.scores import read_attempts, score
-    from dataengine.sources.build import PromptSet, build
+    from dataengine.sources.build import join
     from warehouse.store import Warehouse
 
     warehouse = Warehouse.open(config.warehouse, create=True)
-    prompts = PromptSet([])
-    for name in config.sets or config.prompts:
-        prompts.prompts += build(name, config.prompts).limited(config.limit).prompts
+    prompts = join(config.sets or list(config.prompts), config.prompts, config.limit)
     policy = Policy.of(config.engine)
     step = EvaluateStep(
         kind="evaluate",

@@ -42,6 +42,11 @@ class _Table:
     files: set[str] = field(default_factory=set)
 
 
+def is_warehouse(path: Path) -> bool:
+    """Whether there is a warehouse in that folder."""
+    return (path.expanduser() / "tables" / Migration.TABLE / "_delta_log").is_dir()
+
+
 class Warehouse:
     """A folder of tables. Opening takes no lock; any number of processes may read and append at once."""
 
@@ -60,7 +65,7 @@ class Warehouse:
         root = Path(path).expanduser().resolve()
         if bad := sorted(set(_UNUSABLE) & set(str(root))):
             raise WarehouseError(f"{root}: a warehouse's path cannot hold {' '.join(bad)}; name another folder")
-        if not (root / "tables" / "migrations" / "_delta_log").is_dir():
+        if not is_warehouse(root):
             if not create:
                 raise WarehouseError(f"{path}: no warehouse here; `dataengine run RECIPE --warehouse {path}` makes one")
             if root.exists() and (not root.is_dir() or any(p.name != "tables" for p in root.iterdir())):

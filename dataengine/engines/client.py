@@ -1,22 +1,25 @@
-"""The one client of all engines: chat completions over HTTP, bounded retries, no exception for a bad reply."""
+"""The one client of all engines: one chat completion over HTTP, or one line that says why there is none."""
 
-import asyncio
 import json
-import random
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import aiohttp
 
 from schemas.errors import EngineError
+from schemas.recipe import Guided, Guiding
 
 # Worth asking again: the server is busy, restarting, or was cut off. Anything else will not change by itself.
 _RETRIED = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+_PRESSURE = {408, 429, 502, 503, 504, 529}
+# Not about this request: the key, the model's name, the address.
+_EVERYBODY = {401, 402, 403, 404, 405}
 _FINISH = {"stop", "length", "content_filter", "tool_calls"}
 _MOST_BYTES = 64 << 20
+_MOST_WAIT = 60.0
 _MOST_TOKENS = 1 << 40  # a count above is nonsense, and would not fit its column
 
 
@@ -30,6 +33,7 @@ class ChatRequest:
     top_p: float
     seed: int | None
     prefilled: bool = False
+    guided: Guided | None = None
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,35 @@ class ChatReply:
     logprob_sum: float | None = None
     seconds: float = 0.0
     error: str | None = None
-    unreachable: bool = field(default=False, compare=False)
 
 
-class _Failure(Exception):
-    def __init__(self, reason: str, *, again: bool, unreachable: bool = False, after: float | None = None) -> None:
+class Failure(Exception):
+    """Why one try of a request gave nothing, on one line, and what that says of the server.
+
+    `again`: another try may succeed. `pressure`: the server has too much to do. `unreachable`: it never heard of it.
+    `everybody`: every request will meet the same (a wrong key or model name). `after`: seconds that it asked to wait.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        again: bool = False,
+        pressure: bool = False,
+        unreachable: bool = False,
+        everybody: bool = False,
+        after: float = 0.0,
+    ) -> None:
         super().__init__(reason)
         self.again = again
+        self.pressure = pressure
         self.unreachable = unreachable
+        self.everybody = everybody
         self.after = after
 
 
 class ChatClient:
-    """Asks one server. Use as an asynchronous context manager; `complete` may be called from many tasks at once."""
+    """Asks one server, once. Use as an asynchronous context manager; `ask` may be called from many tasks at once."""
 
     def __init__(
         self,
@@ -65,17 +85,15 @@ class ChatClient:
         *,
         api_key: str | None = None,
         timeout: float = 600.0,
-        retries: int = 4,
-        backoff: float = 0.5,
         logprobs: bool = False,
+        guiding: Guiding = "structured_outputs",
     ) -> None:
         self.url = url.rstrip("/")
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = timeout
-        self._retries = retries
-        self._backoff = backoff
         self._logprobs = logprobs
+        self._guiding = guiding
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "ChatClient":
@@ -92,11 +110,11 @@ class ChatClient:
         assert self._session is not None
         await self._session.close()
 
-    async def check_reachable(self) -> None:
+    async def check_reachable(self, timeout: float = 30) -> None:
         """Raises EngineError when nothing answers at the address at all."""
         assert self._session is not None
         try:
-            async with self._session.get(f"{self.url}/models", timeout=aiohttp.ClientTimeout(total=30)):
+            async with self._session.get(f"{self.url}/models", timeout=aiohttp.ClientTimeout(total=timeout)):
                 pass
         except aiohttp.InvalidURL as e:
             raise EngineError(f"{self.url}: no address; write it as http://HOST:PORT/v1") from e
@@ -105,23 +123,19 @@ class ChatClient:
         except (aiohttp.ClientError, TimeoutError):
             pass  # something is there; whether it answers chat completions is for the requests to find out
 
-    async def complete(self, request: ChatRequest) -> ChatReply:
-        """The reply to a request, after at most `retries` further tries with exponential backoff and full jitter."""
+    async def is_up(self) -> bool:
+        """Whether anything answers at the address; asked of a server that was gone."""
+        try:
+            await self.check_reachable(timeout=5)
+        except EngineError:
+            return False
+        return True
+
+    async def ask(self, request: ChatRequest) -> ChatReply:
+        """The reply to a request, tried once. Raises Failure."""
         started = time.monotonic()
-        body = self._body(request)
-        for attempt in range(self._retries + 1):
-            try:
-                sent = time.monotonic()
-                reply = _parse(await self._post(body))
-                return ChatReply(**{**reply, "seconds": time.monotonic() - sent})
-            except _Failure as failure:
-                if not failure.again or attempt == self._retries:
-                    return ChatReply(
-                        error=str(failure), seconds=time.monotonic() - started, unreachable=failure.unreachable
-                    )
-                wait = random.uniform(0, min(60.0, self._backoff * 2**attempt))
-                await asyncio.sleep(max(wait, min(failure.after or 0.0, 60.0)))
-        raise AssertionError("the loop returns")
+        reply = _parse(await self._post(self._body(request)))
+        return ChatReply(**{**reply, "seconds": time.monotonic() - started})
 
     def _body(self, request: ChatRequest) -> bytes:
         body: dict[str, Any] = {
@@ -137,6 +151,8 @@ class ChatClient:
             body["seed"] = request.seed
         if request.prefilled:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
+        if request.guided is not None:
+            body |= _constraint(request.guided, self._guiding)
         return json.dumps(body).encode()
 
     async def _post(self, body: bytes) -> bytes:
@@ -149,22 +165,34 @@ class ChatClient:
                 while not response.content.at_eof() and len(content) < _MOST_BYTES:
                     content += await response.content.read(_MOST_BYTES)
                 if response.status != 200:
-                    raise _Failure(
+                    raise Failure(
                         f"HTTP {response.status}: {_message(content)}",
                         again=response.status in _RETRIED,
+                        pressure=response.status in _PRESSURE,
+                        everybody=response.status in _EVERYBODY,
                         after=_retry_after(response.headers.get("Retry-After")),
                     )
                 return content
-        except aiohttp.ClientConnectorError as e:
-            raise _Failure(f"cannot connect: {_short(e)}", again=True, unreachable=True) from e
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
+            raise Failure(f"cannot connect: {_short(e)}", unreachable=True) from e
         except TimeoutError as e:
-            raise _Failure(f"no reply within {self._timeout:g} s", again=True) from e
+            raise Failure(f"no reply within {self._timeout:g} s", again=True, pressure=True) from e
         except aiohttp.ClientError as e:
-            raise _Failure(f"connection lost: {_short(e)}", again=True) from e
+            raise Failure(f"connection lost: {_short(e)}", again=True, pressure=True) from e
+
+
+def _constraint(guided: Guided, guiding: Guiding) -> dict[str, Any]:
+    """How a server is told what its reply must keep to."""
+    if guiding == "structured_outputs":  # vLLM, and our own
+        asked = {"choice": guided.choice} if guided.choice else {"json": guided.json_schema}
+        return {"structured_outputs": asked}
+    # OpenAI knows no choices: an object with one field of those values, which `Guided.value` takes out again.
+    form = {"name": "reply", "schema": guided.as_json_schema(), "strict": True}
+    return {"response_format": {"type": "json_schema", "json_schema": form}}
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    """The parts of a chat completion, or a _Failure that says what is wrong with it."""
+    """The parts of a chat completion, or a Failure that says what is wrong with it."""
     try:
         body = json.loads(content)
         choice = body["choices"][0]
@@ -173,9 +201,9 @@ def _parse(content: bytes) -> dict[str, Any]:
         reasoning = message.get("reasoning_content") or message.get("reasoning")
         reason = choice.get("finish_reason")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as e:
-        raise _Failure(f"not a chat completion ({type(e).__name__}): {_message(content)}", again=True) from e
+        raise Failure(f"not a chat completion ({type(e).__name__}): {_message(content)}", again=True) from e
     if not isinstance(text, str) or not isinstance(reasoning, str | None):
-        raise _Failure(f"content is no text: {_message(content)}", again=False)
+        raise Failure(f"content is no text: {_message(content)}", again=False)
     usage = body.get("usage") if isinstance(body.get("usage"), dict) else {}
     return {
         "text": _whole(text),
@@ -198,11 +226,11 @@ def _logprob_sum(choice: dict[str, Any]) -> float | None:
         return None
 
 
-def _retry_after(value: str | None) -> float | None:
+def _retry_after(value: str | None) -> float:
     try:
-        return float(value) if value else None
+        return min(max(float(value or 0), 0.0), _MOST_WAIT)
     except ValueError:
-        return None  # a date: rare, and our own backoff serves
+        return 0.0  # a date: rare, and our own backoff serves
 
 
 def _message(content: bytes) -> str:

@@ -21,7 +21,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import AutoModelForCausalLM, Cache, DynamicCache
@@ -37,15 +37,28 @@ _PREFILL_TOKENS = 512
 _TOP = 256
 
 
+class Grammar(Protocol):
+    """What a reply must keep to, as far as it has come; see engines/guided.py."""
+
+    def allowed(self) -> torch.Tensor:
+        """Which tokens may come next: booleans [vocabulary]."""
+        ...
+
+    def take(self, token: int) -> None:
+        """That token came."""
+        ...
+
+
 @dataclass
 class Request:
-    """What is asked: token ids in, at most `max_tokens` out, drawn with the request's own seed."""
+    """What is asked: token ids in, at most `max_tokens` out, drawn with the request's own seed, within its grammar."""
 
     prompt: list[int]
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int = 0
+    grammar: Grammar | None = None
     done: Callable[["Reply"], None] = lambda reply: None
 
 
@@ -329,6 +342,8 @@ class Decoder:
         tokens, logprobs = draw(logits, [r.request for r in rows], [r.rng for r in rows])
         for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
             row.last = token
+            if row.request.grammar is not None:
+                row.request.grammar.take(token)
             row.reply.logprobs.append(logprob)
             self.generated_tokens += 1
             if token in self._stop:
@@ -358,13 +373,16 @@ class Decoder:
 def draw(
     logits: torch.Tensor, requests: Sequence[Request], rngs: Sequence[random.Random]
 ) -> tuple[list[int], list[float]]:
-    """One token per row of logits [rows, vocabulary], with its log-probability (nats, before temperature).
+    """One token per row of logits [rows, vocabulary], with its log-probability (nats, before temperature and grammar).
 
-    Temperature, then the smallest set of tokens with probability of at least top-p; temperature 0 takes the likeliest.
-    Each row uses its own generator, so that a reply does not depend on what else is running.
+    Grammar, temperature, then the smallest set of tokens with probability of at least top-p; temperature 0 takes the
+    likeliest. Each row uses its own generator, so that a reply does not depend on what else is running.
     """
     temperature = torch.tensor([max(r.temperature, 1e-4) for r in requests])[:, None]
     scaled = logits / temperature
+    for i, request in enumerate(requests):
+        if request.grammar is not None:
+            scaled[i].masked_fill_(~request.grammar.allowed(), -math.inf)
     norm = scaled.logsumexp(-1, keepdim=True)
     top, index = scaled.topk(min(_TOP, scaled.shape[-1]), dim=-1)
     cumulative = (top - norm).exp().cumsum(-1)

@@ -18,6 +18,7 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer, GenerationConfig
 
 from dataengine.engines.decoder import Decoder, Reply, Request
+from dataengine.engines.guided import Grammars, Matcher
 
 
 class BadRequest(Exception):
@@ -70,9 +71,10 @@ class Worker(threading.Thread):
 class Server:
     """The HTTP face of the worker."""
 
-    def __init__(self, worker: Worker, tokenizer: Any, name: str) -> None:
+    def __init__(self, worker: Worker, tokenizer: Any, grammars: Grammars, name: str) -> None:
         self._worker = worker
         self._tokenizer = tokenizer
+        self._grammars = grammars
         self._name = name
 
     def routes(self) -> list[web.RouteDef]:
@@ -136,10 +138,25 @@ class Server:
             temperature=float(body.get("temperature", 1.0)),
             top_p=float(body.get("top_p", 1.0)),
             seed=int(body.get("seed") or 0),
+            grammar=self._grammar(body),
         )
         if asked.max_tokens < 1 or not 0 <= asked.temperature < math.inf or not 0 < asked.top_p <= 1:
             raise BadRequest("max_tokens must be at least 1, temperature at least 0, and top_p above 0 and at most 1")
         return asked
+
+    def _grammar(self, body: dict[str, Any]) -> Matcher | None:
+        """What the reply must keep to: `structured_outputs` as vLLM has it, or OpenAI's `response_format`."""
+        asked = body.get("structured_outputs")
+        if asked is None and isinstance(wanted := body.get("response_format"), dict):
+            if wanted.get("type") == "json_schema":
+                asked = {"json": wanted["json_schema"]["schema"]}
+            elif wanted.get("type") == "json_object":
+                asked = {"json": {"type": "object"}}
+        if asked is None:
+            return None
+        if not isinstance(asked, dict):
+            raise BadRequest("structured_outputs must be an object")
+        return self._grammars.matcher(asked)
 
 
 def _is_message(value: Any) -> bool:
@@ -159,10 +176,13 @@ async def serve(folder: Path, name: str, slots: int, threads: int | None) -> Non
     """Serves until standard input closes."""
     loop = asyncio.get_running_loop()
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    worker = Worker(Decoder(folder, slots=slots, stop=stop_tokens(folder, tokenizer), threads=threads), loop)
+    ends = stop_tokens(folder, tokenizer)
+    decoder = Decoder(folder, slots=slots, stop=ends, threads=threads)
+    grammars = Grammars(tokenizer, decoder.model.config.vocab_size, ends)
+    worker = Worker(decoder, loop)
     worker.start()
     app = web.Application(client_max_size=64 << 20)
-    app.add_routes(Server(worker, tokenizer, name).routes())
+    app.add_routes(Server(worker, tokenizer, grammars, name).routes())
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)

@@ -1,6 +1,6 @@
 """Prompt sets of a recipe as rows, ready for the warehouse."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from schemas.recipe import Demonstration, FileSource, InlineSource, ReasoningGymSource, Source
@@ -74,3 +74,15 @@ def _file(source: FileSource, excluded: set[str]) -> PromptSet:
 
     found = prompts_of(source)
     return PromptSet([p for p in found.prompts if p.prompt_id not in excluded], notes=found.notes)
+
+
+def join(names: Sequence[str], sources: Mapping[str, Source], limit: int | None = None) -> PromptSet:
+    """Several prompt sets as one, at most `limit` prompts of each. Raises as `build`."""
+    joined = PromptSet([])
+    for name in names:
+        made = build(name, sources).limited(limit)
+        joined.prompts += made.prompts
+        joined.demonstrations |= made.demonstrations
+        joined.notes += made.notes
+        joined.read += made.read
+    return joined

@@ -56,10 +56,13 @@ class ScriptedServer:
 
     fault: Callable[[dict[str, Any], int], str | None] = lambda body, before: None
     seconds: float = 0.0
+    port: int = 0  # any that is free
+    most: int | None = None  # more requests at once than this are refused
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._seen: dict[str, int] = {}
+        self._running = 0
         self._dying = False
         self._loop = asyncio.new_event_loop()
         ready = threading.Event()
@@ -80,7 +83,7 @@ class ScriptedServer:
         app.add_routes([web.get("/v1/models", self._models), web.post("/v1/chat/completions", self._complete)])
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
         self.port = self._runner.addresses[0][1]
 
     def stop(self) -> None:
@@ -104,8 +107,17 @@ class ScriptedServer:
         name = canonical_json(body)
         before = self._seen.get(name, 0)
         self._seen[name] = before + 1
-        await asyncio.sleep(self.seconds)
+        if self.most is not None and self._running >= self.most:
+            return FAULTS["429"]()
+        self._running += 1
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            self._running -= 1
         fault = self.fault(body, before)
+        if fault == "die":
+            self.die()
+            fault = "slow"  # never to be answered
         if fault == "reset":
             assert request.transport is not None
             request.transport.abort()
@@ -138,6 +150,8 @@ def _sends(text: str, kind: str = "application/json", status: int = 200, **heade
 FAULTS: dict[str, Callable[[], web.Response]] = {
     "500": _sends('{"error": {"message": "out of memory"}}', status=500),
     "429": _sends("slow down", "text/plain", 429, **{"Retry-After": "0.01"}),
+    "401": _sends('{"error": {"message": "no such key"}}', status=401),
+    "404": _sends('{"error": {"message": "The model `x` does not exist."}}', status=404),
     "400": _sends('{"error": {"message": "the prompt is\\ntoo long"}}', status=400),
     "garbage": _sends('{"choices": [{"mess'),
     "html": _sends("<html><body>Bad gateway</body></html>", "text/html"),
@@ -156,10 +170,22 @@ FAULTS: dict[str, Callable[[], web.Response]] = {
 
 
 @pytest.fixture
-def scripted() -> Iterator[ScriptedServer]:
-    server = ScriptedServer()
-    yield server
-    server.stop()
+def scripted_server() -> Iterator[Callable[..., ScriptedServer]]:
+    """Starts further servers, at a port or any."""
+    started: list[ScriptedServer] = []
+
+    def start(port: int = 0) -> ScriptedServer:
+        started.append(ScriptedServer(port=port))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+def scripted(scripted_server: Callable[..., ScriptedServer]) -> ScriptedServer:
+    return scripted_server()
 
 
 @pytest.fixture(autouse=True)

@@ -34,9 +34,35 @@ def test_a_line_every_few_seconds_and_one_at_the_end(clock: Clock) -> None:
         progress.finished(tokens=900)
         clock.now = 20.0
     assert out.getvalue().splitlines() == [
-        "sample         3/1,000  100 tokens/s  1 failed  eta 55 min",
-        "sample         3/1,000  50 tokens/s  1 failed  eta 1.8 h",
+        "sample         3/1,000  100 tokens/s  failed 1 HTTP 500  eta 55 min",
+        "sample         3/1,000  50 tokens/s  failed 1 HTTP 500  eta 1.8 h",
     ]
+
+
+def test_the_yield_of_each_domain_is_shown_as_it_is_known(clock: Clock) -> None:
+    out = io.StringIO()
+    with Progress("sample", 4, out=out) as progress:
+        for domain, kept in (("math", True), ("math", False), ("code", True), ("math", True)):
+            progress.started()
+            progress.finished()
+            progress.judged(domain, kept)
+        clock.now = 2.0
+    assert out.getvalue() == "sample         4/4  kept code 100% of 1, math 67% of 3  2 s\n"
+
+
+def test_a_terminal_gets_one_line_that_changes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(out, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "30")
+    with Progress("sample", 2, out=out) as progress:
+        progress.started()
+        clock.now = 0.6
+        progress.finished(error="a long story: of what went wrong")
+        progress.started()
+        progress.finished()
+    first, last = out.getvalue().removeprefix("\r").split("\r")
+    assert first == "\x1b[Ksample         1/2  failed 1 "
+    assert last == "\x1b[Ksample         2/2  failed 1 \n"
 
 
 def test_requests_on_their_way_are_shown(clock: Clock) -> None:

@@ -66,7 +66,7 @@ def test_a_malformed_recipe_is_named_with_its_line(refused: Refused, written: An
         ("steps.s.kind=other", "kind"),
         ("steps.s.stage=other", "stage"),
         ("steps.s.demonstrations=2", "p: 0 demonstrations, the step wants 2"),
-        ("engines.e.kind=vllm", "vllm"),
+        ("engines.e.kind=sglang", "vllm"),
         ("engines.e.url=ftp://x", "url"),
         ("engines.e={kind: embedded, model: no-such-model}", "neither a shipped model (smollm2-135m-instruct) nor"),
         ("nosuch", "overrides are written key=value"),

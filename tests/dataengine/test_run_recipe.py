@@ -206,12 +206,12 @@ def test_a_server_that_dies_leaves_what_it_answered_and_a_later_run_completes(
         return "slow"  # never to be answered
 
     scripted.fault = fault
-    path = recipe(scripted, prompts=40)
+    path = recipe(scripted, prompts=40, engine={"patience": 0.5})
     done = run(path)
     assert done.code == 2
     last = done.err.splitlines()[-1]
     assert last.startswith(f"EngineError: {scripted.url}: cannot connect: ")
-    assert last.endswith("all recorded; start the server and run the same command again")
+    assert last.endswith("what was asked is recorded: mend the server and run the same command again")
     assert "Traceback" not in done.err
     kept = rows("SELECT count(*) FROM trajectories WHERE error IS NULL")[0][0]
     assert 20 <= kept <= 30

@@ -111,7 +111,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [{"prompt": f"What is {i} + 1?", "reference": str(i + 1), "response": f"<answer>{i + 1}</answer>"}
             for i in range(3)]  # fmt: skip
     (folder / "sums.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    from dataengine.checking import run_checks
+    from dataengine.checking import load_checks, run_checks
     from dataengine.importing import import_file
     from schemas.mix import Mix, MixSource
     from schemas.recipe import CheckSpec, FileSource
@@ -124,7 +124,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert import_file(data, source, "trajectories", stage="reasoning", policy="hand@1").added == 3
     with connect(data) as connection:
         found = [r[0] for r in connection.execute("SELECT trajectory_id FROM trajectories").fetchall()]
-    assert run_checks(Warehouse.open(data), "r", [CheckSpec(check="exact")], found, "check").total == 3
+    assert run_checks(Warehouse.open(data), "r", load_checks([CheckSpec(check="exact")]), found, "check").total == 3
     mix = Mix(mix="sums-kept", sources=[MixSource(stage="reasoning", require=["exact"])])
     assert create_snapshot(data, mix, {"plain": None})[0].manifest.rows == 3
     return data

@@ -8,10 +8,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dataengine.engines.client import ChatClient, ChatRequest
+from dataengine.engines.client import ChatClient, ChatRequest, Failure
 from dataengine.engines.embedded import embedded_server
 from dataengine.engines.weights import Model, find_model
 from schemas.errors import EngineError
+from schemas.recipe import Guided
 
 HELLO = [{"role": "user", "content": "Hello!"}]
 
@@ -22,11 +23,14 @@ def test_the_server_answers_refuses_and_ends_with_its_parent(random_llama: Path,
 
     async def converse() -> None:
         async with embedded_server(model, slots=4, log=tmp_path / "logs" / "server.log") as url:
-            async with ChatClient(url, model.policy, retries=0, logprobs=True) as client:
+            async with ChatClient(url, model.policy, logprobs=True) as client:
                 await client.check_reachable()
                 await plain(client)
                 await going_on(client)
                 await too_long(client)
+                await guided(client)
+            async with ChatClient(url, model.policy, guiding="response_format") as client:
+                await guided(client)
             async with aiohttp.ClientSession() as session:
                 for body in BAD:
                     async with session.post(f"{url}/chat/completions", data=body) as reply:
@@ -48,8 +52,8 @@ def test_the_server_answers_refuses_and_ends_with_its_parent(random_llama: Path,
 
 async def plain(client: ChatClient) -> None:
     request = ChatRequest(HELLO, 8, 1.0, 1.0, seed=3)
-    first, again = await asyncio.gather(client.complete(request), client.complete(request))
-    other = await client.complete(ChatRequest(HELLO, 8, 1.0, 1.0, seed=4))
+    first, again = await asyncio.gather(client.ask(request), client.ask(request))
+    other = await client.ask(ChatRequest(HELLO, 8, 1.0, 1.0, seed=4))
     assert first.error is None
     assert first.text == again.text != other.text
     assert first.prompt_tokens and first.completion_tokens and first.completion_tokens <= 8
@@ -58,17 +62,45 @@ async def plain(client: ChatClient) -> None:
 
 async def going_on(client: ChatClient) -> None:
     begun = [*HELLO, {"role": "assistant", "content": "<think>"}]
-    reply = await client.complete(ChatRequest(begun, 4, 0.0, 1.0, seed=0, prefilled=True))
-    fresh = await client.complete(ChatRequest(HELLO, 4, 0.0, 1.0, seed=0))
+    reply = await client.ask(ChatRequest(begun, 4, 0.0, 1.0, seed=0, prefilled=True))
+    fresh = await client.ask(ChatRequest(HELLO, 4, 0.0, 1.0, seed=0))
     assert reply.error is None
     # The turn is left open: its start is in the prompt, and no end mark or new turn follows it.
     assert (fresh.prompt_tokens or 0) < (reply.prompt_tokens or 0) <= (fresh.prompt_tokens or 0) + len("<think>")
 
 
 async def too_long(client: ChatClient) -> None:
-    reply = await client.complete(ChatRequest(HELLO, 5000, 1.0, 1.0, seed=0))
-    assert (reply.error or "").startswith("HTTP 400: ")
-    assert (reply.error or "").endswith("exceed the model's 512")
+    with pytest.raises(Failure) as refused:
+        await client.ask(ChatRequest(HELLO, 5000, 1.0, 1.0, seed=0))
+    assert str(refused.value).startswith("HTTP 400: ")
+    assert str(refused.value).endswith("exceed the model's 512")
+    assert not refused.value.again
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"analysis": {"type": "string", "maxLength": 12}, "verdict": {"enum": ["correct", "incorrect"]}},
+    "required": ["analysis", "verdict"],
+    "additionalProperties": False,
+}
+
+
+async def guided(client: ChatClient) -> None:
+    """A model of random weights says nothing by itself: what it keeps to is the constraint's doing."""
+    choices = Guided(choice=["yes", "no", 'nö, "not"'])
+    schema = Guided(json_schema=SCHEMA)
+    asked = [ChatRequest(HELLO, 300, 1.0, 1.0, seed=s, guided=g) for s in range(6) for g in (choices, schema)]
+    replies = await asyncio.gather(*(client.ask(r) for r in [*asked, ChatRequest(HELLO, 8, 1.0, 1.0, seed=3)]))
+    said = {choices.value(r.text) for r in replies[0:-1:2]}
+    assert said <= {"yes", "no", 'nö, "not"'}
+    assert len(said) > 1
+    for reply in replies[1:-1:2]:
+        value = json.loads(reply.text)
+        assert set(value) == {"analysis", "verdict"}
+        assert value["verdict"] in ("correct", "incorrect")
+        assert reply.finish_reason == "stop"
+    # One without a constraint, run beside them, is as it is alone.
+    assert replies[-1].text == (await client.ask(ChatRequest(HELLO, 8, 1.0, 1.0, seed=3))).text
 
 
 BAD: list[Any] = [
@@ -86,6 +118,13 @@ BAD: list[Any] = [
     '{"messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
     json.dumps({"messages": HELLO, "top_p": 0}),
     json.dumps({"messages": HELLO, "seed": "x"}),
+    json.dumps({"messages": HELLO, "structured_outputs": "yes"}),
+    json.dumps({"messages": HELLO, "structured_outputs": {"choice": []}}),
+    json.dumps({"messages": HELLO, "structured_outputs": {"choice": [1]}}),
+    json.dumps({"messages": HELLO, "structured_outputs": {"json": {"type": "sandwich"}}}),
+    json.dumps({"messages": HELLO, "structured_outputs": {"json": "{"}}),
+    json.dumps({"messages": HELLO, "structured_outputs": {"regex": "a*"}}),
+    json.dumps({"messages": HELLO, "response_format": {"type": "json_schema"}}),
 ]
 
 

@@ -1,0 +1,185 @@
+"""A recipe before it is run: what would be asked, what comes back for a few rows, and what all of it would take."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dataengine.generate import Asking, Wanted, missing, plan
+from dataengine.generate import run_id as new_run_id
+from dataengine.policy import Policy
+from dataengine.runlog import RunLog, recipe_checks
+from dataengine.sampling import asking_of, sample_and_check
+from dataengine.sources.build import PromptSet, join
+from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, Recipe
+from warehouse.connect import connect
+from warehouse.store import Warehouse, is_warehouse
+
+
+@dataclass(frozen=True)
+class Row:
+    """One previewed sample."""
+
+    source: str
+    question: str
+    text: str
+    kept: bool
+    not_passed: list[str]
+    error: str | None
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a step, or a whole recipe, is going to take. `seconds` is a range: see `estimate`."""
+
+    requests: int
+    input_tokens: float
+    output_tokens: float
+    seconds: tuple[float, float]
+    usd: tuple[float, float] | None
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        low, high = (a + b for a, b in zip(self.seconds, other.seconds, strict=True))
+        usd = None
+        if self.usd or other.usd:
+            mine, yours = self.usd or (0.0, 0.0), other.usd or (0.0, 0.0)
+            usd = (mine[0] + yours[0], mine[1] + yours[1])
+        return Estimate(
+            self.requests + other.requests,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            (low, high),
+            usd,
+        )
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        cost = "" if self.usd is None else f", {_span(*self.usd, 'USD', 2)}"
+        low, high = (s / 3600 for s in self.seconds)
+        unit = "hours"
+        if high < 2:
+            low, high, unit = 60 * low, 60 * high, "minutes"
+        return (
+            f"{self.requests:,} requests, {self.input_tokens:,.0f} prompt tokens, {self.output_tokens:,.0f} tokens of "
+            f"replies, {_span(low, high, unit, 1)}{cost}"
+        )
+
+
+NOTHING = Estimate(0, 0, 0, (0.0, 0.0), None)
+
+
+def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, say: Callable[[str], None]) -> Estimate:
+    """Shows each sampling step of a recipe and returns the estimate of what is left to do.
+
+    `rows` prompts of each step are sampled once and checked, in a warehouse that is thrown away: the one at `path` is
+    only read. A step whose engine is a checkpoint that is not trained yet is counted and not sampled.
+    Raises UserError for whatever would stop the run at this point.
+    """
+    recipe_checks(recipe)
+    total = NOTHING
+    unknown = 0
+    steps = {n: s for n, s in recipe.steps.items() if isinstance(s, GenerateStep | EvaluateStep)}
+    for number, (name, step) in enumerate(steps.items(), start=1):
+        prompts = join(step.prompt_sets, recipe.prompts, limit)
+        engine = recipe.engines[step.engine]
+        head = f"[{number}/{len(steps)}] {name}: {len(prompts.prompts):,} prompts x {step.samples} samples"
+        if not isinstance(engine, EndpointEngine) and engine.checkpoint:
+            unknown += len(prompts.prompts) * step.samples
+            say(f"{head} by the checkpoint of {engine.checkpoint}, which is sampled once it is trained")
+            continue
+        policy = Policy.of(engine)
+        asking = asking_of(step, policy, prompts)
+        wanted = plan(prompts.prompts, asking)
+        todo = missing(path, wanted, asking.max_tokens) if is_warehouse(path) else wanted
+        say(f"{head} by {policy.name}")
+        there = f"{len(wanted) - len(todo):,} replies are there{_others(path, asking, wanted)}"
+        say(f"    {len(todo):,} requests to make, {there}")
+        if not todo:
+            continue
+        say("    a prompt as it is sent:")
+        for message in todo[0].messages:
+            say(_indented(f"{message['role']}: {message['content']}"))
+        found = _sample(name, prompts.limited(rows), policy, replace(asking, samples=1), step.check_specs)
+        say(f"    {len(found)} rows:")
+        for row in found:
+            say(_told(row))
+        part = estimate(found, len(todo), policy)
+        total += part
+        say(f"    estimate: {part.text}")
+    later = f"; and {unknown:,} requests to checkpoints that are not trained yet" if unknown else ""
+    say(f"\nin all: {total.text}{later}")
+    return total
+
+
+def estimate(rows: Sequence[Row], requests: int, policy: Policy) -> Estimate:
+    """What `requests` like the previewed `rows` will take.
+
+    Tokens are the means of the rows that were answered. The longer time is that of the engine going on at the speed of
+    these few rows, the shorter one that of `max_in_flight` requests at once each going as fast as these did: a server
+    that batches lies between.
+    """
+    answered = [r for r in rows if r.error is None]
+    if not answered or not requests:
+        return replace(NOTHING, requests=requests)
+    input_tokens = requests * sum(r.prompt_tokens for r in answered) / len(answered)
+    output_tokens = requests * sum(r.completion_tokens for r in answered) / len(answered)
+    each = sum(r.seconds for r in answered) / len(answered)
+    at_once = min(policy.engine.max_in_flight * max(1, policy.servers), requests)
+    seconds = (each * requests / at_once, each * requests / len(answered))
+    price = policy.engine.price
+    usd = None
+    if price is not None:
+        low, high = (price.of(input_tokens, output_tokens, s) for s in seconds)
+        usd = (low, high)
+    return Estimate(requests, input_tokens, output_tokens, (min(seconds), max(seconds)), usd)
+
+
+def _others(path: Path, asking: Asking, wanted: Sequence[Wanted]) -> str:
+    """Replies to the same prompts at the same stage that were made in another way."""
+    if not is_warehouse(path):
+        return ""
+    with connect(path) as connection:
+        connection.execute(
+            "CREATE TABLE asked AS SELECT unnest(?::VARCHAR[]) AS prompt_id, unnest(?::VARCHAR[]) AS trajectory_id",
+            [[w.prompt.prompt_id for w in wanted], [w.trajectory_id for w in wanted]],
+        )
+        row = connection.execute(
+            "SELECT count(*) FROM trajectories_current WHERE error IS NULL AND stage = ? "
+            "AND prompt_id IN (SELECT prompt_id FROM asked) AND trajectory_id NOT IN (SELECT trajectory_id FROM asked)",
+            [asking.stage],
+        ).fetchone()
+    count = int(row[0]) if row else 0
+    return f" (and {count:,} made with another engine, template or sampling, which stay)" if count else ""
+
+
+def _sample(name: str, prompts: PromptSet, policy: Policy, asking: Asking, checks: list[CheckSpec]) -> list[Row]:
+    with tempfile.TemporaryDirectory(prefix="dataengine-preview-") as folder:
+        warehouse = Warehouse.open(Path(folder) / "warehouse", create=True)
+        log = RunLog(warehouse, new_run_id(), f"preview-{name}", {}, [])
+        sample_and_check(warehouse, log, name, prompts, policy, asking, checks)
+        with connect(warehouse.path) as connection:
+            rows = connection.execute(
+                "SELECT source, messages[-1].content, text, kept, not_passed, error, coalesce(prompt_tokens, 0), "
+                "coalesce(completion_tokens, 0), coalesce(seconds, 0) FROM trajectory_facts ORDER BY source, 2"
+            ).fetchall()
+    return [Row(s, q, t, bool(k), list(n or []), e, i, o, x) for s, q, t, k, n, e, i, o, x in rows]
+
+
+def _told(row: Row) -> str:
+    verdict = row.error or ("kept" if row.kept else f"not kept: {', '.join(row.not_passed) or 'no check'}")
+    text = row.text if len(row.text) <= 400 else f"{row.text[:300]} … {row.text[-80:]}"
+    return f"    - {row.source}: {row.question!r}\n{_indented(text)}\n      {verdict}"
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"        {line}" for line in text.splitlines())
+
+
+def _span(low: float, high: float, unit: str, digits: int) -> str:
+    if f"{low:.{digits}f}" == f"{high:.{digits}f}":
+        return f"{high:,.{digits}f} {unit}"
+    return f"{low:,.{digits}f} to {high:,.{digits}f} {unit}"
