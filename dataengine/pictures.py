@@ -9,23 +9,23 @@ _SERIES = ("#9aa5b1", "#e0a030", "#2f6f9f", "#3a7d44")
 
 
 def score_bars(scores: Mapping[str, Mapping[str, Any]]) -> str:
-    """Grouped bars of intervals: evaluation -> source -> Interval."""
+    """Bars of strict scores with their intervals, a mark for the lenient ones: evaluation -> source -> Scores."""
     figure, axes = _figure(9, 3.6)
     sources = list(next(iter(scores.values())))
     width = 0.8 / len(scores)
     for i, (name, values) in enumerate(scores.items()):
         places = [x + (i - (len(scores) - 1) / 2) * width for x in range(len(sources))]
-        heights = [values[s].value for s in sources]
+        strict = [values[s].strict for s in sources]
+        heights = [x.value for x in strict]
         # Rounding may leave a bound a hair on the wrong side of the value.
-        errors = [
-            [max(0.0, values[s].value - values[s].low) for s in sources],
-            [max(0.0, values[s].high - values[s].value) for s in sources],
-        ]
+        errors = [[max(0.0, x.value - x.low) for x in strict], [max(0.0, x.high - x.value) for x in strict]]
         style = {"elinewidth": 0.8, "ecolor": "#555555"}
         axes.bar(places, heights, width, label=name, color=_SERIES[i % len(_SERIES)], yerr=errors, error_kw=style)
+        lenient = [values[s].lenient.value for s in sources]
+        axes.plot(places, lenient, "D", ms=4, mfc="white", mec=_SERIES[i % len(_SERIES)], label=None)
     axes.set_xticks(range(len(sources)), sources, rotation=20, ha="right")
     axes.set_ylim(0, 1.05)
-    axes.set_ylabel("strict pass@1")
+    axes.set_ylabel("pass@1")
     axes.legend(frameon=False, ncols=len(scores), loc="upper right", bbox_to_anchor=(1, 1.15))
     return _svg(figure)
 

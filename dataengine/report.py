@@ -187,11 +187,11 @@ def _page(
         f"<h1>{_escape(recipe.recipe)}</h1><p>{_escape(recipe.description)}</p>",
     ]
     if compared:
-        bars = {c.evaluation.step: {a: c.scores([a]).strict for a in _order(rungs)} for c in compared}
+        bars = {c.evaluation.step: {a: c.scores([a]) for a in _order(rungs)} for c in compared}
         parts += [
             "<h2>Held-out scores</h2>",
-            "<p>Strict: right and in the required form. Lenient: right in any form. "
-            "Brackets: 95 % bootstrap intervals over prompts.</p>",
+            "<p>Bars are strict: right and in the required form. Diamonds are lenient: right in any form. "
+            "Lines and brackets: 95 % bootstrap intervals over prompts.</p>",
             pictures.score_bars(bars),
             _html_table(overall),
             "<p class='muted'>Strict (lenient) by source; * counted among those the model can do.</p>",
@@ -220,12 +220,14 @@ def _order(rungs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _curves(warehouse: Warehouse) -> dict[str, list[tuple[int, float]]]:
+    """The loss of each training by step; a training is called as its checkpoint's folder, <name>-<start of its key>."""
+    folders = {p.name[-12:]: p.name for p in (warehouse.path / "checkpoints").glob("*-*")}
     curves: dict[str, list[tuple[int, float]]] = {}
     with connect(warehouse.path) as connection:
         for run, step, value in connection.execute(
             "SELECT left(run_id, 12), step, value FROM metrics WHERE name = 'train/loss' ORDER BY 1, 2"
         ).fetchall():
-            curves.setdefault(run, []).append((step, value))
+            curves.setdefault(folders.get(run, run), []).append((step, value))
     return curves
 
 

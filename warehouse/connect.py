@@ -97,13 +97,16 @@ def _identifier(name: str) -> str:
 def refresh_duckdb_file(warehouse: Warehouse) -> Path:
     """Writes `warehouse.duckdb`, a file of views over the newest versions for any DuckDB client, and returns its path.
 
-    It holds no data and can be made anew at any time. Replaced whole, so a reader has the old one or the new.
+    It holds no data and can be made anew at any time. Replaced whole, so a reader has the old one or the new. It is in
+    the format of DuckDB 1.0, so that clients older than ours read it too.
     """
     target = warehouse.path / "warehouse.duckdb"
     fresh = target.with_name(f".warehouse-{os.getpid()}.duckdb")
     fresh.unlink(missing_ok=True)
     try:
-        with duckdb.connect(str(fresh)) as connection:
+        with duckdb.connect(":memory:") as connection:
+            connection.execute(f"ATTACH {_quote(str(fresh))} AS file (STORAGE_VERSION 'v1.0.0')")
+            connection.execute("USE file")
             define_views(connection, warehouse, warehouse.versions())
         fresh.replace(target)
     finally:

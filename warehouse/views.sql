@@ -122,22 +122,24 @@ WITH stages AS (
 ), kept AS (
     SELECT stage, count(*) FILTER (WHERE f.kept) AS kept FROM trajectory_facts f GROUP BY stage
 )
-SELECT e.stage, e."check", count(*) AS applicable,
-    count(*) FILTER (WHERE outcome = 'pass') AS pass,
-    count(*) FILTER (WHERE outcome = 'fail') AS fail,
-    count(*) FILTER (WHERE outcome = 'undecided') AS undecided,
-    count(*) FILTER (WHERE outcome = 'error') AS error,
-    count(*) FILTER (WHERE outcome IS NULL) AS pending,
-    round(pass / applicable, 3) AS pass_share
-FROM expected_verdicts e GROUP BY e.stage, e."check"
-UNION ALL BY NAME
-SELECT stage, '(replied)' AS "check", requests AS applicable, replies AS pass, 0 AS fail, 0 AS undecided,
-    failed AS error, 0 AS pending, round(replies / requests, 3) AS pass_share
-FROM stages
-UNION ALL BY NAME
-SELECT stage, '(kept)' AS "check", replies AS applicable, kept AS pass, replies - kept AS fail, 0 AS undecided,
-    0 AS error, 0 AS pending, round(kept / greatest(replies, 1), 3) AS pass_share
-FROM stages JOIN kept USING (stage)
+SELECT * FROM (
+    SELECT e.stage, e."check", count(*) AS applicable,
+        count(*) FILTER (WHERE outcome = 'pass') AS pass,
+        count(*) FILTER (WHERE outcome = 'fail') AS fail,
+        count(*) FILTER (WHERE outcome = 'undecided') AS undecided,
+        count(*) FILTER (WHERE outcome = 'error') AS error,
+        count(*) FILTER (WHERE outcome IS NULL) AS pending,
+        round(pass / applicable, 3) AS pass_share
+    FROM expected_verdicts e GROUP BY e.stage, e."check"
+    UNION ALL BY NAME
+    SELECT stage, '(replied)' AS "check", requests AS applicable, replies AS pass, 0 AS fail, 0 AS undecided,
+        failed AS error, 0 AS pending, round(replies / requests, 3) AS pass_share
+    FROM stages
+    UNION ALL BY NAME
+    SELECT stage, '(kept)' AS "check", replies AS applicable, kept AS pass, replies - kept AS fail, 0 AS undecided,
+        0 AS error, 0 AS pending, round(kept / greatest(replies, 1), 3) AS pass_share
+    FROM stages JOIN kept USING (stage)
+)
 ORDER BY stage, "check" = '(kept)', "check" <> '(replied)', "check";
 
 CREATE VIEW yield_by_prompt AS
