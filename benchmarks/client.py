@@ -1,6 +1,7 @@
 """What the client adds: 5,000 chat completions at 256 in flight against a local server that answers after 20 ms.
 
-    python benchmarks/client.py [--requests 5000]
+    python benchmarks/client.py
+    python benchmarks/client.py --only-ours --rounds 1 --samples 8 --requests 200000      # for its memory
 
 Ours is the whole path: prompts rendered, replies parsed, every attempt a row in the warehouse. Beside it clients that
 keep nothing: aiohttp alone, and, where they are installed, the packages `openai` and `httpx`. The server runs in a
@@ -17,6 +18,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from dataengine.policy import Policy
 from dataengine.progress import Progress
 from schemas.recipe import EndpointEngine, Sampling
 from schemas.records import Message, Prompt
+from warehouse.connect import connect
 from warehouse.store import Warehouse
 
 LATENCY = 0.02
@@ -115,7 +118,7 @@ async def httpx_package(url: str, requests: int) -> float:
         return await in_parallel(ask, requests)
 
 
-async def ours(url: str, requests: int) -> float:
+async def ours(url: str, requests: int, samples: int = 1) -> float:
     engine = EndpointEngine(kind="endpoint", url=url, model="m", max_in_flight=IN_FLIGHT, start_in_flight=IN_FLIGHT)
     policy = Policy.of(engine)
     with tempfile.TemporaryDirectory() as folder:
@@ -123,11 +126,11 @@ async def ours(url: str, requests: int) -> float:
         warehouse = Warehouse.open(Path(folder) / "warehouse", create=True)
         prompts = [
             Prompt.make([Message(role="user", content=f"What is {i} + 7?")], domain="math", source="bench")
-            for i in range(requests)
+            for i in range(requests // samples)
         ]
         asking = Asking(
-            stage="reasoning", policy=policy.name, engine="endpoint", samples=1, sampling=Sampling(), max_tokens=1024,
-            template="think",
+            stage="reasoning", policy=policy.name, engine="endpoint", samples=samples, sampling=Sampling(),
+            max_tokens=1024, template="think",
         )  # fmt: skip
         wanted = plan(prompts, asking)
         warehouse.append("prompts", prompts)
@@ -135,10 +138,9 @@ async def ours(url: str, requests: int) -> float:
             with Path(os.devnull).open("w") as silent, Progress("bench", requests, out=silent) as progress:
                 await Sampler(warehouse, fleet, asking, "bench").run(wanted, progress)
         seconds = time.perf_counter() - started
-        import polars as pl
-
-        rows = pl.read_delta(str(warehouse.table_path("trajectories")))
-        assert rows["error"].null_count() == len(rows) == requests
+        with connect(warehouse.path) as connection:
+            stored = connection.execute("SELECT count(*), count(error) FROM trajectories").fetchone()
+        assert stored == (requests, 0)
         return seconds
 
 
@@ -146,6 +148,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=1, help="of a prompt, for ours")
     parser.add_argument("--only-ours", action="store_true")
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
@@ -153,7 +156,9 @@ def main() -> None:
     server = context.Process(target=serve, args=(port,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{port.get()}/v1"
-    rows: list[tuple[str, Callable[[str, int], Awaitable[float]]]] = [("ours, every attempt a row", ours)]
+    rows: list[tuple[str, Callable[[str, int], Awaitable[float]]]] = [
+        ("ours, every attempt a row", partial(ours, samples=args.samples))
+    ]
     if not args.only_ours:
         rows.append(("aiohttp alone", bare_aiohttp))
         rows += [("openai package", openai_package)] if importlib.util.find_spec("openai") else []

@@ -43,36 +43,38 @@ class Asking:
     guided: Guided | None = None
     send_seed: bool = True
 
+    def render(self, prompt: Prompt) -> list[dict[str, str]]:
+        """The conversation as it is sent."""
+        return render(prompt.messages, self.template, self.demonstrations.get(prompt.source, []), self.prefill)
 
-@dataclass(frozen=True)
+    def drawn(self, index: int) -> dict[str, Any]:
+        """The sampling parameters of a prompt's sample number `index`, as its row and its key hold them."""
+        drawn = self.sampling.of(index)
+        return drawn if self.guided is None else drawn | {"guided": self.guided.model_dump(exclude_none=True)}
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
-    """One sample of one prompt."""
+    """One sample of one prompt. What is sent is rendered when it is: a run may want millions."""
 
     trajectory_id: str
     prompt: Prompt
     sample_index: int
-    messages: list[dict[str, str]]
     rendered_key: str
-    drawn: dict[str, Any]
-    """The sampling parameters of this sample, as its row and its key hold them."""
 
 
 def plan(prompts: Iterable[Prompt], asking: Asking) -> list[Wanted]:
     """Every sample that the step wants, those of a prompt together, prompts with the same examples together."""
     wanted = []
     for prompt in prompts:
-        shown = asking.demonstrations.get(prompt.source, [])
-        messages = render(prompt.messages, asking.template, shown, asking.prefill)
-        rendered_key = key(messages)
+        rendered_key = key(asking.render(prompt))
         for index in range(asking.samples):
-            drawn = asking.sampling.of(index)
-            if asking.guided is not None:
-                drawn["guided"] = asking.guided.model_dump(exclude_none=True)
+            drawn = asking.drawn(index)
             trajectory_id = key(prompt.prompt_id, asking.stage, rendered_key, asking.policy, drawn, index, None)
             if asking.stage == "eval":
                 # An evaluation with another budget is another evaluation: yesterday's score must not change.
                 trajectory_id = key(trajectory_id, asking.max_tokens)
-            wanted.append(Wanted(trajectory_id, prompt, index, messages, rendered_key, drawn))
+            wanted.append(Wanted(trajectory_id, prompt, index, rendered_key))
     return wanted
 
 
@@ -156,15 +158,17 @@ class Sampler:
 
     def _request(self, wanted: Wanted) -> ChatRequest:
         asking = self._asking
+        drawn = asking.drawn(wanted.sample_index)
         return ChatRequest(
-            messages=wanted.messages,
+            messages=asking.render(wanted.prompt),
             max_tokens=asking.max_tokens,
-            temperature=wanted.drawn["temperature"],
-            top_p=wanted.drawn["top_p"],
+            temperature=drawn["temperature"],
+            top_p=drawn["top_p"],
             # From the trajectory's key: every sample its own, the same in every run.
             seed=int(wanted.trajectory_id[:8], 16) & 0x7FFFFFFF if asking.send_seed else None,
             prefilled=bool(asking.prefill),
             guided=asking.guided,
+            group=wanted.rendered_key,
         )
 
     def _row(self, wanted: Wanted, reply: ChatReply) -> Trajectory:
@@ -181,7 +185,7 @@ class Sampler:
             stage=asking.stage,
             policy=asking.policy,
             engine=asking.engine,
-            sampling=canonical_json(wanted.drawn),
+            sampling=canonical_json(asking.drawn(wanted.sample_index)),
             sample_index=wanted.sample_index,
             rendered_key=wanted.rendered_key,
             system_prompt=system_prompt(asking.template),

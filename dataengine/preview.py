@@ -101,7 +101,7 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
         if not todo:
             continue
         say("    a prompt as it is sent:")
-        for message in todo[0].messages:
+        for message in asking.render(todo[0].prompt):
             say(_indented(f"{message['role']}: {message['content']}"))
         found = _sample(name, prompts.limited(rows), policy, replace(asking, samples=1), step.check_specs)
         say(f"    {len(found)} rows:")

@@ -1,5 +1,6 @@
 """Arrow types worked out from the records, so that a column is declared in one place only."""
 
+import itertools
 import types
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from schemas.keys import storable
 from schemas.records import Record
 
+_PART = 10_000
 _PRIMITIVES: dict[type, pa.DataType] = {
     str: pa.string(),
     int: pa.int64(),
@@ -54,12 +56,16 @@ def arrow_schema(record: type[Record]) -> pa.Schema:
 
 def to_arrow(record: type[Record], rows: Iterable[Record]) -> pa.Table:
     """Records as an Arrow table of `arrow_schema(record)`; lone surrogates become U+FFFD, which Parquet can hold."""
-    dicts = [r.model_dump() for r in rows]
     schema = arrow_schema(record)
-    try:
-        return pa.Table.from_pylist(dicts, schema=schema)
-    except UnicodeEncodeError:
-        return pa.Table.from_pylist([_clean(d) for d in dicts], schema=schema)
+    left = iter(rows)
+    # In parts: rows as dicts take many times what they take in Arrow.
+    parts = []
+    while dicts := [r.model_dump() for r in itertools.islice(left, _PART)]:
+        try:
+            parts.append(pa.Table.from_pylist(dicts, schema=schema))
+        except UnicodeEncodeError:
+            parts.append(pa.Table.from_pylist([_clean(d) for d in dicts], schema=schema))
+    return pa.concat_tables(parts) if parts else schema.empty_table()
 
 
 def _clean(value: Any) -> Any:

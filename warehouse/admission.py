@@ -6,6 +6,7 @@ the table, so that a writer reads every file once.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Protocol
 
@@ -77,12 +78,18 @@ class _Asked:
     def after(self, attempt: int, error: str | None, finish_reason: str | None, max_tokens: int | None) -> "_Asked":
         quality = _quality(error, finish_reason)
         cut = max_tokens or 0 if quality == _TRUNCATED else 0
-        return _Asked(max(self.attempts, attempt), max(self.best, quality), max(self.budget, cut))
+        return _asked(max(self.attempts, attempt), max(self.best, quality), max(self.budget, cut))
 
     def wants(self, max_tokens: int | None) -> bool:
         if self.attempts == 0 or self.best == _FAILED:
             return True
         return self.best == _TRUNCATED and (max_tokens or 0) > self.budget
+
+
+@lru_cache(maxsize=4096)
+def _asked(attempts: int, best: int, budget: int) -> _Asked:
+    # Nearly all trajectories share a handful of these: one object for each saves a table of millions its memory.
+    return _Asked(attempts, best, budget)
 
 
 class Attempts:

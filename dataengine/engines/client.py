@@ -34,6 +34,8 @@ class ChatRequest:
     seed: int | None
     prefilled: bool = False
     guided: Guided | None = None
+    group: str = ""
+    """Requests of one group share their messages; not sent."""
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,11 @@ class _Server:
 class Fleet:
     """Asks the servers of a policy; `complete` may be called from many tasks, and always gives a reply.
 
-    A request goes to the least busy server that is up, one with the same messages as the last to the same server, which
-    has them in its prefix cache. Each server has a Limit of its own. What may succeed is tried again, `retries` times a
-    request, after exponential backoff with full jitter (from `backoff` seconds) and at least the Retry-After that came.
-    A server that cannot be reached is out until it answers again; a request that finds none waits. `stopped` says why
-    the run should end: none came back for `patience` seconds, or a fault that every request will meet.
+    A request goes to the least busy server that is up, one of the same group as the last to the same server, which has
+    its prompt in the prefix cache. Each server has a Limit of its own. What may succeed is tried again, `retries` times
+    a request, after exponential backoff with full jitter (from `backoff` seconds) and at least the Retry-After that
+    came. A server that cannot be reached is out until it answers again; a request that finds none waits. `stopped` says
+    why the run should end: none came back for `patience` seconds, or a fault that every request will meet.
     """
 
     clients: Sequence[ChatClient]
@@ -52,7 +52,7 @@ class Fleet:
     answered: int = 0
     _servers: list[_Server] = field(init=False)
     _waiting: deque["asyncio.Future[None]"] = field(default_factory=deque)
-    _last: tuple[object, _Server] | None = None
+    _last: tuple[str, _Server] | None = None
     _gone_since: float | None = None
     _failed_in_a_row: int = 0
 
@@ -149,14 +149,14 @@ class Fleet:
     async def _choose(self, request: ChatRequest) -> _Server | None:
         """The server for a request, as soon as one has room; None when the run is stopped."""
         while self.stopped is None:
-            if self._last is not None and self._last[0] is request.messages:
+            if self._last is not None and request.group and self._last[0] == request.group:
                 same = self._last[1]
                 if same.up and same.limit.free:
                     return same
             ready = [s for s in self._servers if s.up and s.limit.free]
             if ready:
                 chosen = min(ready, key=lambda s: s.limit.in_flight / s.limit.value)
-                self._last = (request.messages, chosen)
+                self._last = (request.group, chosen)
                 return chosen
             place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(place)

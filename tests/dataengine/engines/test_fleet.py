@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ def test_the_work_is_shared_and_samples_of_a_prompt_stay_together(servers: list[
     for server in servers:
         server.seconds = 0.02
     prompts = conversations(12)
-    samples = [ChatRequest(p.messages, 300, 1.0, 1.0, seed=s) for p in prompts for s in range(4)]
+    samples = [replace(p, seed=s, group=str(n)) for n, p in enumerate(prompts) for s in range(4)]
     replies, _ = ask_all([s.url for s in servers], samples, most=64, start=64)
     assert all(r.error is None for r in replies)
     asked = [{body["messages"][0]["content"] for body in s.asked} for s in servers]
