@@ -4,8 +4,10 @@
     python benchmarks/client.py --only-ours --rounds 1 --samples 8 --requests 200000      # for its memory
 
 Ours is the whole path: prompts rendered, replies parsed, every attempt a row in the warehouse. Beside it clients that
-keep nothing: aiohttp alone, and, where they are installed, the packages `openai` and `httpx`. The server runs in a
-process of its own on the same machine.
+keep nothing: aiohttp alone, and, where they are installed, the packages `openai` and `httpx`; and bespokelabs-curator,
+which keeps its replies in files, with the interpreter of an environment that has it (`--curator PYTHON`). The server
+runs in a process of its own on the same machine. Time counts from when the questions are in memory
+and the warehouse, still empty, is there.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import json
 import multiprocessing
 import os
 import resource
+import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -118,16 +121,24 @@ async def httpx_package(url: str, requests: int) -> float:
         return await in_parallel(ask, requests)
 
 
+async def curator(url: str, requests: int, python: str) -> float:
+    script = Path(__file__).parent / "peers" / "curator_client.py"
+    done = await asyncio.to_thread(
+        subprocess.run, [python, str(script), url, str(requests)], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.strip().splitlines()[-1])
+
+
 async def ours(url: str, requests: int, samples: int = 1) -> float:
     engine = EndpointEngine(kind="endpoint", url=url, model="m", max_in_flight=IN_FLIGHT, start_in_flight=IN_FLIGHT)
     policy = Policy.of(engine)
     with tempfile.TemporaryDirectory() as folder:
-        started = time.perf_counter()
-        warehouse = Warehouse.open(Path(folder) / "warehouse", create=True)
         prompts = [
             Prompt.make([Message(role="user", content=f"What is {i} + 7?")], domain="math", source="bench")
             for i in range(requests // samples)
         ]
+        warehouse = Warehouse.open(Path(folder) / "warehouse", create=True)
+        started = time.perf_counter()
         asking = Asking(
             stage="reasoning", policy=policy.name, engine="endpoint", samples=samples, sampling=Sampling(),
             max_tokens=1024, template="think",
@@ -150,6 +161,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1, help="of a prompt, for ours")
     parser.add_argument("--only-ours", action="store_true")
+    parser.add_argument("--curator", metavar="PYTHON")
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     port = context.Queue()
@@ -163,6 +175,7 @@ def main() -> None:
         rows.append(("aiohttp alone", bare_aiohttp))
         rows += [("openai package", openai_package)] if importlib.util.find_spec("openai") else []
         rows += [("httpx", httpx_package)] if importlib.util.find_spec("httpx") else []
+        rows += [("bespokelabs-curator", partial(curator, python=args.curator))] if args.curator else []
     for number in range(args.rounds):
         for name, run in rows:
             seconds = asyncio.run(run(url, args.requests))  # type: ignore[arg-type]

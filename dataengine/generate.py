@@ -1,9 +1,11 @@
 """Sampling: the attempts that a step wants and that the warehouse does not hold yet."""
 
 import asyncio
+import gc
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,22 @@ class Asking:
         """The conversation as it is sent."""
         return render(prompt.messages, self.template, self.demonstrations.get(prompt.source, []), self.prefill)
 
+    @cached_property
+    def _drawn(self) -> list[dict[str, Any]]:
+        guided = {} if self.guided is None else {"guided": self.guided.model_dump(exclude_none=True)}
+        return [self.sampling.of(index) | guided for index in range(self.samples)]
+
+    @cached_property
+    def _drawn_as_json(self) -> list[str]:
+        return [canonical_json(drawn) for drawn in self._drawn]
+
     def drawn(self, index: int) -> dict[str, Any]:
-        """The sampling parameters of a prompt's sample number `index`, as its row and its key hold them."""
-        drawn = self.sampling.of(index)
-        return drawn if self.guided is None else drawn | {"guided": self.guided.model_dump(exclude_none=True)}
+        """The sampling parameters of a prompt's sample number `index`, as its key holds them."""
+        return self._drawn[index]
+
+    def drawn_as_json(self, index: int) -> str:
+        """The same, as its row holds them."""
+        return self._drawn_as_json[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +138,8 @@ class Sampler:
         feed = iter(todo)
         most = self._fleet.most * len(self._fleet.clients)
         workers = [asyncio.create_task(self._work(feed, finished, progress)) for _ in range(min(most, len(todo)))]
+        # What is here now stays until the end: looked through again and again it would cost a tenth of the speed.
+        gc.freeze()
         try:
             await _all_or_first_failure([*workers, writer], len(workers))
         finally:
@@ -133,6 +149,7 @@ class Sampler:
             # Also after Ctrl-C: what was answered is written before the run ends.
             finished.put_nowait(None)
             await writer
+            gc.unfreeze()
         if self._fleet.stopped:
             raise EngineError(
                 f"{', '.join(c.url for c in self._fleet.clients)}: {self._fleet.stopped}; what was asked is recorded: "
@@ -185,7 +202,7 @@ class Sampler:
             stage=asking.stage,
             policy=asking.policy,
             engine=asking.engine,
-            sampling=canonical_json(asking.drawn(wanted.sample_index)),
+            sampling=asking.drawn_as_json(wanted.sample_index),
             sample_index=wanted.sample_index,
             rendered_key=wanted.rendered_key,
             system_prompt=system_prompt(asking.template),

@@ -47,7 +47,7 @@ def render(
     for shown in demonstrations:
         rendered.append({"role": "user", "content": shown.question})
         rendered.append({"role": "assistant", "content": assemble(shown.reasoning, shown.answer)})
-    rendered += [m.model_dump() for m in messages]
+    rendered += [{"role": m.role, "content": m.content} for m in messages]
     if template == "r1_zero":
         turns = [f"{m['role'].capitalize()}: {m['content']}" for m in rendered]
         rendered = [{"role": "user", "content": "\n\n".join([_ZERO, *turns, "Assistant:"])}]

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from schemas.errors import EngineError
 from schemas.recipe import Guided, Guiding
@@ -20,6 +21,8 @@ _EVERYBODY = {401, 402, 403, 404, 405}
 _FINISH = {"stop", "length", "content_filter", "tool_calls"}
 _MOST_BYTES = 64 << 20
 _MOST_WAIT = 60.0
+_JSON = {"Content-Type": "application/json"}
+_ENCODER = json.JSONEncoder()
 _MOST_TOKENS = 1 << 40  # a count above is nonsense, and would not fit its column
 
 
@@ -91,6 +94,7 @@ class ChatClient:
         guiding: Guiding = "structured_outputs",
     ) -> None:
         self.url = url.rstrip("/")
+        self._address: URL | None = None
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = timeout
@@ -155,14 +159,14 @@ class ChatClient:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         if request.guided is not None:
             body |= _constraint(request.guided, self._guiding)
-        return json.dumps(body).encode()
+        return _ENCODER.encode(body).encode()
 
     async def _post(self, body: bytes) -> bytes:
         assert self._session is not None
+        # Taken apart once; a wrong one is refused by `check_reachable`.
+        self._address = self._address or URL(f"{self.url}/chat/completions")
         try:
-            async with self._session.post(
-                f"{self.url}/chat/completions", data=body, headers={"Content-Type": "application/json"}
-            ) as response:
+            async with self._session.post(self._address, data=body, headers=_JSON) as response:
                 content = await response.content.read(_MOST_BYTES)
                 while not response.content.at_eof() and len(content) < _MOST_BYTES:
                     content += await response.content.read(_MOST_BYTES)
