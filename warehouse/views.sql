@@ -8,7 +8,7 @@ WITH latest AS (
     QUALIFY row_number() OVER (PARTITION BY prompt_id, source ORDER BY revision DESC) = 1
 ), judged AS (
     SELECT *,
-        count(DISTINCT against) FILTER (WHERE reference IS NOT NULL) OVER (PARTITION BY prompt_id) AS opinions,
+        count(DISTINCT reference) OVER (PARTITION BY prompt_id) AS opinions,
         bool_or(source = 'resolution') OVER (PARTITION BY prompt_id) AS resolved
     FROM latest
     QUALIFY row_number() OVER (

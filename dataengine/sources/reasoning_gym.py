@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from difflib import get_close_matches
 from typing import Any
 
 from dataengine.sources.build import PromptSet
@@ -50,7 +51,14 @@ def _distinct(task: Task, seed: int, taken: set[str], shown: set[str]) -> list[P
 def _entries(task: Task, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where it came from, and the entry. Raises ConfigError for what reasoning-gym cannot make."""
     import reasoning_gym
+    from reasoning_gym.factory import DATASETS
 
+    if task.task not in DATASETS:
+        near = get_close_matches(task.task, DATASETS, n=5, cutoff=0.4)
+        raise ConfigError(
+            f"reasoning_gym: there is no task {task.task!r}; "
+            + (f"near it: {', '.join(near)}" if near else f"there are {len(DATASETS)}, such as chain_sum and gcd")
+        )
     for batch in range(max(1, task.count * _DRAWS // _BATCH)):
         # Another seed each time rather than one long data set: it is only as large as it has to be.
         drawn = seed * 100_003 + batch
