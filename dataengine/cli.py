@@ -1,6 +1,7 @@
 """The roof: every command is a thin call of a public function."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -291,6 +292,8 @@ def _say(text: Any, err: bool = False) -> None:
 
 def main() -> None:
     """The console script: turns errors of users into one line and an exit code."""
+    # A scheduler that ends a job is answered as Ctrl-C is: what was finished is kept.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         app(standalone_mode=True)
     except UserError as e:
@@ -302,6 +305,8 @@ def main() -> None:
             raise
         print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

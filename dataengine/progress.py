@@ -66,7 +66,9 @@ class Progress:
         if self._errors:
             parts.append("failed " + ", ".join(f"{n:,} {kind}" for kind, n in sorted(self._errors.items())))
         if self._total is not None and 0 < self._done < self._total:
-            parts.append(f"eta {_duration(seconds * (self._total - self._done) / self._done)}")
+            # Those on their way are half done, on average; the first to end are the short ones.
+            done = self._done + self._in_flight / 2
+            parts.append(f"eta {_duration(seconds * (self._total - done) / done)}")
         else:
             parts.append(f"{_duration(seconds)}")
         line = "  ".join(parts)

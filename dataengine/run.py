@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,16 +71,19 @@ def run_recipe(recipe: Recipe, path: str | Path, *, limit: int | None = None, sa
     loop = _Loop(recipe, warehouse, limit, say)
     try:
         loop.run()
-    except KeyboardInterrupt:
-        loop.log.end("interrupted", loop.result.counts)
+    except (KeyboardInterrupt, UserError) as e:
+        # On a full disk this fails as well: it is the first problem that has to be told.
+        with suppress(UserError):
+            loop.log.end("interrupted" if isinstance(e, KeyboardInterrupt) else "failed", loop.result.counts)
+            _refresh(loop)
         raise
-    except UserError:
-        loop.log.end("failed", loop.result.counts)
-        raise
-    finally:
-        if loop.log.begun:
-            refresh_duckdb_file(warehouse)
+    _refresh(loop)
     return loop.result
+
+
+def _refresh(loop: "_Loop") -> None:
+    if loop.log.begun:
+        refresh_duckdb_file(loop.warehouse)
 
 
 def _look_over(recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 
 from schemas.duckdb_types import duckdb_columns
-from schemas.errors import QueryError
+from schemas.errors import QueryError, WarehouseError
 from schemas.records import RECORDS
 from warehouse.store import Warehouse
 
@@ -109,6 +109,8 @@ def refresh_duckdb_file(warehouse: Warehouse) -> Path:
             connection.execute("USE file")
             define_views(connection, warehouse, warehouse.versions())
         fresh.replace(target)
+    except (duckdb.Error, OSError) as e:
+        raise WarehouseError(f"{target}: cannot be written: {str(e).splitlines()[0]}") from e
     finally:
         fresh.unlink(missing_ok=True)
         Path(f"{fresh}.wal").unlink(missing_ok=True)

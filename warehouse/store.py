@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import WarehouseError
 from schemas.records import RECORDS, Migration, Record
@@ -21,6 +21,8 @@ from warehouse.admission import Admission, admission_for
 # appends to a Delta table never do.
 _APP_ID = "keys"
 _MAX_TRIES = 200
+# A commit that fails so often while nobody else commits has not lost a race.
+_NO_RACE = 5
 # Below this many files a table reads fast enough; above, the writer that notices compacts.
 _MANY_FILES = 256
 # What a folder's path may not hold: deltalake takes %, [, ] and \\ for parts of a URL, DuckDB [, * and ? for a pattern.
@@ -118,6 +120,7 @@ class Warehouse:
         if not batch:
             return Appended([], 0)
         state = self._state(table)
+        stuck = 0
         for attempt in range(_MAX_TRIES):
             self._refresh(table, state)
             admitted = state.admission.admit(batch)
@@ -131,15 +134,27 @@ class Warehouse:
                     mode="append",
                     commit_properties=CommitProperties(app_transactions=[Transaction(_APP_ID, version + 1)]),
                 )
-            except CommitFailedError:
+            except CommitFailedError as e:
                 # Lost the race. Wait a little, at random, or the same processes meet again.
                 time.sleep(random.uniform(0, min(0.5, 0.01 * 2 ** min(attempt, 6))))
                 state.delta = self.delta(table)
+                stuck = stuck + 1 if state.delta.version() == version else 0
+                if stuck == _NO_RACE:
+                    raise self._unwritable(table, e) from e
                 continue
+            except (DeltaError, OSError) as e:
+                raise self._unwritable(table, e) from e
             if len(state.files) > _MANY_FILES and len(state.delta.file_uris()) > _MANY_FILES:
                 self.compact_table(table)
             return Appended(admitted, len(batch) - len(admitted))
         raise WarehouseError(f"{self.path}: table {table}: lost {_MAX_TRIES} races; too many writers")
+
+    def _unwritable(self, table: str, error: Exception) -> WarehouseError:
+        reason = " ".join(str(error).split())[-200:]
+        return WarehouseError(
+            f"{self.path}: table {table} cannot be written: {reason}; what was committed before is kept: mend this and "
+            "run the same command again"
+        )
 
     def _state(self, table: str) -> _Table:
         if table not in self._tables:

@@ -153,6 +153,7 @@ FAULTS: dict[str, Callable[[], web.Response]] = {
     "401": _sends('{"error": {"message": "no such key"}}', status=401),
     "404": _sends('{"error": {"message": "The model `x` does not exist."}}', status=404),
     "400": _sends('{"error": {"message": "the prompt is\\ntoo long"}}', status=400),
+    "2 MB": lambda: _completion({"role": "assistant", "content": os.urandom(1 << 20).hex()}),
     "garbage": _sends('{"choices": [{"mess'),
     "html": _sends("<html><body>Bad gateway</body></html>", "text/html"),
     "empty": _sends(""),

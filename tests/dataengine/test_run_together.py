@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from schemas.records import Message, Prompt
 from warehouse.store import Warehouse
 
@@ -59,8 +61,9 @@ def test_other_recipes_and_readers_at_once_meet_no_error(
     ]
 
 
-def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(
-    process: Callable[..., Any], recipe: Any, scripted: Any, rows: Any, cli: Any, tmp_path: Path
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_keeps_what_was_answered_and_says_how_to_go_on(
+    process: Callable[..., Any], recipe: Any, scripted: Any, rows: Any, cli: Any, number: signal.Signals
 ) -> None:
     scripted.seconds = 0.05
     path = recipe(scripted, prompts=60, engine={"max_in_flight": 4})
@@ -68,7 +71,7 @@ def test_ctrl_c_keeps_what_was_answered_and_says_how_to_go_on(
     while len(scripted.asked) < 20:
         assert child.poll() is None, child.communicate()
         time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     _, err = child.communicate()
     assert child.returncode == 130
     assert err.splitlines()[-1] == "interrupted: what was finished is kept; the same command goes on from there"
