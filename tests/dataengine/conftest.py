@@ -124,6 +124,16 @@ class ScriptedServer:
             return web.Response()
         if fault == "slow":
             await asyncio.sleep(60)
+        if fault in ("cut", "trickle"):
+            response = web.StreamResponse(headers={"Content-Length": "5000", "Content-Type": "application/json"})
+            await response.prepare(request)
+            await response.write(b'{"choices": [{"mess')
+            assert request.transport is not None
+            while fault == "trickle":
+                await asyncio.sleep(0.02)
+                await response.write(b" ")
+            request.transport.abort()
+            return response
         if fault in FAULTS:
             return FAULTS[fault]()
         text, reason = scripted_reply(body)

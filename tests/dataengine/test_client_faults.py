@@ -50,6 +50,7 @@ def test_the_same_messages_and_seed_give_the_same_reply(scripted: Any) -> None:
         ("400", "HTTP 400: the prompt is too long", 1),
         ("odd error", "HTTP 400: bad � sign", 1),
         ("reset", "connection lost: ", 2),
+        ("cut", "connection lost: ", 2),
         ("garbage", "not a chat completion (JSONDecodeError): {\"choices\"", 2),
         ("html", "not a chat completion (JSONDecodeError): <html>", 2),
         ("empty", "not a chat completion (JSONDecodeError): an empty reply", 2),
@@ -72,7 +73,7 @@ def test_a_lasting_fault_becomes_one_line(scripted: Any, fault: str, error: str,
     assert len(scripted.asked) == tries
 
 
-@pytest.mark.parametrize("fault", ["500", "429", "reset", "garbage", "html", "empty", "no choices"])
+@pytest.mark.parametrize("fault", ["500", "429", "reset", "cut", "garbage", "html", "empty", "no choices"])
 def test_a_passing_fault_is_asked_again_and_leaves_no_trace(scripted: Any, fault: str) -> None:
     plain = ask(scripted.url)
     scripted.asked.clear()
@@ -81,11 +82,18 @@ def test_a_passing_fault_is_asked_again_and_leaves_no_trace(scripted: Any, fault
     assert len(scripted.asked) == 3
 
 
-def test_a_reply_that_takes_too_long_is_given_up(scripted: Any) -> None:
-    scripted.fault = lambda body, before: "slow"
+@pytest.mark.parametrize("fault", ["slow", "trickle"])
+def test_a_reply_that_takes_too_long_is_given_up(scripted: Any, fault: str) -> None:
+    scripted.fault = lambda body, before: fault
     reply = ask(scripted.url, timeout=0.2, retries=1)
     assert reply.error == "no reply within 0.2 s"
     assert len(scripted.asked) == 2
+
+
+def test_a_reply_of_two_megabytes_comes_back_whole(scripted: Any) -> None:
+    scripted.fault = lambda body, before: "2 MB"
+    reply = ask(scripted.url)
+    assert (reply.error, len(reply.text)) == (None, 2 << 20)
 
 
 def test_lone_surrogates_and_nul_survive_as_text_that_can_be_stored(scripted: Any) -> None:
