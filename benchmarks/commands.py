@@ -6,11 +6,14 @@ Each command is a whole process, started five times; the median counts.
 """
 
 import argparse
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from schemas.keys import key
@@ -77,6 +80,64 @@ def command(*words: str) -> float:
     return statistics.median(times)
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, *args: object) -> None:
+        """The runs are killed after their first request: broken connections are no news."""
+
+
+class FirstRequest(BaseHTTPRequestHandler):
+    """A server that answers everything and remembers when it was first asked for a completion."""
+
+    at = 0.0
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        FirstRequest.at = FirstRequest.at or time.perf_counter()
+        self.rfile.read(int(self.headers["Content-Length"]))
+        message = {"role": "assistant", "content": REPLY}
+        body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def first_request(path: Path, rows: int) -> float:
+    """Median seconds from starting `dataengine run` to its first request; its 12,500 prompts are all new work."""
+    server = Server(("127.0.0.1", 0), FirstRequest)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    file = path.parent / "prompts.jsonl"
+    lines = (json.dumps({"prompt": f"What is {i} + 7?", "reference": str(i + 7)}) for i in range(rows // 8))
+    file.write_text("\n".join(lines) + "\n")
+    recipe = {
+        "recipe": "first",
+        "engines": {"e": {"kind": "endpoint", "url": f"http://127.0.0.1:{server.server_port}/v1", "model": "m"}},
+        "prompts": {"p": {"source": "file", "path": str(file), "domain": "math"}},
+        "steps": {"s": {"kind": "generate", "stage": "reasoning", "prompts": "p", "engine": "e", "checks": ["format"]}},
+    }
+    (path.parent / "first.yaml").write_text(json.dumps(recipe))
+    times = []
+    for number in range(5):
+        FirstRequest.at, started = 0.0, time.perf_counter()
+        words = ["run", str(path.parent / "first.yaml"), "--warehouse", str(path), f"engines.e.revision='{number}'"]
+        running = subprocess.Popen(
+            [sys.executable, "-m", "dataengine.cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while not FirstRequest.at:
+            time.sleep(0.005)
+        times.append(FirstRequest.at - started)
+        running.kill()
+        running.wait()
+    server.shutdown()
+    return statistics.median(times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=100_000)
@@ -93,6 +154,7 @@ def main() -> None:
         print(f"dataengine sql --name funnel         {command('sql', '--name', 'funnel', *at):6.2f} s")
         print(f"dataengine sql --name pass_at_k      {command('sql', '--name', 'pass_at_k', *at):6.2f} s")
         print(f"dataengine explain ID                {command('explain', ident, *at):6.2f} s")
+        print(f"first request of dataengine run      {first_request(path, rows):6.2f} s")
         print(f"dataengine compact                   {command('compact', *at):6.2f} s")
         print(f"dataengine status, compacted         {command('status', *at):6.2f} s")
 

@@ -1,7 +1,7 @@
 """A recipe: engines, prompt sets and the steps that turn prompts into trajectories, snapshots and checkpoints."""
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,22 +25,30 @@ class Price(_Strict):
         return (self.input * input_tokens + self.output * output_tokens) / 1e6 + self.hour * seconds / 3600
 
 
-class EmbeddedEngine(_Strict):
+class _Weights(_Strict):
+    """An engine that loads weights itself, so that it can sample what a train step made."""
+
+    model: str | None = Field(
+        default=None,
+        description="`smollm2-135m-instruct`, a folder in Hugging Face format, or, for vllm, a hub id",
+    )
+    checkpoint: str | None = Field(default=None, description="the train step whose checkpoint is sampled")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.model is None) == (self.checkpoint is None):
+            raise ValueError("give either `model` or `checkpoint`")
+        return self
+
+
+class EmbeddedEngine(_Weights):
     """A small model on CPU, started and stopped by the run."""
 
     kind: Literal["embedded"]
-    model: str | None = Field(default=None, description="`smollm2-135m-instruct`, or a folder in Hugging Face format")
-    checkpoint: str | None = Field(default=None, description="the train step whose checkpoint is sampled")
     slots: int = Field(default=96, ge=1, le=1024, description="sequences decoded at once")
     max_in_flight: int = Field(default=192, ge=1, description="requests waiting or running at the server")
     timeout: float = Field(default=600.0, gt=0, description="seconds a request may take")
     price: Price | None = None
-
-    @model_validator(mode="after")
-    def _one_of(self) -> "EmbeddedEngine":
-        if (self.model is None) == (self.checkpoint is None):
-            raise ValueError("give either `model` or `checkpoint`")
-        return self
 
 
 Guiding = Literal["structured_outputs", "response_format"]
@@ -114,12 +122,10 @@ class EndpointEngine(_Strict):
         return [self.url] if isinstance(self.url, str) else self.url
 
 
-class VllmEngine(_Strict):
+class VllmEngine(_Weights):
     """vLLM, started and stopped by the run; what is left out is vLLM's own default."""
 
     kind: Literal["vllm"]
-    model: str | None = Field(default=None, description="a folder in Hugging Face format, or a hub id")
-    checkpoint: str | None = Field(default=None, description="the train step whose checkpoint is sampled")
     revision: str | None = Field(default=None, description="of a hub id; part of the policy's name")
     python: str | None = Field(default=None, description="the interpreter of vLLM's environment; default: this one")
     tensor_parallel_size: int = Field(default=1, ge=1)
@@ -134,12 +140,6 @@ class VllmEngine(_Strict):
     send_seed: bool = Field(default=True, description="vLLM on CPU breaks on a per-request seed")
     logprobs: bool = True
     price: Price | None = None
-
-    @model_validator(mode="after")
-    def _one_of(self) -> "VllmEngine":
-        if (self.model is None) == (self.checkpoint is None):
-            raise ValueError("give either `model` or `checkpoint`")
-        return self
 
 
 Engine = Annotated[EmbeddedEngine | EndpointEngine | VllmEngine, Field(discriminator="kind")]
