@@ -73,6 +73,7 @@ lint: $(STAMP)   ## form and types
 bench: $(STAMP)  ## measure again what benchmarks/ reports
 	@$(BIN)/python benchmarks/engines.py
 	@$(BIN)/python benchmarks/commands.py
+	@$(BIN)/python benchmarks/client.py
 
 docs: $(STAMP)   ## make the generated pages again: docs/cli.md, docs/schema.md, schemas/jsonschema
 	@$(BIN)/python docs/generate.py
