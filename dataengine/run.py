@@ -16,7 +16,7 @@ from dataengine.checking import load_checks, pending
 from dataengine.generate import missing, plan
 from dataengine.generate import run_id as new_run_id
 from dataengine.policy import Policy
-from dataengine.processes import die_with_parent
+from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
 from dataengine.runlog import RunLog, code_versions, recipe_checks
 from dataengine.sampling import asking_of, sample_and_check
@@ -267,6 +267,7 @@ class _Loop:
             stdout=subprocess.PIPE,
             text=True,
             preexec_fn=die_with_parent,
+            env=polite_threads(),
         )
         try:
             output, _ = process.communicate()

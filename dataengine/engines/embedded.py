@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import json
-import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from dataengine.engines.weights import Model
+from dataengine.processes import polite_threads
 from schemas.errors import EngineError
 
 _READY_SECONDS = 180
@@ -30,7 +30,7 @@ async def embedded_server(model: Model, *, slots: int, log: Path) -> AsyncIterat
             stderr=stderr,
             # Ctrl-C is for the run, which then closes the server; a signal to both would leave half a log.
             start_new_session=True,
-            env={**os.environ, "TOKENIZERS_PARALLELISM": "false"},
+            env={**polite_threads(), "TOKENIZERS_PARALLELISM": "false"},
         )  # fmt: skip
     try:
         yield await _ready(process, log)
