@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -129,15 +129,24 @@ WHERE t.error IS NULL AND (NOT $verifier OR p.verifier = $name)
 """
 
 
-def current_prompts(warehouse: Warehouse, prompt_ids: Sequence[str]) -> dict[str, Prompt]:
-    """The prompts as they stand: with corrected references, and with none where two sources disagree."""
-    with _wanted(warehouse, prompt_ids) as connection:
+def current_prompts(warehouse: Warehouse, prompts: Iterable[Prompt]) -> dict[str, Prompt]:
+    """The prompts as they stand: with corrected references, and with none where two sources disagree.
+
+    What the warehouse says otherwise is read, the rest are those given: a step holds its prompts once.
+    """
+    found = {p.prompt_id: p for p in prompts}
+    columns = ("prompt_id", "against", "domain", "language", "metadata")
+    given = ", ".join(f"unnest(?::VARCHAR[]) AS {c}" for c in columns)
+    differs = " OR ".join(f"c.{c} <> g.{c}" for c in columns[1:])
+    with connect(warehouse.path) as connection:
+        connection.execute(
+            f"CREATE TABLE given AS SELECT {given}", [[getattr(p, c) for p in found.values()] for c in columns]
+        )
         cursor = connection.execute(
-            "SELECT * EXCLUDE (conflict) FROM prompts_current WHERE prompt_id IN (SELECT trajectory_id FROM wanted)"
+            f"SELECT c.* EXCLUDE (conflict) FROM prompts_current c JOIN given g USING (prompt_id) WHERE {differs}"
         )
         names = [d[0] for d in cursor.description or []]
-        found: dict[str, Prompt] = {}
-        while batch := cursor.fetchmany(2000):
+        while batch := cursor.fetchmany(_BATCH):
             for row in batch:
                 prompt = Prompt.model_validate(dict(zip(names, row, strict=True)))
                 found[prompt.prompt_id] = prompt
@@ -176,30 +185,11 @@ def _count(connection: duckdb.DuckDBPyConnection, check: Check) -> int:
 def _pending(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterator[list[Sample]]:
     cursor = connection.cursor().execute(
         "SELECT t.trajectory_id, t.attempt, t.text, t.reasoning, t.answer, t.finish_reason, t.completion_tokens, "
-        f"p.messages[-1].content, p.domain, p.language, p.reference, p.verifier, p.metadata, p.against {_FROM} "
-        "ORDER BY t.trajectory_id",
+        "p.messages[-1].content AS prompt, p.domain, p.language, p.reference, p.verifier, p.metadata, p.against "
+        f"{_FROM} ORDER BY t.trajectory_id",
         _parameters(check),
     )
+    names = [d[0] for d in cursor.description or []]
     while batch := cursor.fetchmany(_BATCH):
-        yield [
-            Sample(
-                trajectory_id=trajectory_id,
-                attempt=attempt,
-                text=text,
-                reasoning=reasoning,
-                answer=answer,
-                finish_reason=finish_reason,
-                completion_tokens=completion_tokens,
-                prompt=prompt,
-                domain=domain,
-                language=language,
-                reference=reference,
-                verifier=verifier,
-                metadata=metadata_of(metadata),
-                against=against,
-            )
-            for (
-                trajectory_id, attempt, text, reasoning, answer, finish_reason, completion_tokens,
-                prompt, domain, language, reference, verifier, metadata, against,
-            ) in batch
-        ]  # fmt: skip
+        rows = (dict(zip(names, row, strict=True)) for row in batch)
+        yield [Sample(**row | {"metadata": metadata_of(row["metadata"])}) for row in rows]

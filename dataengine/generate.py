@@ -148,8 +148,8 @@ class Sampler:
             await asyncio.gather(*workers, return_exceptions=True)
             # Also after Ctrl-C: what was answered is written before the run ends.
             finished.put_nowait(None)
-            await writer
             gc.unfreeze()
+            await writer
         if self._fleet.stopped:
             raise EngineError(
                 f"{', '.join(c.url for c in self._fleet.clients)}: {self._fleet.stopped}; what was asked is recorded: "

@@ -128,7 +128,7 @@ def estimate(rows: Sequence[Row], requests: int, policy: Policy) -> Estimate:
     input_tokens = requests * sum(r.prompt_tokens for r in answered) / len(answered)
     output_tokens = requests * sum(r.completion_tokens for r in answered) / len(answered)
     each = sum(r.seconds for r in answered) / len(answered)
-    at_once = min(policy.engine.max_in_flight * max(1, policy.servers), requests)
+    at_once = min(policy.engine.max_in_flight * policy.servers, requests)
     seconds = (each * requests / at_once, each * requests / len(answered))
     price = policy.engine.price
     usd = None

@@ -130,7 +130,7 @@ class _Step:
             # Nothing is written before there is somebody to ask.
             run.begin()
             warehouse.append("prompts", self._prompts.prompts)
-            current = current_prompts(warehouse, list({w.prompt.prompt_id for w in todo}))
+            current = current_prompts(warehouse, (w.prompt for w in todo))
             written: asyncio.Queue[list[Trajectory] | None] = asyncio.Queue(_BEHIND)
             sampler = Sampler(warehouse, fleet, self._asking, run.run_id, lambda rows: _offer(written, rows))
             with Progress(self._label, len(todo)) as progress:
@@ -150,7 +150,7 @@ class _Step:
         self, written: "asyncio.Queue[list[Trajectory] | None]", current: Mapping[str, Prompt], progress: Progress
     ) -> None:
         while (rows := await written.get()) is not None:
-            samples = [sample_of(r, current[r.prompt_id]) for r in rows if r.error is None and r.prompt_id in current]
+            samples = [sample_of(r, current[r.prompt_id]) for r in rows if r.error is None]
             kept = dict.fromkeys((s.trajectory_id for s in samples), True)
             for check in self._checks:
                 concerned = [s for s in samples if check.applies(s)]

@@ -60,11 +60,6 @@ class Fleet:
         self._servers = [_Server(c, Limit(self.most, self.start)) for c in self.clients]
 
     @property
-    def in_flight(self) -> int:
-        """Requests that servers are at."""
-        return sum(s.limit.in_flight for s in self._servers)
-
-    @property
     def limits(self) -> dict[str, int]:
         """How many requests each server gets at once, now."""
         return {s.client.url: s.limit.value for s in self._servers}
