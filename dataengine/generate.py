@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,10 +23,11 @@ from schemas.records import Prompt, Stage, Trajectory, now
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
-# Replies are committed in batches of this many, or what there is after this many seconds: what a kill can cost. A fast
-# server fills the queue while a batch is written; the next one then takes all that waits, up to the larger figure.
+# Replies are committed in batches of this many, or what there is after this many seconds: what a kill can cost. From a
+# fast server a batch is larger, up to the second figure, so that writing takes no more than a tenth of the time.
 _BATCH, _MOST_BATCH = 128, 4096
 _BATCH_SECONDS = 3.0
+_WRITING = 0.1
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ class Wanted:
 
 
 def plan(prompts: Iterable[Prompt], asking: Asking) -> list[Wanted]:
-    """Every sample that the step wants, those of a prompt together, prompts with the same examples together."""
-    wanted = []
+    """Every sample that the step wants, once, those of a prompt together, prompts with the same examples together."""
+    wanted: dict[str, Wanted] = {}
     for prompt in prompts:
         rendered_key = key(asking.render(prompt))
         for index in range(asking.samples):
@@ -88,13 +90,14 @@ def plan(prompts: Iterable[Prompt], asking: Asking) -> list[Wanted]:
             if asking.stage == "eval":
                 # An evaluation with another budget is another evaluation: yesterday's score must not change.
                 trajectory_id = key(trajectory_id, asking.max_tokens)
-            wanted.append(Wanted(trajectory_id, prompt, index, rendered_key))
-    return wanted
+            # Two sources may hold the same prompt.
+            wanted.setdefault(trajectory_id, Wanted(trajectory_id, prompt, index, rendered_key))
+    return list(wanted.values())
 
 
 def missing(path: Path, wanted: Sequence[Wanted], max_tokens: int) -> list[Wanted]:
     """Those of `wanted` that have no reply yet, failed, or were cut by a smaller budget than `max_tokens`."""
-    with connect(path) as connection:
+    with connect(path, tables=("trajectories",)) as connection:
         connection.execute("CREATE TABLE wanted (trajectory_id VARCHAR)")
         insert_ids(connection, [w.trajectory_id for w in wanted])
         done = {
@@ -131,13 +134,16 @@ class Sampler:
         self._run_id = run_id
         self.errors: dict[str, int] = {}
 
-    async def run(self, todo: Sequence[Wanted], progress: Progress) -> None:
-        """Samples `todo`. Raises EngineError when the server cannot be reached any more; what came before is kept."""
+    async def run(self, windows: AsyncIterator[Sequence[Wanted]], count: int, progress: Progress) -> None:
+        """Samples what `windows` hand out, `count` in all; the next window is made ready while one is asked for.
+
+        Raises EngineError when the server cannot be reached any more; what came before is kept.
+        """
         finished: asyncio.Queue[Trajectory | None] = asyncio.Queue()
         writer = asyncio.create_task(self._write(finished))
-        feed = iter(todo)
+        feed = _Feed(windows)
         most = self._fleet.most * len(self._fleet.clients)
-        workers = [asyncio.create_task(self._work(feed, finished, progress)) for _ in range(min(most, len(todo)))]
+        workers = [asyncio.create_task(self._work(feed, finished, progress)) for _ in range(min(most, count))]
         # What is here now stays until the end: looked through again and again it would cost a tenth of the speed.
         gc.freeze()
         try:
@@ -145,7 +151,7 @@ class Sampler:
         finally:
             for worker in workers:
                 worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
+            await asyncio.gather(*workers, feed.close(), return_exceptions=True)
             # Also after Ctrl-C: what was answered is written before the run ends.
             finished.put_nowait(None)
             gc.unfreeze()
@@ -156,10 +162,8 @@ class Sampler:
                 "mend the server and run the same command again"
             )
 
-    async def _work(
-        self, feed: "Iterable[Wanted]", finished: "asyncio.Queue[Trajectory | None]", progress: Progress
-    ) -> None:
-        for wanted in feed:
+    async def _work(self, feed: "_Feed", finished: "asyncio.Queue[Trajectory | None]", progress: Progress) -> None:
+        async for wanted in feed:
             if self._fleet.stopped:
                 return
             progress.started()
@@ -226,6 +230,42 @@ class Sampler:
             self._written([row for row in done.added if isinstance(row, Trajectory)])
 
 
+class _Feed:
+    """Hands out the samples of one window after the other to whoever asks next."""
+
+    def __init__(self, windows: AsyncIterator[Sequence[Wanted]]) -> None:
+        self._windows = windows
+        self._ready: deque[Wanted] = deque()
+        self._next: asyncio.Task[Sequence[Wanted] | None] | None = self._fetch()
+
+    def _fetch(self) -> "asyncio.Task[Sequence[Wanted] | None]":
+        async def fetch() -> Sequence[Wanted] | None:
+            return await anext(self._windows, None)
+
+        return asyncio.create_task(fetch())
+
+    def __aiter__(self) -> "_Feed":
+        return self
+
+    async def __anext__(self) -> Wanted:
+        while not self._ready:
+            task = self._next
+            if task is None:
+                raise StopAsyncIteration
+            # Shielded: a worker that is cancelled must not cancel what the others wait for.
+            window = await asyncio.shield(task)
+            if self._next is task:  # the first of those who waited
+                self._ready.extend(window or ())
+                self._next = None if window is None else self._fetch()
+        return self._ready.popleft()
+
+    async def close(self) -> None:
+        """Ends the fetching, whatever it is at."""
+        if self._next is not None:
+            self._next.cancel()
+            await asyncio.gather(self._next, return_exceptions=True)
+
+
 async def _all_or_first_failure(tasks: list["asyncio.Task[None]"], workers: int) -> None:
     """Waits until the first `workers` tasks are done, or any task failed."""
     pending = set(tasks[:workers])
@@ -238,20 +278,23 @@ async def _all_or_first_failure(tasks: list["asyncio.Task[None]"], workers: int)
 
 
 async def _batches(queue: "asyncio.Queue[Trajectory | None]") -> AsyncIterator[list[Trajectory]]:
-    """Rows to commit together: `_BATCH` of them or what came in `_BATCH_SECONDS`, and whatever waits besides."""
+    """Rows to commit together; the caller writes a batch before it takes the next."""
     ended = False
     loop = asyncio.get_running_loop()
+    rest = 0.0  # when writing again keeps to its share of the time
     while not ended:
         batch: list[Trajectory] = []
         deadline = None
         while not ended and len(batch) < _MOST_BATCH:
             if queue.empty():
-                if len(batch) >= _BATCH or (deadline is not None and loop.time() >= deadline):
+                time = loop.time()
+                if deadline is not None and time >= (rest if len(batch) >= _BATCH else deadline):
                     break
+                until: float | None = min(deadline, rest) if deadline and len(batch) >= _BATCH else deadline
                 try:
-                    item = await asyncio.wait_for(queue.get(), deadline and max(0.01, deadline - loop.time()))
+                    item = await asyncio.wait_for(queue.get(), until and max(0.01, until - time))
                 except TimeoutError:
-                    break
+                    continue
             else:
                 item = queue.get_nowait()
             if item is None:
@@ -260,7 +303,10 @@ async def _batches(queue: "asyncio.Queue[Trajectory | None]") -> AsyncIterator[l
                 batch.append(item)
                 deadline = deadline or loop.time() + _BATCH_SECONDS
         if batch:
+            began = loop.time()
             yield batch
+            took = loop.time() - began
+            rest = loop.time() + took * (1 / _WRITING - 1)
 
 
 def run_id() -> str:

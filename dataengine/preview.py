@@ -81,7 +81,7 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
     """
     recipe_checks(recipe)
     total = NOTHING
-    unknown = 0
+    unknown = unanswered = 0
     steps = {n: s for n, s in recipe.steps.items() if isinstance(s, GenerateStep | EvaluateStep)}
     for number, (name, step) in enumerate(steps.items(), start=1):
         prompts = join(step.prompt_sets, recipe.prompts, limit)
@@ -107,24 +107,27 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
         say(f"    {len(found)} rows:")
         for row in found:
             say(_told(row))
+        if all(row.error is not None for row in found):
+            unanswered += len(todo)
+            say("    no row was answered: there is nothing to estimate from")
+            continue
         part = estimate(found, len(todo), policy)
         total += part
         say(f"    estimate: {part.text}")
     later = f"; and {unknown:,} requests to checkpoints that are not trained yet" if unknown else ""
-    say(f"\nin all: {total.text}{later}")
+    silent = f"; and {unanswered:,} requests of steps of which no row was answered" if unanswered else ""
+    say(f"\nin all: {total.text}{later}{silent}")
     return total
 
 
 def estimate(rows: Sequence[Row], requests: int, policy: Policy) -> Estimate:
-    """What `requests` like the previewed `rows` will take.
+    """What `requests` like the previewed `rows`, of which at least one was answered, will take.
 
     Tokens are the means of the rows that were answered. The longer time is that of the engine going on at the speed of
     these few rows, the shorter one that of `max_in_flight` requests at once each going as fast as these did: a server
     that batches lies between.
     """
     answered = [r for r in rows if r.error is None]
-    if not answered or not requests:
-        return replace(NOTHING, requests=requests)
     input_tokens = requests * sum(r.prompt_tokens for r in answered) / len(answered)
     output_tokens = requests * sum(r.completion_tokens for r in answered) / len(answered)
     each = sum(r.seconds for r in answered) / len(answered)

@@ -40,9 +40,12 @@ def render(
 ) -> list[dict[str, str]]:
     """The conversation that is sent: system prompt, worked examples, the prompt, the start of the reply.
 
-    What is the same for many prompts comes first, so that engines can share its computation.
+    What is the same for many prompts comes first, so that engines can share its computation. A prompt's own system
+    message joins the template's: chat templates of models know one.
     """
     system = system_prompt(template)
+    if system and messages[0].role == "system":
+        system, messages = f"{system}\n\n{messages[0].content}", messages[1:]
     rendered = [{"role": "system", "content": system}] if system else []
     for shown in demonstrations:
         rendered.append({"role": "user", "content": shown.question})

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dataengine.checking import (
@@ -25,6 +25,8 @@ from schemas.recipe import CheckSpec, EmbeddedEngine, EndpointEngine, EvaluateSt
 from schemas.records import Prompt, Stage, Trajectory
 from warehouse.store import Warehouse
 
+# Samples whose prompts are written together: all prompts at once would be in memory twice, as rows of Arrow too.
+_WINDOW = 8192
 # Batches of replies that may wait for their checks.
 _BEHIND = 64
 
@@ -129,14 +131,18 @@ class _Step:
         async with policy.fleet(log) as fleet:
             # Nothing is written before there is somebody to ask.
             run.begin()
-            warehouse.append("prompts", self._prompts.prompts)
-            current = current_prompts(warehouse, (w.prompt for w in todo))
+            asked_for = {(w.prompt.prompt_id, w.prompt.source) for w in todo}
+            others = (p for p in self._prompts.prompts if (p.prompt_id, p.source) not in asked_for)
+            warehouse.append("prompts", others)
+            current: dict[str, Prompt] = {}
             written: asyncio.Queue[list[Trajectory] | None] = asyncio.Queue(_BEHIND)
-            sampler = Sampler(warehouse, fleet, self._asking, run.run_id, lambda rows: _offer(written, rows))
+            sampler = Sampler(
+                warehouse, fleet, self._asking, run.run_id, lambda rows: _offer(written, rows) if self._checks else None
+            )
             with Progress(self._label, len(todo)) as progress:
                 checking = asyncio.create_task(self._check(written, current, progress))
                 try:
-                    await sampler.run(todo, progress)
+                    await sampler.run(self._windows(todo, current), len(todo), progress)
                 except BaseException:
                     while not written.empty():  # the next run checks them
                         written.get_nowait()
@@ -145,6 +151,16 @@ class _Step:
                     await written.put(None)
                     await checking
         return sampler.errors
+
+    async def _windows(self, todo: Sequence[Wanted], current: dict[str, Prompt]) -> AsyncIterator[Sequence[Wanted]]:
+        """`todo` in parts whose prompts are in the warehouse, and for the checks in `current`, as they stand there."""
+        for start in range(0, len(todo), _WINDOW):
+            window = todo[start : start + _WINDOW]
+            prompts = {w.prompt.prompt_id: w.prompt for w in window}
+            await asyncio.to_thread(self._warehouse.append, "prompts", prompts.values())
+            if self._checks:
+                current |= await asyncio.to_thread(current_prompts, self._warehouse, prompts.values())
+            yield window
 
     async def _check(
         self, written: "asyncio.Queue[list[Trajectory] | None]", current: Mapping[str, Prompt], progress: Progress

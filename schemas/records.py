@@ -1,7 +1,7 @@
 """The rows of the warehouse. The Arrow types, the JSON Schema and the messages of refused rows all come from here."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,23 +19,35 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+class _Held(BaseModel):
+    """A frozen model of which a process holds a great many objects at once."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    _ALL_ALIKE: ClassVar[set[str]] = set()
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Drops the set of fields that were given, of which every object has its own: half of what a prompt weighs."""
+        object.__setattr__(self, "__pydantic_fields_set__", self._ALL_ALIKE)
+
+
 class Record(BaseModel):
     """A row. `KEYS` name the columns of which no two rows of the table hold the same values."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_bytes="utf8")
     TABLE: ClassVar[str]
     KEYS: ClassVar[tuple[str, ...]]
+    if TYPE_CHECKING:
+        created_at: datetime  # every table has it; declared in each, where it stands last
 
 
-class Message(BaseModel):
+class Message(_Held):
     """One turn of a conversation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     role: Literal["system", "user", "assistant"]
     content: str
 
 
-class Prompt(Record):
+class Prompt(Record, _Held):
     """A question with its domain, language, reference answer (or none) and the verifier that fits it."""
 
     TABLE: ClassVar[str] = "prompts"

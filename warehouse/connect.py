@@ -1,7 +1,7 @@
 """DuckDB over the tables: views on the exact Parquet files of one version of each."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -10,22 +10,32 @@ import duckdb
 from schemas.duckdb_types import duckdb_columns
 from schemas.errors import QueryError, WarehouseError
 from schemas.records import RECORDS
-from warehouse.store import Warehouse
+from warehouse.store import DEPENDENTS_FIRST, Warehouse
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
 _MEMORY_LIMIT = os.environ.get("DATAENGINE_MEMORY", "4GB")
 
 
 def connect(
-    path: str | Path, *, at: str | None = None, versions: Mapping[str, int] | None = None
+    path: str | Path,
+    *,
+    at: str | None = None,
+    versions: Mapping[str, int] | None = None,
+    tables: Sequence[str] | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """A connection with every table and view of the warehouse in place, for reading.
+    """A connection with every table and view of the warehouse in place, for reading; or with those tables alone.
 
     It sees one version of each table, for as long as it lives: those that `at` means (a time in ISO form, or a
     snapshot's `name@version`), those given by number in `versions`, or the newest. It holds no lock on anything.
     Raises WarehouseError when there is no warehouse, QueryError for an `at` that names nothing.
     """
-    return connect_with_files(path, at=at, versions=versions)[0]
+    if tables is None:
+        return connect_with_files(path, at=at, versions=versions)[0]
+    warehouse = Warehouse.open(path)
+    connection = _opened(warehouse)
+    chosen = versions or pins(warehouse, at)
+    _define_tables(connection, warehouse, {t: v for t, v in chosen.items() if t in tables})
+    return connection
 
 
 def connect_with_files(
@@ -33,17 +43,22 @@ def connect_with_files(
 ) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
     """As `connect`, and the files that the connection reads."""
     warehouse = Warehouse.open(path)
+    connection = _opened(warehouse)
+    return connection, define_views(connection, warehouse, versions or pins(warehouse, at))
+
+
+def _opened(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
     connection.execute("SET memory_limit = ?", [_MEMORY_LIMIT])
     connection.execute("SET temp_directory = ?", [str(warehouse.path / ".tmp")])
     connection.execute("SET TimeZone = 'UTC'")
-    return connection, define_views(connection, warehouse, versions or pins(warehouse, at))
+    return connection
 
 
-def pins(warehouse: Warehouse, at: str | None) -> Mapping[str, int | datetime]:
-    """The version of each table that `at` means."""
+def pins(warehouse: Warehouse, at: str | None) -> Mapping[str, int | datetime | None]:
+    """The version of each table that `at` means, in the order in which they are to be opened; None is the newest."""
     if at is None:
-        return warehouse.versions()
+        return dict.fromkeys(DEPENDENTS_FIRST)
     if "@" in at:
         from warehouse.snapshot import open_snapshot
 
@@ -52,20 +67,27 @@ def pins(warehouse: Warehouse, at: str | None) -> Mapping[str, int | datetime]:
         moment = datetime.fromisoformat(at)
     except ValueError:
         raise QueryError(f"--at {at}: neither a snapshot (name@version) nor a time such as 2026-01-31T12:00") from None
-    return dict.fromkeys(warehouse.versions(), moment if moment.tzinfo else moment.astimezone())
+    return dict.fromkeys(DEPENDENTS_FIRST, moment if moment.tzinfo else moment.astimezone())
 
 
 def define_views(
-    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, versions: Mapping[str, int | datetime]
+    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, versions: Mapping[str, int | datetime | None]
 ) -> list[str]:
     """Makes the tables' views and those of views.sql; returns the files that they read."""
-    files: list[str] = []
-    for table in versions:
-        _, paths = warehouse.files(table, versions[table])
-        connection.execute(f"CREATE VIEW {table} AS {_select(table, paths)}")
-        files.extend(paths)
+    files = _define_tables(connection, warehouse, versions)
     sql = (Path(__file__).parent / "views.sql").read_text(encoding="utf-8")
     connection.execute(sql.replace("{outcomes}", _outcomes(connection)))
+    return files
+
+
+def _define_tables(
+    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, versions: Mapping[str, int | datetime | None]
+) -> list[str]:
+    files: list[str] = []
+    for table, version in versions.items():
+        _, paths = warehouse.files(table, version)
+        connection.execute(f"CREATE VIEW {table} AS {_select(table, paths)}")
+        files.extend(paths)
     return files
 
 
@@ -107,7 +129,7 @@ def refresh_duckdb_file(warehouse: Warehouse) -> Path:
         with duckdb.connect(":memory:") as connection:
             connection.execute(f"ATTACH {_quote(str(fresh))} AS file (STORAGE_VERSION 'v1.0.0')")
             connection.execute("USE file")
-            define_views(connection, warehouse, warehouse.versions())
+            define_views(connection, warehouse, pins(warehouse, None))
         fresh.replace(target)
     except (duckdb.Error, OSError) as e:
         raise WarehouseError(f"{target}: cannot be written: {str(e).splitlines()[0]}") from e

@@ -206,9 +206,13 @@ def _rendered(number: int, source: MixSource) -> str:
                 THEN 'validation' ELSE 'train' END AS split,
             c.trajectory_id, c.attempt, c.prompt_id, c.stage, c.domain, c.source, c.language, c.policy, c.license,
             list_concat(
+                -- A prompt's own system message joins the template's, as when it was asked.
                 CASE WHEN $system::VARCHAR IS NULL THEN []
+                    WHEN c.messages[1].role = 'system' THEN
+                        [{{'role': 'system', 'content': $system::VARCHAR || E'\\n\\n' || c.messages[1].content}}]
                     ELSE [{{'role': 'system', 'content': $system::VARCHAR}}] END,
-                c.messages,
+                CASE WHEN $system::VARCHAR IS NOT NULL AND c.messages[1].role = 'system' THEN c.messages[2:]
+                    ELSE c.messages END,
                 [{{'role': 'assistant', 'content': CASE WHEN c.reasoning IS NULL THEN {answer}
                     ELSE '<think>' || chr(10) || trim(c.reasoning, E' \\n') || chr(10) || '</think>' || chr(10)
                         || {answer} END}}]

@@ -5,9 +5,9 @@ import random
 import shutil
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -25,6 +25,8 @@ _MAX_TRIES = 200
 _NO_RACE = 5
 # Below this many files a table reads fast enough; above, the writer that notices compacts.
 _MANY_FILES = 256
+# The order in which tables are pinned: what a row refers to is pinned after it, and so is there.
+DEPENDENTS_FIRST = ("metrics", "verdicts", "trajectories", "prompts", "runs", "migrations")
 # What a folder's path may not hold: deltalake takes %, [, ] and \\ for parts of a URL, DuckDB [, * and ? for a pattern.
 _UNUSABLE = "%[]*?\\"
 
@@ -42,6 +44,19 @@ class _Table:
     delta: DeltaTable
     admission: Admission
     files: set[str] = field(default_factory=set)
+    latest: datetime | None = None
+    """The largest `created_at` in the table."""
+
+    def later(self, rows: Sequence[Record]) -> list[Record]:
+        """The rows, those that seem older than the table put right after it.
+
+        What is current is told by `created_at`, and a clock that was set back must not bring back yesterday's verdicts.
+        """
+        latest = self.latest
+        if latest is None:
+            return list(rows)
+        after = {"created_at": latest + timedelta(microseconds=1)}
+        return [row if row.created_at > latest else row.model_copy(update=after) for row in rows]
 
 
 def is_warehouse(path: Path) -> bool:
@@ -113,6 +128,7 @@ class Warehouse:
 
         Compare-and-swap: rows are held against version V of the table and committed as V + 1; another keyed commit in
         between makes the commit fail, and the rows are held against the newer version. The first row of a key wins.
+        `created_at` grows from commit to commit, whatever the clock does.
         """
         from schemas.arrow import to_arrow
 
@@ -123,7 +139,7 @@ class Warehouse:
         stuck = 0
         for attempt in range(_MAX_TRIES):
             self._refresh(table, state)
-            admitted = state.admission.admit(batch)
+            admitted = state.later(state.admission.admit(batch))
             if not admitted:
                 return Appended([], len(batch))
             version = state.delta.version()
@@ -163,22 +179,20 @@ class Warehouse:
 
     def _refresh(self, table: str, state: _Table) -> None:
         """Brings the writer's memory to the newest version, reading only files it has not seen."""
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         state.delta.update_incremental()
         files = set(self._paths(table, state.delta))
         for file in sorted(files - state.files):
-            columns = pq.read_table(file, columns=list(state.admission.columns))
+            columns = pq.read_table(file, columns=[*state.admission.columns, "created_at"])
             state.admission.absorb({name: columns[name].to_pylist() for name in state.admission.columns})
+            state.latest = max(filter(None, (state.latest, pc.max(columns["created_at"]).as_py())), default=None)
         state.files = files
 
     def versions(self) -> dict[str, int]:
-        """The newest version of every table, dependents first.
-
-        Verdicts are pinned before trajectories and those before prompts, so that what a row refers to is there.
-        """
-        order = ("metrics", "verdicts", "trajectories", "prompts", "runs", "migrations")
-        return {table: self.delta(table).version() for table in order}
+        """The newest version of every table."""
+        return {table: self.delta(table).version() for table in DEPENDENTS_FIRST}
 
     def files(self, table: str, version: int | datetime | None = None) -> tuple[int, list[str]]:
         """The version (the newest, that number, or the one at that time) of a table and its Parquet files."""

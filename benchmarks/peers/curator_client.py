@@ -1,9 +1,11 @@
-"""bespokelabs-curator against a local server: python curator_client.py URL REQUESTS; prints the seconds it took.
+"""bespokelabs-curator against a server: python curator_client.py URL MODEL FILE SAMPLES MAX_TOKENS; prints the seconds.
 
-Run by benchmarks/client.py with the interpreter of an environment that has bespokelabs-curator.
+FILE holds lines {"prompt": ...}. Run by the benchmarks with the interpreter of an environment that has
+bespokelabs-curator. It asks for one reply a row, so a prompt with several samples stands in several rows.
 """
 
 import importlib.util
+import json
 import os
 import sys
 import tempfile
@@ -23,30 +25,36 @@ from datasets import Dataset  # noqa: E402
 
 class Asked(curator.LLM):
     def prompt(self, row):
-        return [{"role": "user", "content": row["question"]}]
+        return [{"role": "user", "content": row["prompt"]}]
 
     def parse(self, row, response):
-        return [{"question": row["question"], "reply": response}]
+        return [{"prompt": row["prompt"], "sample": row["sample"], "reply": response}]
 
 
 def main() -> None:
-    url, requests = sys.argv[1], int(sys.argv[2])
-    rows = Dataset.from_list([{"question": f"What is {i} + 7?"} for i in range(requests)])
+    url, model, file = sys.argv[1:4]
+    samples, max_tokens = map(int, sys.argv[4:6])
+    with Path(file).open() as lines:
+        asked = [json.loads(line)["prompt"] for line in lines]
+    rows = Dataset.from_list([{"prompt": p, "sample": i} for p in asked for i in range(samples)])
     llm = Asked(
-        model_name="m",
+        model_name=model,
         backend="openai",
+        generation_params={"max_tokens": max_tokens, "temperature": 0.8, "top_p": 0.95},
         backend_params={
             "base_url": url,
             "max_concurrent_requests": 256,
             "max_requests_per_minute": 10_000_000,
             "max_tokens_per_minute": 10_000_000_000,
+            "request_timeout": 3600,
+            # By default it asks for a reply that was cut off ten times over, and then keeps none.
+            "invalid_finish_reasons": ["content_filter"],
         },
     )
     started = time.perf_counter()
     found = llm(rows)
     seconds = time.perf_counter() - started
-    rows = getattr(found, "dataset", found)
-    assert len(rows) == requests
+    assert len(getattr(found, "dataset", found)) == len(rows)
     print(seconds)
 
 

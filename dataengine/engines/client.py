@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import aiohttp
+from pydantic_core import from_json, to_json
 from yarl import URL
 
 from schemas.errors import EngineError
@@ -22,7 +23,6 @@ _FINISH = {"stop", "length", "content_filter", "tool_calls"}
 _MOST_BYTES = 64 << 20
 _MOST_WAIT = 60.0
 _JSON = {"Content-Type": "application/json"}
-_ENCODER = json.JSONEncoder()
 _MOST_TOKENS = 1 << 40  # a count above is nonsense, and would not fit its column
 
 
@@ -105,6 +105,8 @@ class ChatClient:
     async def __aenter__(self) -> "ChatClient":
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
+            # A balancer's cookie would send all requests to the one server that answered the first.
+            cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=self._timeout, connect=30),
             headers=self._headers,
         )
@@ -159,7 +161,10 @@ class ChatClient:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         if request.guided is not None:
             body |= _constraint(request.guided, self._guiding)
-        return _ENCODER.encode(body).encode()
+        try:
+            return to_json(body)
+        except ValueError:  # a lone surrogate, which JSON can escape and UTF-8 cannot hold
+            return json.dumps(body).encode()
 
     async def _post(self, body: bytes) -> bytes:
         assert self._session is not None
@@ -200,7 +205,7 @@ def _constraint(guided: Guided, guiding: Guiding) -> dict[str, Any]:
 def _parse(content: bytes) -> dict[str, Any]:
     """The parts of a chat completion, or a Failure that says what is wrong with it."""
     try:
-        body = json.loads(content)
+        body = _decoded(content)
         choice = body["choices"][0]
         message = choice["message"]
         text = "" if message.get("content") is None else message["content"]
@@ -219,6 +224,13 @@ def _parse(content: bytes) -> dict[str, Any]:
         "completion_tokens": _count(usage.get("completion_tokens")),
         "logprob_sum": _logprob_sum(choice),
     }
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return from_json(content)  # four times as fast as json, which knows better what is wrong
+    except ValueError:
+        return json.loads(content)
 
 
 def _count(value: Any) -> int | None:

@@ -53,18 +53,18 @@ def final_answer(sample_answer: str | None, text: str, *, numeric: bool = False)
     >>> final_answer("3 + 4 = 7", "", numeric=True)
     Extracted(value='7', origin='last_number')
     """
-    visible = plain(_visible(sample_answer, text)[-SCANNED:])
-    if visible.strip():
-        found = _marked(visible) or _stated(visible)
+    shown = plain(visible(sample_answer, text)[-SCANNED:])
+    if shown.strip():
+        found = _marked(shown) or _stated(shown)
         if found:
             return found
     found = _marked(plain(text[-SCANNED:]))
-    if found or not visible.strip():
+    if found or not shown.strip():
         return found
     if numeric:
-        number = last_number(visible)
+        number = last_number(shown)
         return Extracted(number, "last_number") if number else None
-    return Extracted(visible.strip(), "whole")
+    return Extracted(shown.strip(), "whole")
 
 
 def last_number(text: str) -> str | None:
@@ -75,7 +75,8 @@ def last_number(text: str) -> str | None:
     return last.group() if last else None
 
 
-def _visible(answer: str | None, text: str) -> str:
+def visible(answer: str | None, text: str) -> str:
+    """What the reader sees of a reply: what stands after the reasoning, or nothing where that was never ended."""
     if answer is not None:
         return answer
     start = text.rfind("</think>")
@@ -85,10 +86,9 @@ def _visible(answer: str | None, text: str) -> str:
 
 
 def _marked(text: str) -> Extracted | None:
-    tagged = _tagged(text)
-    if tagged:
-        inner = _boxed(tagged) or _hashes(tagged) or _phrase(tagged)
-        return Extracted(inner or tagged, "answer_tag")
+    inside = tagged(text)
+    if inside:
+        return Extracted(_boxed(inside) or _hashes(inside) or _phrase(inside) or inside, "answer_tag")
     boxed = _boxed(text)
     return Extracted(boxed, "boxed") if boxed else None
 
@@ -101,7 +101,7 @@ def _stated(text: str) -> Extracted | None:
     return Extracted(phrase, "phrase") if phrase else None
 
 
-def _tagged(text: str) -> str:
+def tagged(text: str) -> str:
     """What stands in the last pair of answer tags, or after a last one that was never closed."""
     start, found = -1, ""
     for tag in _ANSWER.finditer(text):

@@ -69,6 +69,15 @@ def test_a_checkpoint_that_is_not_trained_yet_is_counted(cli: Any, tmp_path: Pat
     assert done.out.splitlines()[-1].endswith("; and 7 requests to checkpoints that are not trained yet")
 
 
+def test_without_an_answer_nothing_is_estimated(cli: Any, recipe: Any, scripted: Any) -> None:
+    scripted.fault = lambda body, before: "500"
+    done = cli("preview", recipe(scripted, prompts=30), "--rows", "2", "--warehouse", "data")
+    assert done.code == 0, done
+    assert done.out.count("HTTP 500: out of memory") == 2
+    assert "    no row was answered: there is nothing to estimate from" in done.out.splitlines()
+    assert done.out.splitlines()[-1].endswith("; and 60 requests of steps of which no row was answered")
+
+
 def test_a_run_ends_with_its_account(cli: Any, recipe: Any, scripted: Any) -> None:
     path = recipe(scripted, prompts=10, engine={"price": PRICE})
     out = cli("run", path, "--warehouse", "data").out.splitlines()

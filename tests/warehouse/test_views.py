@@ -1,12 +1,14 @@
 """The views, over small warehouses whose numbers were worked out by hand."""
 
 import math
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.records import Prompt, Trajectory
-from tests.warehouse.conftest import MakePrompt, MakeRun, MakeTrajectory, MakeVerdict, Rows
+from tests.warehouse.conftest import START, MakePrompt, MakeRun, MakeTrajectory, MakeVerdict, Rows
 from warehouse.store import Warehouse
 
 FAILED: dict[str, Any] = {"error": "timeout", "finish_reason": None, "text": "", "answer": None}
@@ -342,3 +344,31 @@ def test_runs_current_says_how_a_run_ended(warehouse: Warehouse, make_run: MakeR
     warehouse.append("runs", [make_run("one"), make_run("one", event="interrupted"), make_run("two")])
     sql = "SELECT run_id, state, ended_at IS NULL AS running FROM runs_current ORDER BY run_id"
     assert [tuple(r.values()) for r in rows(sql)] == [("one", "interrupted", False), ("two", "started", True)]
+
+
+def test_a_clock_that_was_set_back_does_not_bring_back_old_verdicts(
+    folder: Path,
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    make_run: MakeRun,
+    rows: Rows,
+) -> None:
+    prompt = make_prompt()
+    row = make_trajectory(prompt)
+    warehouse.append("runs", [make_run(checks=[("reasoning", "format", "1", False)])])
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", [row])
+    warehouse.append("verdicts", [make_verdict(row, "pass", version="1")])
+    yesterday = {"created_at": START - timedelta(days=1)}
+    other = Warehouse.open(folder)  # which knows of the rows only from the files
+    run = make_run("run-2", checks=[("reasoning", "format", "2", False)])
+    other.append("runs", [run.model_copy(update=yesterday)])
+    other.append("verdicts", [make_verdict(row, "fail", version="2", **yesterday)])
+    assert rows('SELECT "check", version, outcome FROM verdicts_current') == [
+        {"check": "format", "version": "2", "outcome": "fail"}
+    ]
+    assert numbers(rows)["format"] == (1, 0, 1, 0, 0, 0)
+    warehouse.append("verdicts", [make_verdict(row, "pass", version="3", **yesterday)])
+    assert rows("SELECT version FROM verdicts ORDER BY created_at") == [{"version": v} for v in "123"]
