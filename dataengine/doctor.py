@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dataengine.engines.weights import SHIPPED
 from dataengine.status import status
+from dataengine.verify import sandbox
 from schemas.errors import SnapshotError, UserError
 from warehouse.connect import connect
 from warehouse.snapshot import list_snapshots, verify_files
@@ -41,6 +42,10 @@ def examine(path: Path) -> list[Finding]:
             findings.append(Finding(False, f"missing  {module}: needed for {use}: {command}"))
         else:
             findings.append(Finding(True, f"ok       {module}"))
+    why = sandbox.problem()
+    findings.append(
+        Finding(why is None, f"missing  a sandbox for `code`: {why}" if why else "ok       sandbox for `code`")
+    )
     free = shutil.disk_usage(path if path.exists() else Path.cwd()).free / 1e9
     enough = free >= _LOW_DISK_GB
     findings.append(Finding(enough, f"{'ok      ' if enough else 'low     '} {free:.0f} GB free on disk"))

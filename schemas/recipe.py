@@ -179,7 +179,9 @@ class FileSource(_Strict):
     source: Literal["file"]
     path: str
     name: str | None = Field(default=None, description="the source's name in the tables; default: the file's stem")
-    layout: str | None = Field(default=None, description="gsm8k, mgsm, math or arc; or none and a `map`")
+    layout: str | None = Field(
+        default=None, description="the columns of a known data set (gsm8k, humaneval, ...); or none and a `map`"
+    )
     map: dict[str, str] = Field(default_factory=dict, description="field: column")
     domain: str | None = None
     language: str | None = None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +14,10 @@ from schemas.errors import ConfigError, InputError
 from schemas.recipe import FileSource
 from schemas.records import Message, Prompt
 
-FIELDS = ("id", "prompt", "messages", "response", "reference", "domain", "language", "tests", "entry_point", "options")
+FIELDS = (
+    *("id", "prompt", "messages", "response", "reference", "aliases", "domain", "language"),
+    *("tests", "entry_point", "options", "verify"),
+)
 _MOST_CHARACTERS = 1_000_000
 
 
@@ -54,11 +58,97 @@ def arc(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def humaneval(row: dict[str, Any]) -> dict[str, Any]:
+    """HumanEval: the start of a program as `prompt`, a function `check` in `test`, and `entry_point`."""
+    name = row["entry_point"]
+    return {
+        "id": row.get("task_id"),
+        "prompt": f"Complete this Python function.\n\n```python\n{row['prompt']}```",
+        "domain": "code",
+        "verify": {"prefix": row["prompt"], "entry_point": name, "tests": [f"{row['test']}\ncheck({name})"]},
+    }
+
+
+def mbpp(row: dict[str, Any]) -> dict[str, Any]:
+    """MBPP: `text` or `prompt`, and assertions in `test_list` or `test`, which the prompt shows, as in its paper."""
+    tests = list(row.get("test_list") or row["test"])
+    shown = "\n".join(tests)
+    if row.get("test_setup_code"):  # it may use what the program defines
+        tests[0] = f"{row['test_setup_code']}\n{tests[0]}"
+    return {
+        "id": row.get("task_id"),
+        "prompt": f"{row.get('text') or row['prompt']}\nYour Python code has to pass these tests:\n{shown}",
+        "domain": "code",
+        "verify": {"tests": tests},
+    }
+
+
+# What LeetCode has imported before a submission starts.
+_LEETCODE = "\n".join(
+    [f"from {n} import *" for n in ("typing", "collections", "itertools", "functools", "math", "heapq", "bisect")]
+    + ["from builtins import pow", "import collections, functools, heapq, itertools, math, random, re, string"]
+)
+
+
+def leetcode(row: dict[str, Any]) -> dict[str, Any]:
+    """LeetCode contests: `prompt_sft`, and a script that asserts on `Solution` in `test`."""
+    return {
+        "id": row.get("task_id"),
+        "prompt": row["prompt_sft"],
+        "domain": "code",
+        "verify": {"preamble": _LEETCODE, "entry_point": "Solution", "tests": [row["test"]]},
+    }
+
+
+def cruxeval(row: dict[str, Any]) -> dict[str, Any]:
+    """CruxEval, predicting the output: `code` with a function `f`, its `input`, and the `output` to be told."""
+    call = f"f({row['input']})"
+    return {
+        "id": row.get("id"),
+        "prompt": f"What does this call return? Answer with a literal.\n\n```python\n{row['code']}\n\n{call}\n```",
+        "reference": str(row["output"]),
+        "domain": "code",
+        "verifier": "code",
+        "verify": {"preamble": row["code"], "expression": f"{call} == (ANSWER)", "literal": True},
+    }
+
+
+def cruxeval_input(row: dict[str, Any]) -> dict[str, Any]:
+    """CruxEval, predicting an input: any with which `f` returns the `output` is right."""
+    return {
+        "id": row.get("id"),
+        "prompt": "Find arguments with which this function returns the value below. Answer with them alone.\n\n"
+        f"```python\n{row['code']}\n```\n\nValue: {row['output']}",
+        "reference": str(row["input"]),
+        "domain": "code",
+        "verifier": "code",
+        "verify": {"preamble": row["code"], "expression": f"f(ANSWER) == ({row['output']})"},
+    }
+
+
+def open_qa(row: dict[str, Any]) -> dict[str, Any]:
+    """Open questions (NQ-open and its like): `question`, and the answers that are all right in `answer`."""
+    answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+    return {
+        "prompt": row["question"],
+        "reference": str(answers[0]),
+        "aliases": [str(a) for a in answers[1:]],
+        "domain": "general",
+        "verifier": "exact",
+    }
+
+
 LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "gsm8k": gsm8k,
     "mgsm": mgsm,
     "math": math,
     "arc": arc,
+    "humaneval": humaneval,
+    "mbpp": mbpp,
+    "leetcode": leetcode,
+    "cruxeval": cruxeval,
+    "cruxeval_input": cruxeval_input,
+    "open_qa": open_qa,
 }
 
 
@@ -124,7 +214,9 @@ def reader_of(source: FileSource) -> Callable[[dict[str, Any]], dict[str, Any]]:
     fixed = {k: v for k, v in fixed.items() if v}
 
     def fields_of(row: dict[str, Any]) -> dict[str, Any]:
-        fields = layout(row) if layout else {f: row[f] for f in FIELDS if f in row}
+        # A reply that somebody put beside the columns of a data set is called what ours are.
+        fields = {f: row[f] for f in (("response",) if layout else FIELDS) if f in row}
+        fields |= layout(row) if layout else {}
         return fields | {f: row[c] for f, c in source.map.items() if c in row} | fixed
 
     return fields_of
@@ -145,8 +237,9 @@ def prompt_of(fields: Mapping[str, Any], source: str, place: str, license: str |
     if reference and "####" in reference:
         reference = reference.rpartition("####")[2]
     options = list(fields.get("options") or [])
-    domain = str(fields.get("domain") or "general")
-    metadata = {"options": options} if options else {}
+    verify = _verify(fields)
+    domain = str(fields.get("domain") or ("code" if verify.get("tests") else "general"))
+    metadata = ({"options": options} if options else {}) | ({"verify": verify} if verify else {})
     return Prompt.make(
         messages,
         domain=domain,
@@ -154,14 +247,31 @@ def prompt_of(fields: Mapping[str, Any], source: str, place: str, license: str |
         source_ref=str(fields.get("id") or place),
         language=str(fields.get("language") or "en"),
         reference=reference.strip() if reference else None,
-        verifier=fields.get("verifier") or default_verifier(domain, reference, options),
+        verifier=fields.get("verifier") or default_verifier(domain, reference, options, verify),
         license=license,
         metadata=metadata,
     )
 
 
-def default_verifier(domain: str, reference: str | None, options: list[str]) -> str | None:
-    """The verifier that fits an answer's form: options, mathematics, or plain text; none without a reference."""
+def _verify(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a verifier needs beside the reference: `verify` as it is, or made of the columns that say it."""
+    verify = dict(fields.get("verify") or {})
+    tests = fields.get("tests")
+    if tests:
+        verify["tests"] = [tests] if isinstance(tests, str) else list(tests)
+    if fields.get("entry_point"):
+        verify["entry_point"] = str(fields["entry_point"])
+    if fields.get("aliases"):
+        verify["aliases"] = list(fields["aliases"])
+    return verify
+
+
+def default_verifier(
+    domain: str, reference: str | None, options: list[str], verify: Mapping[str, Any] = MappingProxyType({})
+) -> str | None:
+    """The verifier that fits an answer's form: tests, options, mathematics, or plain text; none without any."""
+    if verify.get("tests") or verify.get("cases") or verify.get("calls"):
+        return "code"
     if reference is None:
         return None
     if options:
