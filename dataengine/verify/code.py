@@ -23,6 +23,9 @@ _TAGS: dict[str, Language] = {
 _FENCE = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+#.-]*)[^\n]*\n", re.MULTILINE)
 _CODE_LINE = re.compile(r"(?:from|import|def|class|async def|@\w|#include|using |int |function |const |let )")
 
+# Characters at the end of a reply in which a program is looked for.
+_MOST_PROGRAM = 200_000
+
 From = Literal["fence", "whole", "continuation"]
 
 
@@ -99,9 +102,6 @@ def program_of(sample: Sample, tests: CodeTests) -> Program | None:
         if _parses(text[start:]):
             return Program(text[start:], "whole")
     return None
-
-
-_MOST_PROGRAM = 200_000
 
 
 def _blocks(text: str) -> list[tuple[str, str]]:

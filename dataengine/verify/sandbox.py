@@ -140,8 +140,6 @@ class _Watch:
 
 def problem() -> str | None:
     """Why no sandbox can be started here, with the command that mends it; None where all is well."""
-    if shutil.which("bwrap") is None:
-        return f"bubblewrap is missing, and programs run nowhere else: {INSTALL}"
     try:
         Sandbox().run({"language": "python", "program": "", "tests": ["pass"]})
     except SandboxProblem as e:
@@ -152,7 +150,7 @@ def problem() -> str | None:
 def _command(user: int, limits: Limits) -> list[str]:
     bwrap = shutil.which("bwrap")
     if bwrap is None:
-        raise SandboxProblem(f"bubblewrap is missing: {INSTALL}")
+        raise SandboxProblem(f"bubblewrap is missing, and programs run nowhere else: {INSTALL}")
     words = [bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--as-pid-1", "--die-with-parent"]
     words += ["--new-session", "--cap-drop", "ALL", "--hostname", "sandbox", "--clearenv"]
     for name, value in (("PATH", "/usr/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("PYTHONHASHSEED", "0")):
