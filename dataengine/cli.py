@@ -296,7 +296,7 @@ def _say(text: Any, err: bool = False) -> None:
 def main() -> None:
     """The console script: turns errors of users into one line and an exit code."""
     # A scheduler that ends a job is answered as Ctrl-C is: what was finished is kept.
-    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
         app(standalone_mode=True)
     except UserError as e:
@@ -309,7 +309,9 @@ def main() -> None:
         print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        # The work is over and its exit code is known: a signal that comes late must not take its place.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

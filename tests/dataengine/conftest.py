@@ -214,11 +214,14 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["dataengine", *map(str, args)])
         capsys.readouterr()
-        # The commands set no handler of their own, but asyncio does for Ctrl-C.
-        before = signal.getsignal(signal.SIGINT)
-        with pytest.raises(SystemExit) as ended:
-            dataengine.cli.main()
-        assert signal.getsignal(signal.SIGINT) is before
+        # At its end the command stops listening to signals; this process goes on.
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as ended:
+                dataengine.cli.main()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
         code = ended.value.code
         assert code is None or isinstance(code, int)
         told = capsys.readouterr()
