@@ -6,7 +6,10 @@ from fractions import Fraction
 from typing import ClassVar, Literal
 
 from dataengine.checks import Opinion, Sample, Verifier
+from dataengine.verify.equality import equal
 from dataengine.verify.extract import Extracted, final_answer, last_number, plain
+from dataengine.verify.formula import NotUnderstood, Words
+from dataengine.verify.grammar import read
 from dataengine.verify.pool import DEADLINE, Pool
 
 #: Characters of an answer or a reference that are parsed at all.
@@ -118,12 +121,8 @@ def compare(pair: tuple[str, str]) -> Parsed:
     return "different"
 
 
-def normalised(text: str) -> str:
-    """LaTeX without what does not change its value: delimiters, spacing commands, sizes, text wrappers, a final stop.
-
-    >>> normalised(r"$\\dfrac{1}{2}$."), normalised(r"10{,}000")
-    ('\\\\frac{1}{2}', '10,000')
-    """
+def bare(text: str) -> str:
+    """A formula without the delimiters, box, stars and full stop around it, in plain digits and punctuation."""
     text = plain(text).strip()
     for _ in range(3):
         text = text.rstrip(".。").strip() if not text.endswith("..") else text
@@ -131,7 +130,16 @@ def normalised(text: str) -> str:
         if inner is None:
             break
         text = next(g for g in inner.groups() if g is not None).strip()
-    text = text.strip("*`").strip()
+    return text.strip("*`").strip()
+
+
+def normalised(text: str) -> str:
+    """LaTeX without what does not change its value: delimiters, spacing commands, sizes, text wrappers, a final stop.
+
+    >>> normalised(r"$\\dfrac{1}{2}$."), normalised(r"10{,}000")
+    ('\\\\frac{1}{2}', '10,000')
+    """
+    text = bare(text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text).replace("{,}", ",").replace("\\$", "$")
     text = re.sub(r"(?<=\d)\\[!,;: ]+,?(?=\d{3}(?!\d))", ",", text)
     text = re.sub(r"(?<=\d),(?:\\!|\s)+(?=\d{3}(?!\d))", ",", text)
@@ -238,9 +246,22 @@ def _quick(sample: Sample) -> tuple[Opinion | None, tuple[str, str], dict[str, s
         why = too_complex(text)
         if why:
             return Opinion("undecided", None, f"{side}_{why}", details), nothing, details
-    if _bracket(wanted) and _bracket(given) and _bracket(wanted) != _bracket(given):
-        return _opinion("different", details | {"by": "brackets"}), nothing, details
+    told = _by_form(bare(sample.reference or ""), bare(found.value))
+    if told is not None:
+        return _opinion(told, details | {"by": "form"}), nothing, details
     return None, (_latex(wanted), _latex(given)), details
+
+
+def _by_form(wanted: str, given: str) -> Parsed | None:
+    """What reading both and calculating says; None where that does not tell."""
+    try:
+        left, right = read(wanted), read(given)
+    except NotUnderstood:
+        return None
+    if isinstance(right, Words) and not isinstance(left, Words):
+        return "answer_not_parsed"
+    same = equal(left, right)
+    return None if same is None else "equal" if same else "different"
 
 
 def _opinion(result: Parsed, details: dict[str, str], seconds: float | None = None) -> Opinion:
@@ -294,22 +315,8 @@ def _close(wanted: Fraction, value: Fraction) -> bool:
     return wanted == value or (wanted.denominator != 1 and round(wanted, 6) == round(value, 6) != 0)
 
 
-def _bracket(text: str) -> str:
-    """The kind of the bracket that encloses the whole of a list: "(", "[", "(]", "{" ... or nothing."""
-    compact = text.replace("\\{", "{").replace("\\}", "}").replace("\\lbrace", "{").replace("\\rbrace", "}").strip()
-    if len(compact) < 2 or compact[0] not in "([{" or compact[-1] not in ")]}":
-        return ""
-    depth, listed = 0, False
-    for i, char in enumerate(compact):
-        depth += (char in "([{") - (char in ")]}")
-        listed |= char == "," and depth == 1
-        if depth == 0 and i < len(compact) - 1:
-            return ""
-    return compact[0] + compact[-1] if listed else ""
-
-
 def _latex(text: str) -> str:
     """A plain `{1, 2}` as the set it stands for: in LaTeX its braces would only group."""
-    if text.startswith("{") and _bracket(text) == "{}":
+    if text.startswith("{") and text.endswith("}") and "," in text:
         return "\\{" + text[1:-1] + "\\}"
     return text.replace("\\%", "%").replace("%", "\\%")
