@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-Origin = Literal["answer_tag", "boxed", "hashes", "phrase", "last_number", "whole"]
+from dataengine.verify.formula import COMMANDS
+
+Origin = Literal["answer_tag", "boxed", "hashes", "phrase", "formula", "last_number", "whole"]
 
 #: Characters at the end of a reply that are searched; a final answer stands at the end.
 SCANNED = 20_000
@@ -12,8 +14,15 @@ SCANNED = 20_000
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x2212: 0x2D, 0x3002: 0x2E}
 
 _ANSWER = re.compile(r"</?answer>", re.IGNORECASE)
-_BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,5}\{|\\.|[{}]", re.DOTALL)
+_BRACES = re.compile(r"\\(?:boxed|fbox|framebox)\s{0,5}\{|\\.|[{}]", re.DOTALL)
 _BOXED_BARE = re.compile(r"\\boxed\s+([^\s{$]{1,100})")
+# Between two boxes that are one answer: nothing, a comma, "and", "papers and", "for part (a) and", "and y =".
+_NO_WORD = re.compile(r"\\(?:quad|qquad|text|mathrm|[()\[\],;: !])|[${}]")
+_JOIN = re.compile(
+    r"(?:,|;|、|和|或|(?:(?:[a-z]{1,12}|for (?:part )?\(?\w\)?) )?,? ?(?:and|or)\b|)(?: ?[A-Za-z](?:_?\d{1,3})? ?=)?",
+    re.IGNORECASE,
+)
+_MOST_BOXES = 50
 _PHRASE = re.compile(
     r"\banswer(?:\s(?:to|for|of)\s[^.:\n]{1,80}?)?(?:\s?\*\*)?\s{0,3}(?:is\b|[:=])(?:\s?\*\*)?\s*:?\s*"
     r"|(?:最终)?答案(?:应?该?是|为)?\s?[:是为]?\s?",
@@ -22,7 +31,13 @@ _PHRASE = re.compile(
 # A full stop ends the phrase after a digit, a closing bracket or a longer word: not after "St." or in "3.5".
 _STOP = re.compile(r"(?:(?<=[\d)\]}$*%\"'])|(?<=\w{4}))[.!]\s")
 _BOLD_END = re.compile(r"(?<=\S)\*\*(?=[\s.,;:]|$)")
-_NUMBER = re.compile(r"(?<![\w.])[-+]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?(?:\s?%)?")
+_NUMBER = re.compile(
+    r"(?<![\w.])[-+]?[$€£¥]?(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d+|(?<!\d,\d),\d{1,2}(?![\d,]))?"
+    r"(?:\s?/\s?\d+)?(?:\s?%)?|(?<![\w.])[-+]?\.\d+"
+)
+_FORMULA = re.compile(
+    r"\$\$(.{1,2000}?)\$\$|\\\[(.{1,2000}?)\\\]|\\\((.{1,2000}?)\\\)|(?<!\\)\$((?:[^$\\]|\\.){1,2000}?)\$", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,28 @@ def last_number(text: str) -> str | None:
     return last.group() if last else None
 
 
+def last_formula(text: str) -> str | None:
+    r"""The last formula in `text` between dollar signs, ``\(\)`` or ``\[\]``, unless a number follows it; else None.
+
+    >>> last_formula(r"Hence $k = \frac{1}{3}$.")
+    'k = \\frac{1}{3}'
+    """
+    last = None
+    for last in _FORMULA.finditer(text):  # noqa: B007  (the last one is wanted)
+        pass
+    if last is None or re.search(r"\d", text[last.end() :]):
+        return None
+    return next(g for g in last.groups() if g is not None).strip()
+
+
+def is_formula(text: str) -> bool:
+    """Whether a text holds no words: nothing beside its formulas, or no run of letters that is no function."""
+    around = _FORMULA.sub(" ", text)
+    if around != text:
+        return re.fullmatch(r"(?:and\b|or\b|[\s,;.])*", around) is not None
+    return {*re.findall(r"(?<![\\A-Za-z])[A-Za-z]{3,}", text)} <= COMMANDS
+
+
 def visible(answer: str | None, text: str) -> str:
     """What the reader sees of a reply: what stands after the reasoning, or nothing where that was never ended."""
     if answer is not None:
@@ -115,29 +152,49 @@ def tagged(text: str) -> str:
 
 
 def _boxed(text: str) -> str:
-    """What stands in the last ``\\boxed{}``, boxes in boxes unpacked; one pass with a stack."""
-    found = ""
-    opened: list[int] = []
+    """What stands in the last ``\\boxed{}``, boxes in boxes unpacked; one pass with a stack.
+
+    Boxes that are listed ("\\boxed{1} and \\boxed{2}") are one answer, "1, 2".
+    """
+    boxes: list[tuple[int, int, str]] = []
+    opened: list[tuple[int, int]] = []
     for token in _BRACES.finditer(text):
         mark = token.group()
         if mark == "{":
-            opened.append(-1)
+            opened.append((-1, -1))
         elif mark == "}":
-            start = opened.pop() if opened else -1
-            # An inner box closes before the outer one; the outer one holds more ("\boxed{\boxed{7}}"), unpacked below.
-            if start >= 0:
-                found = text[start : token.start()].strip() or found
+            start, inside = opened.pop() if opened else (-1, -1)
+            content = text[inside : token.start()].strip() if start >= 0 else ""
+            if content:
+                # An inner box closes before the outer one, which holds it.
+                while boxes and boxes[-1][0] > start:
+                    boxes.pop()
+                boxes.append((start, token.end(), _unpacked(content)))
         elif mark.endswith("{") and len(mark) > 2:
-            opened.append(token.end())
+            opened.append((token.start(), token.end()))
+    if not boxes:
+        bare = [m.group(1).rstrip(".,") for m in _BOXED_BARE.finditer(text)]
+        return bare[-1] if bare else ""
+    listed = [boxes[-1][2]]
+    for before, box in zip(boxes[-2::-1], boxes[:0:-1], strict=False):
+        if not _joins(text[before[1] : box[0]]) or len(listed) == _MOST_BOXES:
+            break
+        listed.insert(0, before[2])
+    return ", ".join(dict.fromkeys(listed))
+
+
+def _unpacked(content: str) -> str:
     for _ in range(3):
-        inner = re.fullmatch(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}", found)
+        inner = re.fullmatch(r"\\(?:boxed|fbox)\s*\{([^{}]*)\}", content)
         if inner is None:
             break
-        found = inner.group(1).strip()
-    if not found:
-        for bare in _BOXED_BARE.finditer(text):
-            found = bare.group(1).rstrip(".,")
-    return found
+        content = inner.group(1).strip()
+    return content
+
+
+def _joins(between: str) -> bool:
+    """Whether the text between two boxes makes them a list."""
+    return len(between) <= 60 and _JOIN.fullmatch(" ".join(_NO_WORD.sub(" ", between).split())) is not None
 
 
 def _hashes(text: str) -> str:

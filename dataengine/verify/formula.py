@@ -51,7 +51,7 @@ class Marked:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Items between brackets: a tuple or vector `()`, an interval `(]`, a set `{}`, or a bare list, whose kind is ''."""
+    """Items between brackets: a tuple or vector `()`, an interval `(]`, a set `{}`, or a bare list ''."""
 
     kind: str
     items: tuple["Node", ...]
@@ -104,17 +104,18 @@ FUNCTIONS: Final = {
 COMMANDS: Final = {*FUNCTIONS, "sqrt", "pi", "infty", "infinity"}
 JOINS: Final = {"and", "or", "和", "或"}
 
-_WRITTEN = {
-    **{"π": r"\pi ", "∞": r"\infty ", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ", "≤": r"\le "},
-    **{"≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "∈": r"\in ", "±": r"\pm ", "∓": r"\mp ", "√": r"\sqrt "},
-    **{"°": r"^\circ ", "²": "^2 ", "³": "^3 ", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "≈": r"\approx ", "、": ","},
-    **{"⟨": "(", "⟩": ")", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ", "–": "-"},
-    **{"\\lbrace": "\\{", "\\rbrace": "\\}", "\\lbrack": "[", "\\rbrack": "]", "\\langle": "(", "\\rangle": ")"},
-}
+# Each sign and the command that it stands for.
+_TABLE = r"""
+    π \pi ∞ \infty × \times · \cdot ⋅ \cdot ÷ \div ≤ \le ≥ \ge ≠ \ne ∪ \cup ∈ \in ± \pm ∓ \mp √ \sqrt ≈ \approx
+    ° ^\circ ² ^2 ³ ^3 ∅ \emptyset ℝ \mathbb{R} ⟨ ( ⟩ ) 、 , – - θ \theta α \alpha β \beta λ \lambda
+    \lbrace \{ \rbrace \} \lbrack [ \rbrack ] \langle ( \rangle )
+"""
+_SPLIT = _TABLE.split()
+_WRITTEN = {sign: f"{command} " for sign, command in zip(_SPLIT[::2], _SPLIT[1::2], strict=True)}
 _WRITTEN_AS = re.compile("|".join(re.escape(w) + ("(?![A-Za-z])" if w[0] == "\\" else "") for w in _WRITTEN))
 _SPACING = re.compile(
     r"\\(?:left|right|displaystyle|textstyle|limits|bigl?|bigr?|Bigl?|Bigr?|biggl?|biggr?|Biggl?|Biggr?)(?![A-Za-z])\.?"
-    r"|(?<!\\)\\[!,;: ]|[~$]"
+    r"|(?<!\\)\\[!,;: ]|\\?\$|~"
 )
 _GROUPED = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\!,|\\,|,\s?\\!\s?)(?=\s?\d{3}(?!\d))\s?")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
@@ -129,7 +130,25 @@ _TOKEN = re.compile(
     r"|\\(?P<cmd>[A-Za-z]+|[{}%|])|(?P<words>\x01[^\x01]*\x01)|(?P<letters>[A-Za-z]+)|(?P<op><=|>=|!=|\*\*|.)",
     re.DOTALL,
 )
-_SHORT_UNITS = {"cm", "mm", "km", "kg", "mg", "ft", "in", "mi", "lb", "lbs", "min", "sec", "hr", "hrs", "mph", "am", "pm"}
+_SHORT_UNITS = {
+    "cm",
+    "mm",
+    "km",
+    "kg",
+    "mg",
+    "ft",
+    "in",
+    "mi",
+    "lb",
+    "lbs",
+    "min",
+    "sec",
+    "hr",
+    "hrs",
+    "mph",
+    "am",
+    "pm",
+}
 
 
 def tokens_of(text: str) -> list[Token]:
@@ -191,6 +210,8 @@ def _inside_text(match: re.Match[str]) -> str:
         return " "
     if re.fullmatch(r"\(?[A-Za-z]\)?|[\d.,:/\s$-]+", inner) or inner in COMMANDS or inner in JOINS:
         return f" {inner} "
+    if re.fullmatch(r"-?[\d ]+", inner):
+        return " " + inner.replace(" ", "") + " "  # \mathbf{1 6 2}
     if re.search(r"\d", inner):
         return f" {inner} "
     return f" \x01{inner}\x01 "

@@ -30,16 +30,17 @@ from dataengine.verify.formula import (
 )
 
 _MAX_DEPTH = 50
-_RELATIONS = {
-    **{"=": "=", "<": "<", ">": ">", "<=": "<=", ">=": ">=", "!=": "!=", "le": "<=", "leq": "<=", "ge": ">="},
-    **{"geq": ">=", "lt": "<", "gt": ">", "leqslant": "<=", "geqslant": ">=", "ne": "!=", "neq": "!="},
-    **{"in": "in", "approx": "=", "equiv": "equiv"},
-}
+_TABLE = """
+    = = < < > > <= <= >= >= != != le <= leq <= leqslant <= ge >= geq >= geqslant >= lt < gt > ne != neq !=
+    in in approx approx equiv equiv
+"""
+_SPLIT = _TABLE.split()
+_RELATIONS = dict(zip(_SPLIT[::2], _SPLIT[1::2], strict=True))
 _FRACTIONS = {"frac", "dfrac", "tfrac", "cfrac"}
 _NAMES = {"pi", "infty", "mathbb", "overline", "vec", "hat", "bar", "angle", "triangle", "widehat"}
 _STARTS = {*_FRACTIONS, *_NAMES, *FUNCTIONS, *GREEK, "sqrt", "binom", "dbinom", "tbinom", "lfloor", "lceil", "lvert"}
 _ARC = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
-_COUNTED = "zero one two three four five six seven eight nine ten eleven twelve".split()
+_COUNTED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _PROSE = re.compile(r"[A-Za-z]{2,}(?:[ ,'-]+[A-Za-z]+)*[.!]?")
 
 
@@ -136,8 +137,12 @@ class _Parser:
         sides = [self.union()]
         signs = []
         while self.next()[0] in ("op", "cmd") and self.next()[1] in _RELATIONS:
-            signs.append(_RELATIONS[self.take()[1]])
-            sides.append(self.union())
+            sign = _RELATIONS[self.take()[1]]
+            side = self.union()
+            if sign == "approx" and not isinstance(sides[-1], Name):
+                continue  # of "1/3, about 0.33" the exact side counts
+            signs.append("=" if sign == "approx" else sign)
+            sides.append(side)
         return Relation(tuple(sides), tuple(signs)) if signs else sides[0]
 
     def union(self) -> Node:

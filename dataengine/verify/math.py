@@ -1,76 +1,50 @@
-"""Checks mathematical answers: equal text, then equal numbers, then math-verify in a process that can be killed."""
+"""Checks mathematical answers: by text, by number, by form, and then by math-verify in a process that can be killed."""
 
+import math
 import re
 from collections.abc import Sequence
-from fractions import Fraction
 from typing import ClassVar, Literal
+
+from pydantic import ValidationError
 
 from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.equality import equal
-from dataengine.verify.extract import Extracted, final_answer, last_number, plain
+from dataengine.verify.extract import Extracted, final_answer, is_formula, last_formula, last_number
 from dataengine.verify.formula import NotUnderstood, Words
 from dataengine.verify.grammar import read
+from dataengine.verify.numbers import MAX_DIGITS, Number, bare, decimal_comma, normalised, number_of, same_number
 from dataengine.verify.pool import DEADLINE, Pool
+from dataengine.verify.units import convert, measure, power_of_ten
+from dataengine.verify.values import value_of
+from schemas.answer_form import AnswerForm
 
 #: Characters of an answer or a reference that are parsed at all.
 MAX_LENGTH = 2_000
 #: Levels of brackets that are parsed.
 MAX_NESTING = 50
-#: Digits in a row that are parsed as a number.
-MAX_DIGITS = 400
+# Characters of a reply that may be an answer as a whole.
+_MOST_WHOLE = 100
 
-_MACROS = re.compile(r"\\(?:left|right|displaystyle|textstyle|bigl?|bigr?|Bigl?|Bigr?)(?![A-Za-z])|(?<!\\)\\[!,;: ]|~")
-_WRAPPED = re.compile(r"\$+(.*?)\$+|\\\((.*)\\\)|\\\[(.*)\\\]", re.DOTALL)
 # Two words or more and nothing else: an answer in prose, which is equal to its own text or cannot be told.
 _PROSE = re.compile(r"[A-Za-z]{2,}(?:[ ,;'-]+[A-Za-z]{2,})+[.?!]?")
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
-_TEXT = re.compile(r"\\(?:text|mbox|textrm|textbf|textit|mathrm|mathbf|mathit|operatorname)\s*\{([^{}]*)\}")
 _SIDE = re.compile(r"^[A-Za-z](?:\([a-z]\))?\s*=\s*(?!=)")
-_DECIMAL = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+"
-_NUMBER = re.compile(
-    rf"(?P<sign>[-+]?)\s*(?:[$€£¥₹]\s*)?(?P<minus>-?)"
-    rf"(?:\\frac\s*\{{\s*(?P<num>-?\d+)\s*\}}\s*\{{\s*(?P<den>-?\d+)\s*\}}|\\frac\s*(?P<n1>\d)\s*(?P<d1>\d)"
-    rf"|(?P<a>{_DECIMAL})(?:\s*/\s*(?P<b>\d+))?)\s*\.?\s*(?P<unit>.{{0,60}})",
-    re.DOTALL,
-)
-_UNIT = re.compile(
-    r"(?P<percent>\\?%|percent|per cent)"
-    r"|(?:\^\s*\{?\s*\\circ\s*\}?|°|\\degrees?|degrees?)\s*(?P<scale>[CFK]?)"
-    r"|(?P<words>[A-Za-z][A-Za-z.]*(?:[\s/-]{1,3}[A-Za-z][A-Za-z.]*){0,4})\s*(?P<power>(?:\^\s*\{?\s*-?\d\s*\}?|[²³])?)",
-    re.IGNORECASE,
-)
-# Words that stand for one another, and short ones that are units and no variables.
-_UNITS = {
-    **dict.fromkeys(("cm", "centimeter", "centimeters", "centimetre", "centimetres"), "cm"),
-    **dict.fromkeys(("mm", "millimeter", "millimeters"), "mm"),
-    **dict.fromkeys(("m", "meter", "meters", "metre", "metres"), "m"),
-    **dict.fromkeys(("km", "kilometer", "kilometers", "kilometre", "kilometres"), "km"),
-    **dict.fromkeys(("in", "inch", "inches"), "in"),
-    **dict.fromkeys(("ft", "foot", "feet"), "ft"),
-    **dict.fromkeys(("mi", "mile", "miles"), "mi"),
-    **dict.fromkeys(("kg", "kilogram", "kilograms"), "kg"),
-    **dict.fromkeys(("g", "gram", "grams"), "g"),
-    **dict.fromkeys(("lb", "lbs", "pound", "pounds"), "lb"),
-    **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
-    **dict.fromkeys(("min", "minute", "minutes"), "min"),
-    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), "h"),
-    **dict.fromkeys(("dollar", "dollars", "usd"), "dollar"),
-    **dict.fromkeys(("cent", "cents"), "cent"),
-}
-_FUNCTIONS = {"pi", "sin", "cos", "tan", "log", "ln", "exp", "sqrt", "mod", "and", "or", "if", "to", "i", "e", "th"}
 
-Parsed = Literal["equal", "different", "reference_not_parsed", "answer_not_parsed"]
+_PLAIN = AnswerForm()
+
+Told = Literal["equal", "different", "reference_not_parsed", "answer_not_parsed"]
+Pair = tuple[str, str]
 
 
 class MathCheck(Verifier):
-    """Passes when the final answer is mathematically equal to the reference.
+    """Passes when the final answer is mathematically equal to the reference, or to an alias of it.
 
+    A prompt's metadata `verify` (`AnswerForm`) may hold aliases, a relative tolerance and the reference's unit.
     `deadline` is seconds per comparison, `workers` the processes that compare; neither changes an outcome, so neither
     is in the version.
     """
 
     name: ClassVar[str] = "math"
-    RULES: ClassVar[str] = "1"
+    RULES: ClassVar[str] = "2"
 
     def __init__(self, *, deadline: float = DEADLINE, workers: int | None = None) -> None:
         super().__init__()
@@ -82,35 +56,30 @@ class MathCheck(Verifier):
 
     def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
         """One opinion per sample, in order."""
-        opinions: list[Opinion | None] = []
-        pairs: list[tuple[str, str]] = []
-        asked: list[tuple[int, dict[str, str]]] = []
-        for i, sample in enumerate(samples):
-            opinion, pair, details = _quick(sample)
-            opinions.append(opinion)
-            if opinion is None:
-                pairs.append(pair)
-                asked.append((i, details))
-        for (i, details), answer in zip(asked, self._pool.map(compare, pairs), strict=True):
+        quick = [_quick(sample) for sample in samples]
+        opinions = [q if isinstance(q, Opinion) else None for q in quick]
+        asked = [(i, q) for i, q in enumerate(quick) if not isinstance(q, Opinion)]
+        answers = self._pool.map(compare, [pairs for _, (pairs, _) in asked])
+        for (i, (_, details)), answer in zip(asked, answers, strict=True):
             if answer.failure or answer.value is None:
-                reason = answer.failure or "crash"
                 note = details | {"message": answer.message}
-                opinions[i] = Opinion("error", None, reason, note, answer.seconds)
+                opinions[i] = Opinion("error", None, answer.failure or "crash", note, answer.seconds)
             else:
                 opinions[i] = _opinion(answer.value, details | {"by": "math_verify"}, answer.seconds)
         return [o for o in opinions if o is not None]
 
 
-def compare(pair: tuple[str, str]) -> Parsed:
-    """What math-verify says of (reference, answer), both LaTeX without delimiters; runs in a worker."""
+def compare(pairs: Sequence[Pair]) -> Told:
+    """What math-verify says of pairs of (reference, answer), LaTeX without delimiters; runs in a worker."""
+    return _best([_compare(*pair) for pair in pairs])
+
+
+def _compare(wanted: str, given: str) -> Told:
     from math_verify import parse, verify
 
-    parsed = []
-    for side in pair:
-        # A line break or a dollar sign inside would end the formula.
-        formula = side.replace("\n", " ").replace("$", "")
-        parsed.append(parse(f"${formula}$", parsing_timeout=None))
-    gold, target = parsed
+    # A line break or a dollar sign inside would end the formula.
+    formulas = [side.replace("\n", " ").replace("$", "") for side in (wanted, given)]
+    gold, target = (parse(f"${f}$", parsing_timeout=None) for f in formulas)
     if gold and target and verify(gold, target, timeout_seconds=None):
         return "equal"
     # The text of a formula that could not be parsed comes back as a string; an expression is anything else.
@@ -119,32 +88,6 @@ def compare(pair: tuple[str, str]) -> Parsed:
     if all(isinstance(t, str) for t in target):
         return "answer_not_parsed"
     return "different"
-
-
-def bare(text: str) -> str:
-    """A formula without the delimiters, box, stars and full stop around it, in plain digits and punctuation."""
-    text = plain(text).strip()
-    for _ in range(3):
-        text = text.rstrip(".。").strip() if not text.endswith("..") else text
-        inner = _BOX.fullmatch(text) or _WRAPPED.fullmatch(text)
-        if inner is None:
-            break
-        text = next(g for g in inner.groups() if g is not None).strip()
-    return text.strip("*`").strip()
-
-
-def normalised(text: str) -> str:
-    """LaTeX without what does not change its value: delimiters, spacing commands, sizes, text wrappers, a final stop.
-
-    >>> normalised(r"$\\dfrac{1}{2}$."), normalised(r"10{,}000")
-    ('\\\\frac{1}{2}', '10,000')
-    """
-    text = bare(text)
-    text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text).replace("{,}", ",").replace("\\$", "$")
-    text = re.sub(r"(?<=\d)\\[!,;: ]+,?(?=\d{3}(?!\d))", ",", text)
-    text = re.sub(r"(?<=\d),(?:\\!|\s)+(?=\d{3}(?!\d))", ",", text)
-    text = _TEXT.sub(lambda m: " " + m.group(1) + " ", _MACROS.sub(" ", text))
-    return " ".join(text.split())
 
 
 def too_complex(text: str) -> str | None:
@@ -172,87 +115,100 @@ def too_complex(text: str) -> str | None:
     return None
 
 
-def number_of(text: str) -> tuple[Fraction, bool, str | None] | None:
-    """The number a normalised answer is: (value, whether in percent, its unit or None); None where it is no number.
-
-    Takes integers, decimals, thousands separators, fractions of integers, a currency sign before, a percent sign or a
-    unit after. "13x" is no number with a unit: x is a variable.
-    """
-    if len(text) > MAX_DIGITS:
-        return None
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        return None
-    if match["num"]:
-        top, bottom = Fraction(match["num"]), int(match["den"])
-    elif match["n1"]:
-        top, bottom = Fraction(match["n1"]), int(match["d1"])
-    else:
-        top, bottom = Fraction(match["a"].replace(",", "")), int(match["b"] or 1)
-    if bottom == 0:
-        return None
-    value = top / bottom
-    if (match["sign"] == "-") != (match["minus"] == "-"):
-        value = -value
-    unit = match["unit"].strip().rstrip(".").strip()
-    if not unit:
-        return value, False, None
-    named = _UNIT.fullmatch(unit)
-    if named is None:
-        return None
-    if named["percent"]:
-        return value, True, None
-    if named["words"] is None:
-        return value, False, "degree" + (named["scale"] or "")
-    words = named["words"].lower()
-    known = _UNITS.get(words)
-    attached = match["unit"][:1].isalpha() and text[match.start("unit") - 1 : match.start("unit")] != " "
-    if words in _FUNCTIONS or set(words.split()) & _FUNCTIONS or (len(words) == 1 and (known is None or attached)):
-        return None
-    if known is None and len(words) < 3:
-        return None
-    power = re.sub(r"\D", "", named["power"].replace("²", "2").replace("³", "3"))
-    return value, False, (known or words) + power
-
-
-def _quick(sample: Sample) -> tuple[Opinion | None, tuple[str, str], dict[str, str]]:
-    """An opinion that needs no parser, or else the pair to parse."""
-    nothing = ("", "")
+def _quick(sample: Sample) -> Opinion | tuple[list[Pair], dict[str, str]]:
+    """An opinion that needs no computer algebra, or else what it is to be asked."""
     if not (sample.reference or "").strip():
-        return Opinion("undecided", reason="no_reference"), nothing, {}
-    wanted = normalised((sample.reference or "")[: MAX_LENGTH + 1])
-    gold = number_of(wanted)
-    found = final_answer(sample.answer, sample.text, numeric=gold is not None)
+        return Opinion("undecided", reason="no_reference")
+    try:
+        form = _form_of(sample)
+    except ValidationError as e:
+        first = e.errors()[0]
+        message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return Opinion("undecided", reason="reference_not_usable", details={"message": message})
+    references = [_answer_of(r) for r in (sample.reference or "", *form.aliases)]
+    measured = form.tolerance is not None or form.unit
+    found = _found(sample, numeric=bool(measured) or number_of(normalised(references[0])) is not None)
     if found is None:
-        return Opinion("undecided", reason="no_answer"), nothing, {}
+        return Opinion("undecided", reason="no_answer")
     details: dict[str, str] = {"extracted": found.value[:500], "from": found.origin}
-    given = normalised(found.value)
+    told: list[Told] = []
+    pairs: list[Pair] = []
+    for reference in references:
+        result, by = (_measured(reference, found, form), "measure") if measured else _against(reference, found)
+        if result == "equal":
+            return _opinion(result, details | {"by": by})
+        if isinstance(result, tuple):
+            pairs.append(result)
+        else:
+            told.append(result)
+    return (pairs, details) if pairs else _opinion(_best(told), details | {"by": by})
+
+
+def _form_of(sample: Sample) -> AnswerForm:
+    given = sample.metadata.get("verify")
+    return AnswerForm.model_validate(given) if given else _PLAIN
+
+
+def _answer_of(reference: str) -> str:
+    """The answer of a reference that is a whole solution: its box."""
+    if "\\boxed" in reference:
+        found = final_answer(reference, reference)
+        return found.value if found else reference
+    return reference[: MAX_LENGTH + 1]
+
+
+def _found(sample: Sample, *, numeric: bool) -> Extracted | None:
+    """The final answer; in a reply that marks none, its last formula or its last number, whichever comes later."""
+    found = final_answer(sample.answer, sample.text)
+    if found is None or found.origin == "boxed":
+        return found
+    if found.origin != "whole":
+        # "The answer is therefore $x = 3$": the formula.
+        inside = None if is_formula(found.value) else last_formula(found.value)
+        return Extracted(inside, found.origin) if inside else found
+    if len(found.value) <= _MOST_WHOLE and is_formula(found.value):
+        return found
+    formula = last_formula(found.value)
+    if formula is not None:
+        return Extracted(formula, "formula")
+    if not numeric:
+        return found
+    number = last_number(found.value)
+    return Extracted(number, "last_number") if number else None
+
+
+def _against(reference: str, found: Extracted) -> tuple[Told | Pair, str]:
+    """What is told of one reference, and by what; a pair is what computer algebra has to be asked."""
+    wanted, given = normalised(reference), normalised(found.value)
     if _same_text(wanted, given):
-        return _opinion("equal", details | {"by": "text"}), nothing, details
+        return "equal", "text"
     if found.origin == "whole" and len(given) > 300:
-        return Opinion("undecided", None, "no_answer", details), nothing, details
-    given = _one_side(wanted, given)
-    if _same_text(wanted, given):
-        return _opinion("equal", details | {"by": "text"}), nothing, details
+        return "answer_not_parsed", "length"
+    if "=" not in wanted:
+        given = _SIDE.sub("", given)  # of "x = 7" the 7
+        if _same_text(wanted, given):
+            return "equal", "text"
+    if decimal_comma(wanted, given) or decimal_comma(given, wanted):
+        return "equal", "number"
+    gold = number_of(wanted)
     if gold is not None:
         said = number_of(given) or _only_number(found, given)
         if said is not None:
-            same: Parsed = "equal" if _same_number(gold, said) else "different"
-            return _opinion(same, details | {"by": "number"}), nothing, details
+            return ("equal" if same_number(gold, said) else "different"), "number"
+    if found.origin == "whole" and _PROSE.fullmatch(given):
+        return "answer_not_parsed", "words"
     if _PROSE.fullmatch(wanted):
         # A parser would take its letters for a product of variables and find every answer different from it.
-        return Opinion("undecided", None, "reference_not_parsed", details), nothing, details
+        return "reference_not_parsed", "words"
     for side, text in (("reference", wanted), ("answer", given)):
         why = too_complex(text)
         if why:
-            return Opinion("undecided", None, f"{side}_{why}", details), nothing, details
-    told = _by_form(bare(sample.reference or ""), bare(found.value))
-    if told is not None:
-        return _opinion(told, details | {"by": "form"}), nothing, details
-    return None, (_latex(wanted), _latex(given)), details
+            return f"{side}_{why}", "length"  # type: ignore[return-value]
+    told = _by_form(bare(reference), bare(found.value))
+    return (told, "form") if told else ((_latex(wanted), _latex(given)), "")
 
 
-def _by_form(wanted: str, given: str) -> Parsed | None:
+def _by_form(wanted: str, given: str) -> Told | None:
     """What reading both and calculating says; None where that does not tell."""
     try:
         left, right = read(wanted), read(given)
@@ -264,12 +220,54 @@ def _by_form(wanted: str, given: str) -> Parsed | None:
     return None if same is None else "equal" if same else "different"
 
 
-def _opinion(result: Parsed, details: dict[str, str], seconds: float | None = None) -> Opinion:
+def _measured(reference: str, found: Extracted, form: AnswerForm) -> Told:
+    """What is told of a number with a tolerance and a unit; an answer without a unit has the reference's."""
+    factor, unit = power_of_ten(form.unit)
+    wanted = measure(bare(reference))
+    if wanted is None:
+        return "reference_not_parsed"
+    text = re.split(r"=|\\approx|≈", bare(found.value))[-1]
+    given = measure(text)
+    if given is None:
+        value = _value(text)
+        if value is None:
+            return "answer_not_parsed"
+        readings = [value, value / factor]
+    else:
+        readings = [given.value, given.value / factor]
+        if given.unit and unit:
+            try:
+                converted = convert(given.value, given.unit, unit)
+            except ValueError:
+                return "different"
+            readings = readings if converted is None else [converted / factor]
+        elif given.unit in ("%", "\\%"):
+            readings.append(given.value / 100)
+    tolerance = max(form.tolerance or 0.0, 1e-9)
+    return "equal" if any(math.isclose(r, wanted.value, rel_tol=tolerance) for r in readings) else "different"
+
+
+def _value(text: str) -> float | None:
+    try:
+        value = value_of(read(text))
+        return None if value is None else float(value)
+    except (NotUnderstood, OverflowError, TypeError):
+        return None
+
+
+def _opinion(result: str, details: dict[str, str], seconds: float | None = None) -> Opinion:
     if result == "equal":
         return Opinion("pass", 1.0, "", details, seconds)
     if result == "different":
         return Opinion("fail", 0.0, "different", details, seconds)
     return Opinion("undecided", None, result, details, seconds)
+
+
+def _best(told: Sequence[Told]) -> Told:
+    """Of several references one has to be equal; it is no other answer while one of them cannot be told."""
+    if "equal" in told:
+        return "equal"
+    return next((t for t in told if t != "different"), "different")
 
 
 def _same_text(wanted: str, given: str) -> bool:
@@ -278,12 +276,7 @@ def _same_text(wanted: str, given: str) -> bool:
     return left == right or (left.isalpha() and len(left) > 2 and left.casefold() == right.casefold())
 
 
-def _one_side(wanted: str, given: str) -> str:
-    """Of "x = 7" the 7, where the reference is no equation."""
-    return given if "=" in wanted else _SIDE.sub("", given)
-
-
-def _only_number(found: Extracted, given: str) -> tuple[Fraction, bool, str | None] | None:
+def _only_number(found: Extracted, given: str) -> Number | None:
     """The number of a sentence that holds only one, or of "3 + 4 = 7" what stands after the last sign."""
     if found.origin not in ("phrase", "answer_tag", "whole", "boxed", "hashes") or len(given) > 300:
         return None
@@ -296,23 +289,6 @@ def _only_number(found: Extracted, given: str) -> tuple[Fraction, bool, str | No
     if number_text is None or len(re.findall(r"\d+(?:[.,/]\d+)*", given)) != 1:
         return None
     return number_of(normalised(number_text))
-
-
-def _same_number(gold: tuple[Fraction, bool, str | None], said: tuple[Fraction, bool, str | None]) -> bool:
-    wanted, wanted_percent, wanted_unit = gold
-    value, percent, unit = said
-    if wanted_unit and unit and wanted_unit != unit and {wanted_unit, unit} <= set(_UNITS.values()):
-        return False
-    if _close(wanted, value):
-        return True
-    if wanted_percent != percent:
-        return _close(wanted / 100, value) if wanted_percent else _close(wanted, value / 100)
-    return False
-
-
-def _close(wanted: Fraction, value: Fraction) -> bool:
-    """Equal, or equal to six decimals where the reference is no whole number (math-verify's rounding)."""
-    return wanted == value or (wanted.denominator != 1 and round(wanted, 6) == round(value, 6) != 0)
 
 
 def _latex(text: str) -> str:
