@@ -16,7 +16,7 @@ from schemas.records import Message, Prompt
 
 FIELDS = (
     *("id", "prompt", "messages", "response", "reference", "aliases", "domain", "language"),
-    *("tests", "entry_point", "options", "verify"),
+    *("tests", "entry_point", "options", "tolerance", "unit", "verify"),
 )
 _MOST_CHARACTERS = 1_000_000
 
@@ -138,6 +138,19 @@ def open_qa(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def scibench(row: dict[str, Any]) -> dict[str, Any]:
+    """SciBench: `problem_text`, `answer_number` and `unit`; five per cent is its own evaluation's tolerance."""
+    return {
+        "id": f"{row['source']} {row['problemid']}",
+        "prompt": row["problem_text"],
+        "reference": str(row["answer_number"]),
+        "tolerance": 0.05,
+        "unit": str(row["unit"]).strip(),
+        "domain": "stem",
+        "verifier": "math",
+    }
+
+
 LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "gsm8k": gsm8k,
     "mgsm": mgsm,
@@ -149,6 +162,7 @@ LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "cruxeval": cruxeval,
     "cruxeval_input": cruxeval_input,
     "open_qa": open_qa,
+    "scibench": scibench,
 }
 
 
@@ -263,6 +277,10 @@ def _verify(fields: Mapping[str, Any]) -> dict[str, Any]:
         verify["entry_point"] = str(fields["entry_point"])
     if fields.get("aliases"):
         verify["aliases"] = list(fields["aliases"])
+    if fields.get("tolerance") is not None:
+        verify["tolerance"] = float(fields["tolerance"])
+    if fields.get("unit"):
+        verify["unit"] = str(fields["unit"])
     return verify
 
 
@@ -276,4 +294,4 @@ def default_verifier(
         return None
     if options:
         return "choice"
-    return "math" if domain == "math" else "exact"
+    return "math" if domain == "math" or "tolerance" in verify else "exact"

@@ -13,7 +13,7 @@ from dataengine.verify.grammar import is_value
 from dataengine.verify.values import CONSTANTS, any_of, proportional, same_value, value_of, variables_of
 
 # Items of an unordered list that are matched with those of another.
-_MOST_ITEMS = 100
+_MOST_ITEMS = 40
 _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "="}
 
 
@@ -44,6 +44,8 @@ def _equal(wanted: Node, given: Node) -> bool | None:
             else (isinstance(given, Num) and str(given.value) == wanted.digits)
         )
     if isinstance(given, Based):
+        return False
+    if {_half_of_day(wanted), _half_of_day(given)} == {"am", "pm"}:
         return False
     if _parts(wanted, "cup") or _parts(given, "cup"):
         return _unordered(_parts(wanted, "cup"), _parts(given, "cup"))
@@ -111,6 +113,8 @@ def _matrices(wanted: Node, given: Node) -> bool | None:
 
 def _ratios(wanted: Node, given: Node) -> bool | None:
     left, right = _parts(wanted, "ratio"), _parts(given, "ratio")
+    if not all(map(is_value, (*left, *right))):
+        return None
     if left and right:
         if len(left) != len(right):
             return False
@@ -123,6 +127,14 @@ def _ratios(wanted: Node, given: Node) -> bool | None:
         return False
     quotient = Call("/", both)
     return same_value(quotient, given) if left else same_value(wanted, quotient)
+
+
+def _half_of_day(node: Node) -> str:
+    """The "am" or "pm" of a time."""
+    parts = _parts(node, "ratio")
+    last = parts[-1] if parts else node
+    mark = last.mark.replace(".", "") if isinstance(last, Marked) else ""
+    return mark if mark in ("am", "pm") else ""
 
 
 def _words(node: Node) -> Any:

@@ -208,10 +208,10 @@ def _inside_text(match: re.Match[str]) -> str:
     inner = match[1].strip()
     if not inner:
         return " "
-    if re.fullmatch(r"\(?[A-Za-z]\)?|[\d.,:/\s$-]+", inner) or inner in COMMANDS or inner in JOINS:
-        return f" {inner} "
     if re.fullmatch(r"-?[\d ]+", inner):
         return " " + inner.replace(" ", "") + " "  # \mathbf{1 6 2}
+    if re.fullmatch(r"\(?[A-Za-z]\)?|[\d.,:/\s$-]+", inner) or inner in COMMANDS or inner in JOINS:
+        return f" {inner} "
     if re.search(r"\d", inner):
         return f" {inner} "
     return f" \x01{inner}\x01 "

@@ -44,7 +44,7 @@ _COUNTED = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 _PROSE = re.compile(r"[A-Za-z]{2,}(?:[ ,'-]+[A-Za-z]+)*[.!]?")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def read(text: str) -> Node:
     r"""The form of an answer. Raises NotUnderstood.
 
@@ -186,11 +186,11 @@ class _Parser:
             if self.op("*", "/") or self.cmd("cdot", "times", "div", "ast"):
                 divided = self.take()[1] in ("/", "div")
                 other = self.signed()
-                node = Call("/" if divided else "*", _values(node, other))
+                node = Call("/", _values(node, other)) if divided else _product(node, other)
             elif self.next()[0] == "words" and self.next()[1] not in JOINS:
                 node = self.marked(node)
             elif self.starts():
-                node = Call("*", _values(node, self.factor()))
+                node = _product(node, self.factor())
             else:
                 return node
 
@@ -472,6 +472,12 @@ def _values(*nodes: Node) -> tuple[Node, ...]:
     if not all(map(is_value, nodes)):
         raise NotUnderstood("calculating with what is no number")
     return nodes
+
+
+def _product(left: Node, right: Node) -> Node:
+    """A product of many factors is one node, not a chain of them."""
+    factors = left.args if isinstance(left, Call) and left.op == "*" else (left,)
+    return Call("*", _values(*factors, right))
 
 
 def _proper(top: Node, bottom: Node) -> Fraction | None:

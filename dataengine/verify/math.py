@@ -29,6 +29,8 @@ _MOST_WHOLE = 100
 _PROSE = re.compile(r"[A-Za-z]{2,}(?:[ ,;'-]+[A-Za-z]{2,})+[.?!]?")
 _SIDE = re.compile(r"^[A-Za-z](?:\([a-z]\))?\s*=\s*(?!=)")
 
+# "x + z = 1" gives no value to anything.
+_CALCULATED = re.compile(r"[A-Za-z]\s*[-+*/^]|[-+*/^]\s*[A-Za-z]")
 _PLAIN = AnswerForm()
 
 Told = Literal["equal", "different", "reference_not_parsed", "answer_not_parsed"]
@@ -280,8 +282,8 @@ def _only_number(found: Extracted, given: str) -> Number | None:
     """The number of a sentence that holds only one, or of "3 + 4 = 7" what stands after the last sign."""
     if found.origin not in ("phrase", "answer_tag", "whole", "boxed", "hashes") or len(given) > 300:
         return None
-    _, sign, result = given.rpartition("=")
-    if sign and (number := number_of(result.strip())) is not None:
+    before, sign, result = given.rpartition("=")
+    if sign and not _CALCULATED.search(before) and (number := number_of(result.strip())) is not None:
         return number
     if "\\" in given or not re.search(r"[A-Za-z]{3}", given) or found.origin == "boxed":
         return None

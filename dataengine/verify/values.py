@@ -5,6 +5,8 @@ are compared at points drawn once and for all, positive and negative.
 """
 
 import itertools
+import math
+import operator
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
@@ -101,14 +103,13 @@ def _close(left: Any, right: Any, *, decimal: bool = False) -> bool | None:
     if difference <= size * context.mpf(10) ** (10 - _DIGITS):
         # At this size fifty digits do not tell whole numbers apart.
         return True if size < context.mpf(10) ** 30 else None
-    if size < context.mpf(10) ** -30:
-        return None
+    if context.mpf(10) ** -100 < size < context.mpf(10) ** -30:
+        return None  # it may be what rounding has left of zero
     if decimal:
         return bool(difference < context.mpf(10) ** -DECIMALS / 2 and size > context.mpf(10) ** -DECIMALS)
     return False
 
 
-@lru_cache(maxsize=4096)
 def variables_of(node: Node) -> frozenset[str]:
     """The names in a value that are no constants."""
     if isinstance(node, Name):
@@ -175,7 +176,10 @@ def _exact(node: Node, point: Mapping[str, Fraction]) -> Fraction:
     if not isinstance(node, Call) or node.op not in _EXACT:
         raise _Inexact
     values = [_exact(a, point) for a in node.args]
-    value = _EXACT[node.op](*values)
+    return _bearable(_EXACT[node.op](*values))
+
+
+def _bearable(value: Fraction) -> Fraction:
     if value.numerator.bit_length() + value.denominator.bit_length() > _MOST_BITS:
         raise _Inexact
     return value
@@ -205,13 +209,14 @@ def _root(base: Fraction, degree: Fraction) -> Fraction:
 
 
 def _whole_root(number: int, degree: int) -> int:
-    low, high = 0, 1 << (number.bit_length() // degree + 1)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (middle + 1, high) if middle**degree < number else (low, middle)
-    if low**degree != number:
+    """Newton's method from above."""
+    root, closer = number + 1, 1 << -(-number.bit_length() // degree)
+    while closer < root:
+        root = closer
+        closer = ((degree - 1) * root + number // root ** (degree - 1)) // degree
+    if root**degree != number:
         raise _Inexact
-    return low
+    return root
 
 
 def _factorial(n: Fraction) -> Fraction:
@@ -229,13 +234,20 @@ def _binomial(n: Fraction, k: Fraction) -> Fraction:
     return _factorial(n) / _factorial(k) / _factorial(n - k)
 
 
+def _folded(operation: Callable[[Fraction, Fraction], Fraction], values: tuple[Fraction, ...]) -> Fraction:
+    result = values[0]
+    for value in values[1:]:
+        result = _bearable(operation(result, value))
+    return result
+
+
 def _quotient(top: Fraction, bottom: Fraction) -> Fraction:
     return top / bottom
 
 
 _EXACT: dict[str, Callable[..., Fraction]] = {
-    "+": lambda *a: sum(a, Fraction(0)),
-    "*": lambda *a: _product(a),
+    "+": lambda *a: _folded(operator.add, a),
+    "*": lambda *a: _folded(operator.mul, a),
     "/": _quotient,
     "neg": lambda a: -a,
     "^": _power,
@@ -246,13 +258,6 @@ _EXACT: dict[str, Callable[..., Fraction]] = {
     "lfloor": lambda a: Fraction(a.numerator // a.denominator),
     "lceil": lambda a: Fraction(-(-a.numerator // a.denominator)),
 }
-
-
-def _product(values: tuple[Fraction, ...]) -> Fraction:
-    result = Fraction(1)
-    for value in values:
-        result *= value
-    return result
 
 
 _local = threading.local()
@@ -278,13 +283,14 @@ def _numeric(node: Node, point: Mapping[str, Fraction], c: Any) -> Any:
         return {"pi": c.pi, "e": c.e, "i": c.mpc(0, 1), "infty": c.inf}[node.name]
     if isinstance(node, Marked):
         return _numeric(_in_calculation(node), point, c)
-    assert isinstance(node, Call)
+    if not isinstance(node, Call):
+        raise NotUnderstood("calculating with what is no number")
     a = [_numeric(n, point, c) for n in node.args]
     op = node.op
     if op == "+":
         return sum(a[1:], a[0])
     if op == "*":
-        return a[0] * (_numeric(Call("*", node.args[1:]), point, c) if len(a) > 2 else a[1])
+        return math.prod(a[1:], start=a[0])
     if op == "/":
         return a[0] / a[1]
     if op == "neg":
@@ -302,7 +308,8 @@ def _numeric(node: Node, point: Mapping[str, Fraction], c: Any) -> Any:
     names = {"ln": "ln", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "lfloor": "floor", "lceil": "ceil"}
     if op in ("!", "binom") and all(abs(n) < 10**6 for n in a):
         return c.factorial(a[0]) if op == "!" else c.binomial(*a)
-    if op in _FUNCTIONS and len(a) == 1:
+    # Of a number that large, sine and exponential would be calculated for hours.
+    if op in _FUNCTIONS and len(a) == 1 and (op in ("ln", "log", "lfloor", "lceil") or abs(a[0]) < 10**9):
         return getattr(c, names.get(op, op))(a[0])
     raise NotUnderstood(op)
 
