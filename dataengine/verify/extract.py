@@ -48,6 +48,10 @@ class Extracted:
     origin: Origin
 
 
+# Lines of a calculation, of which the last side counts.
+_ALIGNED = re.compile(r"\\(?:begin|end)\{(?:aligned|align|gathered|split|eqnarray)\*?\}")
+
+
 def plain(text: str) -> str:
     """`text` with full-width digits, letters and punctuation, and the minus sign, as ASCII; of the same length.
 
@@ -101,7 +105,10 @@ def last_formula(text: str) -> str | None:
         pass
     if last is None or re.search(r"\d", text[last.end() :]):
         return None
-    return next(g for g in last.groups() if g is not None).strip()
+    formula = next(g for g in last.groups() if g is not None).strip()
+    if _ALIGNED.search(formula):
+        formula = _ALIGNED.sub(" ", formula.rpartition("=")[2]).replace("&", " ").replace("\\\\", " ")
+    return formula.strip(" .,")
 
 
 def is_formula(text: str) -> bool:

@@ -14,7 +14,7 @@ from dataengine.verify.formula import NotUnderstood, Words
 from dataengine.verify.grammar import read
 from dataengine.verify.numbers import MAX_DIGITS, Number, bare, decimal_comma, normalised, number_of, same_number
 from dataengine.verify.pool import DEADLINE, Pool
-from dataengine.verify.units import convert, measure, power_of_ten
+from dataengine.verify.units import Measure, convert, measure, parsed, power_of_ten, split
 from dataengine.verify.values import value_of
 from schemas.answer_form import AnswerForm
 
@@ -228,33 +228,36 @@ def _measured(reference: str, found: Extracted, form: AnswerForm) -> Told:
     wanted = measure(bare(reference))
     if wanted is None:
         return "reference_not_parsed"
-    text = re.split(r"=|\\approx|≈", bare(found.value))[-1]
-    given = measure(text)
+    given = _measure(re.split(r"=|\\approx|\\cong|\\simeq|≈", bare(found.value))[-1])
     if given is None:
-        value = _value(text)
-        if value is None:
-            return "answer_not_parsed"
-        readings = [value, value / factor]
-    else:
-        readings = [given.value, given.value / factor]
-        if given.unit and unit:
-            try:
-                converted = convert(given.value, given.unit, unit)
-            except ValueError:
-                return "different"
-            readings = readings if converted is None else [converted / factor]
-        elif given.unit in ("%", "\\%"):
-            readings.append(given.value / 100)
+        return "answer_not_parsed"
+    readings = [given.value, given.value / factor]
+    if given.unit and unit:
+        try:
+            converted = convert(given.value, given.unit, unit)
+        except ValueError:
+            return "different"
+        readings = readings if converted is None else [converted / factor]
+    elif given.unit in ("%", "\\%"):
+        readings.append(given.value / 100)
     tolerance = max(form.tolerance or 0.0, 1e-9)
     return "equal" if any(math.isclose(r, wanted.value, rel_tol=tolerance) for r in readings) else "different"
 
 
-def _value(text: str) -> float | None:
-    try:
-        value = value_of(read(text))
-        return None if value is None else float(value)
-    except (NotUnderstood, OverflowError, TypeError):
+def _measure(text: str) -> Measure | None:
+    """A number or an expression with its unit: what a text command begins, or what `measure` finds."""
+    head, unit = split(text)
+    found = measure(head)
+    if found is None or (found.unit and parsed(found.unit) is None):
+        try:
+            value = value_of(read(head))
+            found = found if value is None else Measure(float(value), "")
+        except (NotUnderstood, OverflowError, TypeError):
+            pass
+    if found is None:
         return None
+    power, unit = power_of_ten(f"{found.unit} {unit}".strip())
+    return Measure(found.value * power, unit)
 
 
 def _opinion(result: str, details: dict[str, str], seconds: float | None = None) -> Opinion:

@@ -50,6 +50,15 @@ def measure(text: str) -> Measure | None:
     return Measure(value * 10.0 ** int(match["power"] or 0), match["unit"].strip())
 
 
+def split(text: str) -> tuple[str, str]:
+    r"""A number and its unit, which a text command begins (`20\pi \mathrm{~cm}^3`) or a space (`\pi/4 s`)."""
+    match = _WRAPPER.search(text)
+    if match and match.start():
+        return text[: match.start()].strip(), text[match.start() :]
+    head, _, last = text.strip().rpartition(" ")
+    return (head, last) if head and parsed(last) is not None else (text, "")
+
+
 def power_of_ten(unit: str) -> tuple[float, str]:
     """A unit such as "10^9 J" as its factor and the rest."""
     bare = _WRAPPER.sub(" ", unit).strip(" {}$~")
