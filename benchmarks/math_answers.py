@@ -28,9 +28,14 @@ Rows = list[tuple[str, str]]
 
 def read(path: Path) -> list[dict[str, Any]]:
     found = path if path.exists() else path.with_name(path.name + ".gz")
-    text = gzip.open(found, "rt", encoding="utf-8").read() if found.suffix == ".gz" else found.read_text("utf-8")
+    text = text_of(found)
     rows = json.loads(text) if ".json" in found.suffixes else [json.loads(line) for line in text.splitlines() if line]
     return list(rows)
+
+
+def text_of(path: Path) -> str:
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
 
 
 def sets(data: Path) -> dict[str, Rows]:
@@ -50,7 +55,7 @@ def sets(data: Path) -> dict[str, Rows]:
     found["MGSM, 11 languages, boxed"] = [
         (number, boxed % number)
         for path in sorted((data / "mgsm").glob("*.tsv*"))
-        for line in (gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8"))
+        for line in text_of(path).splitlines()
         if (number := line.strip().rpartition("\t")[2])
     ]
     rows = [r for part in ("train", "test") for r in read(data / f"deepscaler/{part}/aime.json")]
@@ -60,14 +65,17 @@ def sets(data: Path) -> dict[str, Rows]:
     return found
 
 
+def row(*cells: object) -> None:
+    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
 def beside_the_next(rows: Rows) -> Rows:
     return [(wanted, reply) for (wanted, _), (_, reply) in zip(rows, rows[1:] + rows[:1], strict=True)]
 
 
 def accuracy(data: Path) -> None:
-    print(
-        "| set | rows | passed | beside the next reference: passed | equal as text | time, both |\n|---|---:|---:|---:|---:|---:|"
-    )
+    row("set", "rows", "passed", "beside the next reference: passed", "of these equal as text", "time, both")
+    row("---", *["---:"] * 5)
     for name, rows in sets(data).items():
         start = time.perf_counter()
         own, other = checked(rows), checked(beside_the_next(rows))
@@ -75,9 +83,7 @@ def accuracy(data: Path) -> None:
         passed = sum(v["outcome"] == "pass" for _, _, v in own)
         wrong = [c for c in other if c[2]["outcome"] == "pass"]
         same = sum(c[2]["details"].get("by") == "text" for c in wrong)
-        print(
-            f"| {name} | {len(rows):,} | {passed:,} ({passed / len(rows):.2%}) | {len(wrong)} | {same} | {seconds:.1f} s |"
-        )
+        row(name, f"{len(rows):,}", f"{passed:,} ({passed / len(rows):.2%})", len(wrong), same, f"{seconds:.1f} s")
         for wanted, reply, verdict in own:
             if verdict["outcome"] != "pass":
                 print(
@@ -117,9 +123,9 @@ def plainly(rows: Rows) -> list[bool]:
 def speed(data: Path, count: int, rounds: int) -> None:
     check = MathCheck()
     check([Sample(text="\\boxed{x x}", answer="\\boxed{x x}", reference="x^2 + [")])  # the workers start
-    print(
-        "\n| answers | rows | ours, rows/s | math-verify, rows/s | times | other verdicts |\n|---|---:|---:|---:|---:|---:|"
-    )
+    print()
+    row("answers", "rows", "ours, rows/s", "math-verify, rows/s", "times", "other verdicts")
+    row("---", *["---:"] * 5)
     found = sets(data)
     gsm8k, math = found["GSM8K, solutions"], found["MATH, boxed"]
     short = [(wanted, f"The answer is {wanted}.") for wanted, _ in gsm8k]
@@ -145,9 +151,8 @@ def speed(data: Path, count: int, rounds: int) -> None:
         differing = [
             (w, r, o, t) for (w, r), o, t in zip(sample, opinions, theirs, strict=True) if (o.outcome == "pass") != t
         ]
-        print(
-            f"| {name} | {len(rows):,} | {mine:,.0f} | {other:,.0f} | {mine / other:.0f} | {len(differing)} of {len(sample):,} |"
-        )
+        others = f"{len(differing)} of {len(sample):,}"
+        row(name, f"{len(rows):,}", f"{mine:,.0f}", f"{other:,.0f}", f"{mine / other:.0f}", others)
         for wanted, reply, opinion, told in differing:
             print(f"    ours {opinion.outcome}, theirs {told}: {wanted!r} beside ...{reply[-70:]!r}", file=sys.stderr)
     check.close()

@@ -14,7 +14,7 @@ SCANNED = 20_000
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: 0x20, 0x2212: 0x2D, 0x3002: 0x2E}
 
 _ANSWER = re.compile(r"</?answer>", re.IGNORECASE)
-_BRACES = re.compile(r"\\(?:boxed|fbox|framebox)\s{0,5}\{|\\.|[{}]", re.DOTALL)
+_BRACES = re.compile(r"\\{1,2}(?:boxed|fbox|framebox)\s{0,5}\{|\\.|[{}]", re.DOTALL)
 _BOXED_BARE = re.compile(r"\\boxed\s+([^\s{$]{1,100})")
 # Between two boxes that are one answer: nothing, a comma, "and", "papers and", "for part (a) and", "and y =".
 _NO_WORD = re.compile(r"\\(?:quad|qquad|text|mathrm|[()\[\],;: !])|[${}]")
@@ -65,9 +65,10 @@ def final_answer(sample_answer: str | None, text: str, *, numeric: bool = False)
     """The final answer of a reply, or None where there is none.
 
     `sample_answer` is what stands after the reasoning, `text` the raw reply. Looked for in this order, the last of a
-    form wins: ``<answer>``, ``\\boxed{}``, a closing line ``#### x``, "the answer is x". With none of these, `numeric`
-    takes the last number, and otherwise the whole visible answer counts. A reply that was cut off inside its reasoning
-    has no visible answer: there only the marked forms (tag, box) count. Time is linear in the last 20,000 characters.
+    form wins: ``<answer>``, ``\\boxed{}`` (but for a "final answer is" after the last box), a closing line ``#### x``,
+    "the answer is x". With none of these, `numeric` takes the last number, and otherwise the whole visible answer
+    counts. A reply that was cut off inside its reasoning has no visible answer: there only the marked forms (tag, box)
+    count. Time is linear in the last 20,000 characters.
 
     >>> final_answer("3 + 4 = 7", "", numeric=True)
     Extracted(value='7', origin='last_number')
@@ -134,6 +135,11 @@ def _marked(text: str) -> Extracted | None:
     if inside:
         return Extracted(_boxed(inside) or _hashes(inside) or _phrase(inside) or inside, "answer_tag")
     boxed = _boxed(text)
+    last = text.lower().rfind("final answer is")
+    if boxed and last > max(text.rfind("boxed{"), text.rfind("box{")):
+        phrase = _phrase(text[last:])
+        if re.search(r"[\d$]", phrase):
+            return Extracted(phrase, "phrase")
     return Extracted(boxed, "boxed") if boxed else None
 
 

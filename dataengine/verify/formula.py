@@ -113,6 +113,10 @@ _TABLE = r"""
 _SPLIT = _TABLE.split()
 _WRITTEN = {sign: f"{command} " for sign, command in zip(_SPLIT[::2], _SPLIT[1::2], strict=True)}
 _WRITTEN_AS = re.compile("|".join(re.escape(w) + ("(?![A-Za-z])" if w[0] == "\\" else "") for w in _WRITTEN))
+# A formula that was escaped once too often, as in JSON.
+_ESCAPED = re.compile(
+    r"\\\\(?=(?:[dt]?frac|sqrt|left|right|text|times|cdot|pi|infty|leq?|geq?|in|cup|pm|sin|cos|ln|log)(?![A-Za-z]))"
+)
 _SPACING = re.compile(
     r"\\(?:left|right|displaystyle|textstyle|limits|bigl?|bigr?|Bigl?|Bigr?|biggl?|biggr?|Biggl?|Biggr?)(?![A-Za-z])\.?"
     r"|(?<!\\)\\[!,;: ]|\\?\$|~"
@@ -154,6 +158,7 @@ _SHORT_UNITS = {
 def tokens_of(text: str) -> list[Token]:
     """The tokens of a formula; delimiters, spacing and sizes are none. Raises NotUnderstood for too many."""
     text = _WRITTEN_AS.sub(lambda m: _WRITTEN[m[0]], text)
+    text = _ESCAPED.sub(r"\\", text)
     text = _without_thousands(_GROUPED.sub("", text))
     text = _SPACING.sub(" ", text)
     for _ in range(3):

@@ -78,6 +78,9 @@ def normalised(text: str) -> str:
     >>> normalised(r"$\\dfrac{1}{2}$."), normalised(r"10{,}000")
     ('\\\\frac{1}{2}', '10,000')
     """
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return text
     text = bare(text)
     text = re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text).replace("{,}", ",").replace("\\$", "$")
     text = re.sub(r"(?<=\d)\\[!,;: ]+,?(?=\d{3}(?!\d))", ",", text)
@@ -94,6 +97,8 @@ def number_of(text: str) -> Number | None:
     """
     if len(text) > MAX_DIGITS:
         return None
+    if text.isascii() and text.isdigit():
+        return Number(Fraction(int(text)), False, None)
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None
@@ -105,7 +110,7 @@ def number_of(text: str) -> Number | None:
         top, bottom = Fraction(match["a"].replace(",", "")), int(match["b"] or 1)
     if bottom == 0:
         return None
-    value = top / bottom
+    value = top if bottom == 1 else top / bottom
     if (match["sign"] == "-") != (match["minus"] == "-"):
         value = -value
     unit = match["unit"].strip().rstrip(".").strip()

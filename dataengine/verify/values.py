@@ -255,8 +255,8 @@ _EXACT: dict[str, Callable[..., Fraction]] = {
     "abs": abs,
     "!": _factorial,
     "binom": _binomial,
-    "lfloor": lambda a: Fraction(a.numerator // a.denominator),
-    "lceil": lambda a: Fraction(-(-a.numerator // a.denominator)),
+    "floor": lambda a: Fraction(a.numerator // a.denominator),
+    "ceil": lambda a: Fraction(-(-a.numerator // a.denominator)),
 }
 
 
@@ -305,18 +305,18 @@ def _numeric(node: Node, point: Mapping[str, Fraction], c: Any) -> Any:
         return c.log(a[0]) / c.log(a[1])
     if op == "lg":
         return c.log(a[0]) / c.log(10)
-    names = {"ln": "ln", "arcsin": "asin", "arccos": "acos", "arctan": "atan", "lfloor": "floor", "lceil": "ceil"}
+    names = {"ln": "ln", "arcsin": "asin", "arccos": "acos", "arctan": "atan"}
     if op in ("!", "binom") and all(abs(n) < 10**6 for n in a):
         return c.factorial(a[0]) if op == "!" else c.binomial(*a)
     # Of a number that large, sine and exponential would be calculated for hours.
-    if op in _FUNCTIONS and len(a) == 1 and (op in ("ln", "log", "lfloor", "lceil") or abs(a[0]) < 10**9):
+    if op in _FUNCTIONS and len(a) == 1 and (op in ("ln", "log", "floor", "ceil") or abs(a[0]) < 10**9):
         return getattr(c, names.get(op, op))(a[0])
     raise NotUnderstood(op)
 
 
 _FUNCTIONS = {
     *("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"),
-    *("ln", "log", "exp", "lfloor", "lceil"),
+    *("ln", "log", "exp", "floor", "ceil"),
 }
 
 

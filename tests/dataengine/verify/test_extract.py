@@ -80,7 +80,22 @@ def test_plain_keeps_the_length() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["\\boxed{", "<answer>", "answer is ", "{", "answer to ", "1,", "1", "答案是", " ", "\\", "####", "answer of a"],
+    [
+        "\\boxed{",
+        "<answer>",
+        "answer is ",
+        "{",
+        "answer to ",
+        "1,",
+        "1",
+        "答案是",
+        " ",
+        "\\",
+        "####",
+        "$",
+        "\\[",
+        "\\boxed{1},",
+    ],
 )
 @pytest.mark.timeout(60)
 def test_hostile_replies_take_bounded_time(unit: str) -> None:
