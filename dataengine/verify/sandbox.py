@@ -66,8 +66,9 @@ class Sandbox:
         self.limits = limits or Limits()
 
     def run(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What the driver reports of a job: one result for every test, case and call that it came to.
+        """What the driver reports of a job: one result for every test, case, call and input that it came to.
 
+        A sandbox that takes too much as a whole is one result, marked `whole`: which of the runs it was cannot be told.
         Raises SandboxProblem when there is no sandbox, or when it was ended from outside.
         """
         program = COMPILERS.get(str(job.get("language")))
@@ -95,7 +96,7 @@ class Sandbox:
         finally:
             _kill(process)
         if watch.reason:
-            return [{"ok": False, "reason": watch.reason, "message": ""}]
+            return [{"ok": False, "reason": watch.reason, "message": "", "whole": True}]
         try:
             report = json.loads(out)
         except ValueError:
@@ -106,6 +107,16 @@ class Sandbox:
             raise SandboxProblem(f"the sandbox broke: {report['broken']}", again=True)
         results: list[dict[str, Any]] = report["results"]
         return results
+
+
+def run_anew(sandbox: Sandbox, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`sandbox.run`, once more in a new one where the first was ended from outside."""
+    try:
+        return sandbox.run(job)
+    except SandboxProblem as e:
+        if not e.again:
+            raise
+        return sandbox.run(job)
 
 
 class _Watch:

@@ -288,6 +288,35 @@ def test_outputs_agree_by_lines_or_by_words_and_digits() -> None:
     assert reasons(found) == ["ok", "ok", "wrong_answer", "ok", "ok", "wrong_answer"]
 
 
+def test_what_a_program_prints_can_be_asked_for() -> None:
+    program = "import sys, random\nprint(sys.stdin.read(), sys.argv[1:], random.random() if sys.argv[1:] else '')"
+    box = Sandbox(LIMITS)
+    inputs = [["a", []], ["b", ["7", "x"]], ["b", ["7", "x"]], ["b", ["8", "x"]]]
+    found = box.run({"language": "python", "program": program, "inputs": inputs})
+    assert [r["ok"] for r in found] == [True] * 4
+    plain, first, same, other = (r["output"] for r in found)
+    assert plain == "a [] \n"
+    assert first.startswith("b ['7', 'x'] 0.")
+    assert first == same != other
+    failing = "import sys\nprint('lost')\nif input() == '1': print(1 / 0)\nwhile input: pass"
+    found = box.run({"language": "python", "program": failing, "inputs": [[n, []] for n in "12121"], "patience": 2})
+    assert reasons(found) == ["runtime_error", "time_limit", "runtime_error", "time_limit"]
+    assert {r["output"] for r in found} == {""}
+    assert all(r["seconds"] > 0 for r in found)
+
+
+def test_a_report_holds_no_more_output_than_it_should() -> None:
+    inputs = [[str(n), []] for n in range(12)]
+    program = "n = input()\nprint(n * 1000_000)"
+    found = Sandbox(LIMITS).run({"language": "python", "program": program, "inputs": inputs})
+    assert [r["output"][:1] for r in found] == list("012345678")
+
+
+def test_a_sandbox_that_takes_too_much_as_a_whole_says_so() -> None:
+    (found,) = Sandbox(LIMITS).run({"language": "python", "program": FORKS, "inputs": [["", []], ["", []]]})
+    assert (found["reason"], found["whole"]) == ("memory_limit", True)
+
+
 def test_calls_compare_results_as_json_has_them() -> None:
     calls = {
         "name": "f",
