@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -401,6 +402,20 @@ def test_a_sandbox_killed_from_outside_is_a_problem_and_no_verdict() -> None:
     thread.join()
     assert len(caught) == 1
     assert caught[0].again
+
+
+def test_a_sandbox_that_is_stopped_ends_at_once_and_starts_no_more() -> None:
+    stop = threading.Event()
+    box = Sandbox(replace(LIMITS, seconds=20, total_seconds=60), stop)
+    timer = threading.Timer(0.5, stop.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(SandboxProblem, match="stopped"):
+        box.run(job("import time; time.sleep(1000)", "pass"))
+    assert time.monotonic() - began < LIMITS.total_seconds
+    with pytest.raises(SandboxProblem, match="stopped"):
+        box.run(job("", "pass"))
+    timer.join()
 
 
 def test_without_bubblewrap_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
