@@ -63,12 +63,12 @@ def test_a_test_stays_when_it_exposes_an_incorrect_submission() -> None:
 @runs
 def test_the_same_problem_gives_the_same_tests() -> None:
     unseeded = "import random\nprint(random.randint(1, 10**9))"
-    row = {"generators": [NUMBERS, unseeded, {"program": unseeded, "language": "python"}], "incorrect": [GREATEST]}
-    first = made(seeds=5, **row)
-    assert made(seeds=5, **row) == first
+    row = {"generators": [unseeded, {"program": unseeded, "language": "python"}], "correct": ["print(input())"]}
+    first = made(seeds=4, **row)
+    assert made(seeds=4, **row) == first
     # The number alone decides what it draws, so the second of two equal generators adds nothing.
-    assert first.dropped["duplicate"] == 5
-    assert len(set(first.cases)) == len(first.cases)
+    assert first.dropped["duplicate"] == 4
+    assert len(set(first.cases)) == 4
 
 
 @runs
@@ -82,11 +82,11 @@ def test_a_generator_gets_its_number_and_their_count_as_arguments_and_as_input()
 
 @runs
 def test_generators_that_fail_are_counted_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_GENERATOR_SECONDS", 0.3)
+    monkeypatch.setattr(module, "_GENERATOR_SECONDS", 0.2)
     monkeypatch.setattr(module, "_PATIENCE", 1)
     monkeypatch.setattr(module, "MOST_CHARACTERS", 1000)
     found = made(
-        seeds=4,
+        seeds=3,
         generators=[
             "print(1 // (int(input()) - 2))",
             "while True: pass",
@@ -96,14 +96,14 @@ def test_generators_that_fail_are_counted_and_named(monkeypatch: pytest.MonkeyPa
             COUNT,
         ],
     )
-    assert found.dropped["generator_failed"] == 1 + 4 + 4 + 4
-    assert found.dropped["too_long"] == 4
+    assert found.dropped["generator_failed"] == 1 + 3 + 3 + 3
+    assert found.dropped["too_long"] == 3
     assert found.dropped["duplicate"] == 1  # 1 // (3 - 2)
     told = {name: (about["failed"], about["first"].partition(":")[0]) for name, about in found.programs.items()}
     assert told == {
         "generators[0]": (1, "runtime_error"),
         "generators[1]": (1, "time_limit"),
-        "generators[2]": (4, "output_limit"),
+        "generators[2]": (3, "output_limit"),
         "generators[4]": (1, "compile_error"),
     }
 
@@ -139,7 +139,7 @@ def test_answers_agree_by_the_rule_of_cases() -> None:
 @runs
 def test_what_a_correct_submission_fails_on_is_dropped() -> None:
     slow_or_dead = "n = int(input())\nwhile n == 2: pass\nassert n != 3\nprint(n)"
-    found = made(seeds=5, generators=[COUNT], correct=["print(int(input()))", slow_or_dead], verify={"time_limit": 0.3})
+    found = made(seeds=5, generators=[COUNT], correct=["print(int(input()))", slow_or_dead], verify={"time_limit": 0.2})
     assert [text for text, _ in found.cases] == ["1\n", "4\n", "5\n"]
     assert found.dropped["correct_failed"] == 2
     assert (found.programs["correct[1]"]["failed"], found.deciding) == (2, 2)
@@ -214,7 +214,7 @@ def test_one_that_is_too_slow_is_exposed_and_soon_given_up(monkeypatch: pytest.M
     sizes = "import sys\nn = int(sys.argv[1])\nprint(100_000 if n in (2, 3) else n)"
     pairs = "n = int(input())\nprint(sum(i < j for i in range(n) for j in range(n)))"
     quick = "n = int(input())\nprint(n * (n - 1) // 2)"
-    found = made(seeds=4, generators=[sizes], correct=[quick], incorrect=[pairs], verify={"time_limit": 0.5})
+    found = made(seeds=4, generators=[sizes], correct=[quick], incorrect=[pairs], verify={"time_limit": 0.3})
     assert found.cases == [("100000\n", "4999950000\n")]
     assert found.exposed == {"incorrect[0]": "time_limit"}
     # Input 3 is the same again; the other two are so small that it is right.
