@@ -109,11 +109,22 @@ def test_generators_that_fail_are_counted_and_named(monkeypatch: pytest.MonkeyPa
 
 
 @runs
-def test_all_inputs_of_a_problem_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_TOGETHER", 5)
-    found = made(seeds=4, generators=[COUNT])
+def test_inputs_together_and_each_output_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_TOGETHER", 7)
+    monkeypatch.setattr(module, "MOST_CHARACTERS", 1000)
+    found = made(seeds=4, generators=[COUNT], correct=["print('x' * 400 * int(input()))"])
     assert [text for text, _ in found.cases] == ["1\n", "2\n"]
     assert found.dropped["too_long"] == 2
+
+
+@runs
+def test_a_sandbox_is_given_so_many_characters_and_the_next_one_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    process = "import os\ninput()\nprint(os.getpid())"
+    assert len({output for _, output in made(seeds=4, generators=[COUNT], correct=[process]).cases}) == 4
+    monkeypatch.setattr(module, "_GROUP", 5)
+    found = made(seeds=4, generators=[COUNT], correct=[process]).cases
+    assert [text for text, _ in found] == ["1\n", "2\n", "3\n", "4\n"]
+    assert found[0][1] == found[2][1] != found[1][1] == found[3][1]
 
 
 @runs
@@ -138,7 +149,8 @@ def test_answers_agree_by_the_rule_of_cases() -> None:
 
 @runs
 def test_what_a_correct_submission_fails_on_is_dropped() -> None:
-    slow_or_dead = "n = int(input())\nwhile n == 2: pass\nassert n != 3\nprint(n)"
+    # A limit of 0.2 s lets 0.6 s pass.
+    slow_or_dead = "import time\nn = int(input())\nif n == 2: time.sleep(3)\nassert n != 3\nprint(n)"
     found = made(seeds=5, generators=[COUNT], correct=["print(int(input()))", slow_or_dead], verify={"time_limit": 0.2})
     assert [text for text, _ in found.cases] == ["1\n", "4\n", "5\n"]
     assert found.dropped["correct_failed"] == 2
@@ -171,7 +183,7 @@ def test_submissions_that_say_nothing_are_set_aside() -> None:
 @runs
 def test_without_a_correct_submission_of_use_there_are_no_tests() -> None:
     found = made(seeds=3, generators=[COUNT], correct=["x = ("], incorrect=["print(1)"])
-    assert (found.cases, found.dropped["no_correct"], found.deciding) == ([], 3, 0)
+    assert (found.cases, found.dropped["no_correct"], found.deciding, found.notes) == ([], 3, 0, [])
     assert found.survivors == ["incorrect[0]"]
 
 
@@ -184,18 +196,19 @@ def test_without_incorrect_submissions_all_that_are_agreed_on_stay() -> None:
 
 @runs
 def test_cases_that_were_there_count_and_are_not_made_again() -> None:
-    small = "n = int(input())\nprint(n if n < 10 else 0)"
+    wrong_at = "n = int(input())\nprint(0 if n in {} else n)"
     found = made(
-        seeds=3,
+        seeds=4,
         most=1,
         generators=[COUNT],
         correct=["print(int(input()))"],
-        incorrect=[small, "print(3)", "print(2)"],
-        verify={"cases": [["3\n", "3\n"], ["12\n", "12\n"]]},
+        incorrect=[wrong_at.format((2, 12)), wrong_at.format([3])],
+        verify={"cases": [["1\n", "1\n"], ["12\n", "12\n"]]},
     )
     assert found.dropped["duplicate"] == 1
-    assert found.exposed == dict.fromkeys(("incorrect[0]", "incorrect[1]", "incorrect[2]"), "wrong_answer")
-    assert len(found.cases) == 1
+    assert found.exposed == {"incorrect[0]": "wrong_answer", "incorrect[1]": "wrong_answer"}
+    # 2 exposes only what a case does that was there.
+    assert found.cases == [("3\n", "3\n")]
 
 
 @runs
@@ -224,8 +237,12 @@ def test_one_that_is_too_slow_is_exposed_and_soon_given_up(monkeypatch: pytest.M
 @runs
 def test_tests_that_would_take_a_check_too_long_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TOGETHER", 1e-6)
-    assert made(seeds=3, generators=[COUNT]).dropped["beyond_time"] == 3
-    assert made(seeds=3, generators=[COUNT], incorrect=["print(1)"]).dropped["beyond_time"] == 3
+    assert made(seeds=1, generators=[COUNT]).dropped["beyond_time"] == 1
+    assert made(seeds=1, generators=[COUNT], incorrect=["print(1)"]).dropped["beyond_time"] == 1
+    monkeypatch.setattr(module, "_TOGETHER", 0.4)
+    slow_once = "import time\nn = int(input())\nwhile n == 7 and time.process_time() < 0.5: pass\nprint(n)"
+    given = {"cases": [["7\n", "7\n"]]}
+    assert made(seeds=1, generators=[COUNT], correct=[slow_once], verify=given).dropped["beyond_time"] == 1
 
 
 @runs
@@ -234,7 +251,7 @@ def test_a_program_that_ends_its_whole_sandbox_fails_only_where_it_does(monkeypa
     greedy = """
 import os, time
 n = int(input())
-if n == 3:
+if n == 2:
     for _ in range(4):
         if os.fork() == 0:
             block = bytearray(90 << 20)
@@ -244,8 +261,8 @@ if n == 3:
     time.sleep(60)
 print(n)
 """
-    found = made(seeds=4, generators=[COUNT], correct=["print(int(input()))", greedy], incorrect=["print(0)"])
-    assert [text for text, _ in found.cases] == ["1\n", "2\n", "4\n"]
+    found = made(seeds=3, generators=[COUNT], correct=["print(int(input()))", greedy], incorrect=["print(0)"])
+    assert [text for text, _ in found.cases] == ["1\n", "3\n"]
     assert found.programs == {"correct[1]": {"failed": 1, "first": "memory_limit: "}}
 
 
@@ -253,15 +270,16 @@ print(n)
 @pytest.mark.skipif(not os.access("/usr/bin/g++", os.X_OK), reason="there is no g++")
 def test_submissions_may_be_in_other_languages() -> None:
     wraps = """
-#include <iostream>
+#include <cstdio>
 int main() {
     unsigned n, x, s = 0;
-    std::cin >> n;
-    while (std::cin >> x) s += x;
-    std::cout << s;
+    scanf("%u", &n);
+    while (scanf("%u", &x) == 1) s += x;
+    printf("%u", s);
 }
 """
-    found = made(generators=[NUMBERS], incorrect=[{"language": "cpp", "program": wraps}])
+    python = {"preamble": "import sys"}
+    found = made(generators=[NUMBERS], incorrect=[{"language": "cpp", "program": wraps}], verify=python)
     assert found.exposed == {"incorrect[0]": "wrong_answer"}
     assert all(int(output) >= 2**32 for _, output in found.cases)
 
@@ -270,6 +288,11 @@ int main() {
 def test_submissions_start_as_replies_do() -> None:
     verify = {"preamble": "def read(): return int(input())"}
     assert len(made(seeds=2, generators=[COUNT], correct=["print(read())"], verify=verify).cases) == 2
+
+
+def test_of_tests_that_expose_as_many_the_shortest_is_chosen_then_the_first() -> None:
+    tests = [Candidate(text, text[0], exposes={name: "x"}) for text, name in (("11", "a"), ("2", "b"), ("3", "c"))]
+    assert [c.output for c in choose(tests, 3, 1.0)] == ["2", "3", "1"]
 
 
 NAMES = st.frozensets(st.sampled_from("abcdef"), max_size=4)
