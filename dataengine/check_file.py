@@ -1,16 +1,17 @@
 """Checks over a file, without a warehouse: every input line comes back with its verdicts, in order."""
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from dataengine.checks import Check, Sample, load_check
 from dataengine.progress import Progress
 from dataengine.prompting import take_apart
-from dataengine.sources.files import prompt_of, reader_of, reason_of
+from dataengine.rewriting import Unreadable, rewritten, taken
+from dataengine.sources.files import prompt_of, reader_of
 from dataengine.sources.rows import Row, read_rows
 from schemas.errors import ConfigError
 from schemas.keys import canonical_json
@@ -61,53 +62,34 @@ def check_file(
     checks = [load_check(name) for name in dict.fromkeys(n.strip() for n in names) if name]
     if not checks:
         raise ConfigError("--with: name at least one check, such as --with math,language_mix")
-    if out.resolve() == file.resolve():
-        raise ConfigError(f"--out {out}: is the input file; name another")
-    if out.is_dir():
-        raise ConfigError(f"--out {out}: is a folder; name a file")
     outcomes = ("pass", "fail", "undecided", "error")
     result = FileChecked({c.name: dict.fromkeys(outcomes, 0) for c in checks})
-    work = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work.touch()
-    except OSError as e:
-        raise ConfigError(f"--out {out}: {(e.strerror or str(e)).lower()}; name another") from None
-    try:
-        with work.open("w", encoding="utf-8", errors="backslashreplace") as target, Progress("check", None) as progress:
+        with rewritten(file, out) as write, Progress("check", None) as progress:
             for batch in _batches(read_rows(file, ["question", "answer"] if layout == "mgsm" else None)):
                 for value in _checked(batch, checks, fields_of, result):
-                    target.write(canonical_row(value) + "\n")
+                    write(value)
                 progress.advance(len(batch))
-        work.replace(out)
     finally:
-        work.unlink(missing_ok=True)
         for check in checks:
             check.close()
     return result
 
 
-def canonical_row(value: Mapping[str, Any]) -> str:
-    """A row as one line of JSON, its fields in the order they came."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+_FieldsOf = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-def _checked(batch: list[Row], checks: list[Check], fields_of: Any, result: FileChecked) -> Iterator[dict[str, Any]]:
-    samples: list[Sample | None] = []
-    for row in batch:
-        result.rows += 1
-        try:
-            if row.problem:
-                raise ValueError(row.problem)
-            samples.append(_sample(fields_of(row.value), row.place))
-        except (KeyError, ValueError, TypeError) as e:
-            result.notes.append(f"{row.place}: {reason_of(e, row.value)}")
-            samples.append(None)
-    present = [s for s in samples if s is not None]
+def _checked(
+    batch: list[Row], checks: list[Check], fields_of: _FieldsOf, result: FileChecked
+) -> Iterator[dict[str, Any]]:
+    samples = [taken(row, partial(_sample, fields_of)) for row in batch]
+    present = [s for s in samples if isinstance(s, Sample)]
     opinions = {check.name: iter(check(present)) for check in checks}
     for row, sample in zip(batch, samples, strict=True):
-        if sample is None:
-            yield {**row.value, "verdicts": {}, "problem": result.notes[-1] if not row.problem else row.problem}
+        result.rows += 1
+        if isinstance(sample, Unreadable):
+            result.notes.append(f"{row.place}: {sample.problem}")
+            yield {**row.value, "verdicts": {}, "problem": sample.problem}
             continue
         verdicts = {}
         for check in checks:
@@ -122,7 +104,8 @@ def _checked(batch: list[Row], checks: list[Check], fields_of: Any, result: File
         yield {**row.value, "verdicts": verdicts}
 
 
-def _sample(fields: Mapping[str, Any], place: str) -> Sample:
+def _sample(fields_of: _FieldsOf, row: Row) -> Sample:
+    fields, place = fields_of(row.value), row.place
     text = fields.get("response")
     if not isinstance(text, str):
         raise ValueError("there is no text in the field `response`; name its column with --map response=COLUMN")

@@ -59,7 +59,7 @@ def preview(
     rows: Annotated[int, typer.Option(min=1, help="Prompts of each step that are sampled once.")] = 5,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many prompts of each set.")] = None,
 ) -> None:
-    """A few rows of a recipe end to end, and what all of it would take. Writes nothing."""
+    """A few rows of a recipe end to end, and what all of it takes. Writes nothing."""
     from dataengine.preview import preview_recipe
     from dataengine.shipped import load_recipe
 
@@ -152,10 +152,7 @@ def import_(
         language=language, verifier=verifier, license=license,
     )  # fmt: skip
     done = import_file(warehouse, spec, kind, stage=stage, policy=policy)
-    for note in done.notes[:20]:
-        _say(note, err=True)
-    if len(done.notes) > 20:
-        _say(f"... and {len(done.notes) - 20:,} more", err=True)
+    _say_notes(done.notes)
     _say(done.line)
     raise typer.Exit(1 if done.notes else 0)
 
@@ -172,11 +169,29 @@ def check(
     from dataengine.check_file import check_file
 
     done = check_file(file, with_.split(","), out, mapping=_mapping(mapping), layout=layout)
-    for note in done.notes[:20]:
-        _say(note, err=True)
+    _say_notes(done.notes)
     for line in done.lines:
         _say(line)
     raise typer.Exit(1 if done.notes or done.errors or not done.balanced else 0)
+
+
+@app.command("make-tests")
+def make_tests(
+    file: Annotated[Path, typer.Argument(help="JSONL, JSON or Parquet; also .gz")],
+    out: Annotated[Path, typer.Option(help="JSONL: the input lines with their tests.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Inputs of each generator.")] = 20,
+    most: Annotated[int, typer.Option(min=1, help="Tests of a problem that has incorrect submissions.")] = 20,
+    workers: Annotated[int | None, typer.Option(min=1, help="Problems at once; default: one for each core.")] = None,
+    mapping: MapOption = None,
+) -> None:
+    """Make tests for code prompts from generators and submissions."""
+    from dataengine.make_tests import make_tests_file
+
+    done = make_tests_file(file, out, seeds=seeds, most=most, workers=workers, mapping=_mapping(mapping))
+    _say_notes(done.notes)
+    for line in done.lines:
+        _say(line)
+    raise typer.Exit(1 if done.unreadable or done.errors or not done.balanced else 0)
 
 
 @snapshot_app.command("create")
@@ -291,6 +306,13 @@ def _mapping(pairs: list[str] | None) -> dict[str, str]:
 
 def _say(text: Any, err: bool = False) -> None:
     print(text, file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def _say_notes(notes: list[str]) -> None:
+    for note in notes[:20]:
+        _say(note, err=True)
+    if len(notes) > 20:
+        _say(f"... and {len(notes) - 20:,} more", err=True)
 
 
 def main() -> None:

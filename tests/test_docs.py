@@ -44,6 +44,14 @@ def test_links_between_documents_lead_somewhere(page: str) -> None:
             assert (path.parent / target).exists(), f"{page}: {target}"
 
 
+def test_every_reason_to_drop_a_generated_input_is_explained() -> None:
+    from dataengine.verify.generated_tests import DROPPED
+
+    text = (ROOT / "docs" / "verification.md").read_text(encoding="utf-8")
+    table = text[text.index("| dropped |") : text.index("\n\n", text.index("| dropped |"))]
+    assert set(re.findall(r"`([a-z_]+)`", table)) == set(DROPPED)
+
+
 def test_shipped_recipes_and_mixes_are_valid() -> None:
     from dataengine.runlog import recipe_checks
     from dataengine.shipped import load_mix, load_recipe, shipped, systems_of

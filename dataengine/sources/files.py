@@ -1,7 +1,7 @@
 """Prompts from files: the layouts of well-known data sets, and any other by naming its columns."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -217,9 +217,7 @@ def reader_of(source: FileSource) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """A function from a row of the file to fields by our names. Raises ConfigError for an unknown layout or field."""
     if source.layout and source.layout not in LAYOUTS:
         raise ConfigError(f"there is no layout {source.layout!r}; there are: {', '.join(LAYOUTS)}")
-    for field in source.map:
-        if field not in FIELDS:
-            raise ConfigError(f"--map {field}=...: there is no field {field!r}; there are: {', '.join(FIELDS)}")
+    refuse_unknown(source.map, FIELDS)
     layout = LAYOUTS[source.layout] if source.layout else None
     language = source.language
     if source.layout == "mgsm" and not language:
@@ -234,6 +232,13 @@ def reader_of(source: FileSource) -> Callable[[dict[str, Any]], dict[str, Any]]:
         return fields | {f: row[c] for f, c in source.map.items() if c in row} | fixed
 
     return fields_of
+
+
+def refuse_unknown(mapping: Mapping[str, str], fields: Sequence[str]) -> None:
+    """Raises ConfigError for a field of `--map` that is none."""
+    for field in mapping:
+        if field not in fields:
+            raise ConfigError(f"--map {field}=...: there is no field {field!r}; there are: {', '.join(fields)}")
 
 
 def prompt_of(fields: Mapping[str, Any], source: str, place: str, license: str | None = None) -> Prompt:
@@ -252,7 +257,7 @@ def prompt_of(fields: Mapping[str, Any], source: str, place: str, license: str |
         reference = reference.rpartition("####")[2]
     options = list(fields.get("options") or [])
     verify = _verify(fields)
-    domain = str(fields.get("domain") or ("code" if verify.get("tests") else "general"))
+    domain = str(fields.get("domain") or ("code" if _tested(verify) else "general"))
     metadata = ({"options": options} if options else {}) | ({"verify": verify} if verify else {})
     return Prompt.make(
         messages,
@@ -284,11 +289,15 @@ def _verify(fields: Mapping[str, Any]) -> dict[str, Any]:
     return verify
 
 
+def _tested(verify: Mapping[str, Any]) -> bool:
+    return bool(verify.get("tests") or verify.get("cases") or verify.get("calls"))
+
+
 def default_verifier(
     domain: str, reference: str | None, options: list[str], verify: Mapping[str, Any] = MappingProxyType({})
 ) -> str | None:
     """The verifier that fits an answer's form: tests, options, mathematics, or plain text; none without any."""
-    if verify.get("tests") or verify.get("cases") or verify.get("calls"):
+    if _tested(verify):
         return "code"
     if reference is None:
         return None

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.extract import SCANNED, final_answer, tagged, visible
-from dataengine.verify.sandbox import Limits, Sandbox, SandboxProblem
+from dataengine.verify.sandbox import Limits, Sandbox, SandboxProblem, run_anew
 from schemas.code_tests import CodeTests, Language
 
 _TAGS: dict[str, Language] = {
@@ -75,7 +75,7 @@ class CodeCheck(Verifier):
         limits = Limits() if tests.time_limit is None else replace(Limits(), seconds=tests.time_limit)
         sandbox = Sandbox(limits)
         try:
-            results = _run(sandbox, job)
+            results = run_anew(sandbox, job)
         except SandboxProblem as e:
             return Opinion("error", None, "no_sandbox" if not e.again else "sandbox_lost", {"message": str(e)})
         return _judged(results, tests.count, {"language": tests.language, "from": job["from"]})
@@ -183,15 +183,6 @@ def _is_value(text: str, *, literal: bool) -> bool:
         return False
     # "1) or (1" would be more than an argument.
     return isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
-
-
-def _run(sandbox: Sandbox, job: dict[str, Any]) -> list[dict[str, Any]]:
-    try:
-        return sandbox.run(job)
-    except SandboxProblem as e:
-        if not e.again:
-            raise
-        return sandbox.run(job)  # ended from outside: once more
 
 
 def _judged(results: list[dict[str, Any]], count: int, details: dict[str, Any]) -> Opinion:

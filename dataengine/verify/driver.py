@@ -9,6 +9,10 @@ A job is a JSON object: `language`, `program`, `limits`, and any of `tests` (cod
 when nothing is raised), `cases` ([standard input, standard output]) and `calls` (`name`, and `cases` of arguments and
 result). The report is {"results": [{"ok", "reason", "message"}, ...]}, one for every test, case and call until the time
 is up, or {"broken": message}.
+
+A job of another kind asks for what is printed: each of its `inputs` ([standard input, arguments]) gets {"ok", "reason",
+"message", "output", "seconds"}, until there is more output than a report should hold. When `patience` (1) runs were too
+slow, the `cases` or `inputs` after them are not run.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import time
 
 TYPE_CHECKING = False  # importing typing for it would cost every sandbox its time
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, NoReturn
 
     Command = tuple[str | int, list[str], bool]  # program file or descriptor, arguments, whether memory can be bounded
@@ -54,7 +58,10 @@ builtins.exit = builtins.quit = sys.exit
 name = "__main__" if mode == "main" else "__program__"
 module = types.ModuleType(name)
 sys.modules[name] = module
-sys.argv = ["program.py"]
+sys.argv = ["program.py", *sys.argv[2:]]
+if sys.argv[1:]:
+    import random
+    random.seed(sys.argv[1])  # what a generator draws follows from its number
 space = module.__dict__
 try:
     code = compile(payload["program"], "program.py", "exec", dont_inherit=True)
@@ -92,6 +99,8 @@ else:
 """
 
 PR_SET_DUMPABLE = 4
+# Characters of output after which a report gets no more of it.
+MOST_PRINTED = 8 << 20
 
 
 class Ended:
@@ -100,7 +109,7 @@ class Ended:
     def __init__(
         self, status: int, cpu: float, wall_up: bool, out: bytes, err: bytes, lines: list[dict[str, Any]]
     ) -> None:
-        self.out, self.err, self.lines = out, err, lines
+        self.out, self.err, self.lines, self.seconds = out, err, lines, cpu
         self.reason, self.message = "", ""
         killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else 0
@@ -130,6 +139,8 @@ class Driver:
         """One result for every test, case and call, fewer when the time is up."""
         language = self.job["language"]
         program = self.job["program"]
+        if "inputs" in self.job:
+            return self._outputs(program, self.job["inputs"])
         tests, cases, calls = self.job.get("tests") or [], self.job.get("cases") or [], self.job.get("calls")
         found = []
         if tests:
@@ -140,7 +151,7 @@ class Driver:
             found += self._cases(program, cases)
         return found
 
-    # -- the three kinds of work
+    # -- the kinds of work
 
     def _python_tests(self, program: str, tests: list[str]) -> list[dict[str, Any]]:
         ended = self._python("tests", {"program": program, "tests": tests})
@@ -163,7 +174,7 @@ class Driver:
         found = []
         for test in tests:
             command = self._command(program + "\n" + test)
-            ended = command if isinstance(command, Failed) else self._run(command)
+            ended = command if isinstance(command, Ended) else self._run(command)
             found.append(result(not ended.reason, ended.reason, ended.message))
             if ended.reason == "time_limit":
                 break
@@ -171,22 +182,43 @@ class Driver:
 
     def _cases(self, program: str, cases: list[list[str]]) -> list[dict[str, Any]]:
         found = []
-        command = self._command(program)
-        if isinstance(command, Failed):
-            return [result(False, command.reason, command.message)]
-        for given, wanted in cases:
-            ended = self._run(command, given.encode("utf-8", "surrogateescape"), {"program": program})
+        for i, ended in enumerate(self._each(program, [(given, []) for given, _ in cases])):
             ok, reason, message = False, ended.reason, ended.message
             if not reason:
                 out = ended.out.decode("utf-8", "replace")
-                ok = same_output(out, wanted)
+                ok = same_output(out, cases[i][1])
                 reason, message = ("", "") if ok else ("wrong_answer", "printed " + repr(out[:200]))
-            elif ended.lines and "start" in ended.lines[0]:
-                reason, message = str(ended.lines[0]["start"]), str(ended.lines[0].get("message"))
             found.append(result(ok, reason, message))
-            if reason in ("time_limit", "compile_error"):
+        return found
+
+    def _outputs(self, program: str, inputs: list[tuple[str, list[str]]]) -> list[dict[str, Any]]:
+        """What the program prints, not judged."""
+        found, printed = [], 0
+        for ended in self._each(program, inputs):
+            out = "" if ended.reason else ended.out.decode("utf-8", "replace")
+            found.append(result(not ended.reason, ended.reason, ended.message, output=out, seconds=ended.seconds))
+            printed += len(out)
+            if printed > MOST_PRINTED:
                 break
         return found
+
+    def _each(self, program: str, inputs: list[tuple[str, list[str]]]) -> Iterator[Ended]:
+        """Runs the program on each standard input and arguments; not at all where it does not compile."""
+        command = self._command(program)
+        if isinstance(command, Ended):
+            yield command
+            return
+        file, words, bounded = command
+        patience = self.job.get("patience", 1)
+        for given, arguments in inputs:
+            stdin = given.encode("utf-8", "surrogateescape")
+            ended = self._run((file, words + arguments, bounded), stdin, {"program": program})
+            if ended.reason and ended.lines and "start" in ended.lines[0]:
+                ended.reason, ended.message = str(ended.lines[0]["start"]), str(ended.lines[0].get("message"))
+            yield ended
+            patience -= ended.reason == "time_limit"
+            if patience <= 0 or ended.reason == "compile_error":
+                return
 
     def _reported(
         self, ended: Ended, count: int, judge: Callable[[int, dict[str, Any]], tuple[bool, dict[str, Any]]]
@@ -207,7 +239,7 @@ class Driver:
 
     # -- programs
 
-    def _command(self, program: str) -> Command | Failed:
+    def _command(self, program: str) -> Command | Ended:
         """How to run a program of the job's language, or how compiling it ended."""
         language = self.job["language"]
         if language == "python":
@@ -223,7 +255,8 @@ class Driver:
         if ended.reason:
             said = ended.err.decode("utf-8", "replace")
             first = next((line for line in said.splitlines() if "error" in line), ended.message)
-            return Failed("compile_error", first[:300])
+            ended.reason, ended.message = "compile_error", first[:300]
+            return ended
         # Held open and without a name: the program cannot put another one in its place.
         binary = os.open(target, os.O_RDONLY)
         os.unlink(target)
@@ -277,16 +310,9 @@ class Driver:
         return Ended(status, cpu, wall_up, out, err, lines)
 
 
-class Failed:
-    """A program that did not come to be run."""
-
-    def __init__(self, reason: str, message: str) -> None:
-        self.reason, self.message = reason, message
-
-
-def result(ok: bool, reason: str, message: str) -> dict[str, Any]:
+def result(ok: bool, reason: str, message: str, **more: Any) -> dict[str, Any]:
     """One line of the report."""
-    return {"ok": bool(ok), "reason": reason, "message": message}
+    return {"ok": bool(ok), "reason": reason, "message": message, **more}
 
 
 def told(reason: str, message: str) -> str:

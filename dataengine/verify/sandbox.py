@@ -30,6 +30,7 @@ _USERS = 500
 # Bytes of a report that are read; what a driver says of one test is short.
 _MOST_REPORT = 32 << 20
 _LOOK = 0.2
+_STOPPED = "stopped"
 _taken: set[int] = set()
 _lock = threading.Lock()
 
@@ -60,16 +61,20 @@ class SandboxProblem(Exception):
 
 
 class Sandbox:
-    """Runs jobs, each in a sandbox of its own. `run` may be called from several threads."""
+    """Runs jobs, each in a sandbox of its own. `run` may be called from several threads; `stop`, once set, ends it."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, stop: threading.Event | None = None) -> None:
         self.limits = limits or Limits()
+        self._stop = stop or threading.Event()
 
     def run(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """What the driver reports of a job: one result for every test, case and call that it came to.
+        """What the driver reports of a job: one result for every test, case, call and input that it came to.
 
-        Raises SandboxProblem when there is no sandbox, or when it was ended from outside.
+        A sandbox that takes too much as a whole is one result, marked `whole`: which of the runs it was cannot be told.
+        Raises SandboxProblem when there is no sandbox, or when it was stopped or ended from outside.
         """
+        if self._stop.is_set():
+            raise SandboxProblem(_STOPPED)
         program = COMPILERS.get(str(job.get("language")))
         if program is None:
             raise SandboxProblem(f"no such language: {job.get('language')}; there are {', '.join(COMPILERS)}")
@@ -89,13 +94,15 @@ class Sandbox:
             start_new_session=True,
             env={},
         )
-        watch = _Watch(process, self.limits)
+        watch = _Watch(process, self.limits, self._stop)
         try:
             out, err = watch.communicate(payload)
         finally:
             _kill(process)
+        if watch.reason == _STOPPED:
+            raise SandboxProblem(_STOPPED)
         if watch.reason:
-            return [{"ok": False, "reason": watch.reason, "message": ""}]
+            return [{"ok": False, "reason": watch.reason, "message": "", "whole": True}]
         try:
             report = json.loads(out)
         except ValueError:
@@ -108,12 +115,23 @@ class Sandbox:
         return results
 
 
+def run_anew(sandbox: Sandbox, job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """`sandbox.run`, once more in a new one where the first was ended from outside."""
+    try:
+        return sandbox.run(job)
+    except SandboxProblem as e:
+        if not e.again:
+            raise
+        return sandbox.run(job)
+
+
 class _Watch:
     """Waits for a sandbox and ends it when it takes more memory or time than it may."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", limits: Limits) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", limits: Limits, stop: threading.Event) -> None:
         self._process = process
         self._limits = limits
+        self._stop = stop
         self.reason = ""
 
     def communicate(self, payload: bytes) -> tuple[bytes, bytes]:
@@ -131,6 +149,8 @@ class _Watch:
                 self.reason = "memory_limit"
             elif left <= 0:
                 self.reason = "time_limit"
+            elif self._stop.is_set():
+                self.reason = _STOPPED
             if self.reason:
                 _kill(self._process)
                 with contextlib.suppress(subprocess.TimeoutExpired):

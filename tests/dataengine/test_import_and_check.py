@@ -168,6 +168,16 @@ def test_check_keeps_every_line_in_order_and_counts_them(cli: Cli, lines: Any, t
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["checked.jsonl"]
 
 
+def test_each_unreadable_row_tells_its_own_problem(cli: Cli, lines: Any, tmp_path: Path) -> None:
+    path = lines({"response": 7}, {"response": "2", "prompt": " "}, {"response": "2", "messages": [7]})
+    assert cli("check", path, "--with", "format", "--out", "out.jsonl").code == 1
+    assert [row["problem"] for row in verdicts(tmp_path / "out.jsonl")] == [
+        "there is no text in the field `response`; name its column with --map response=COLUMN",
+        "the prompt is empty",
+        "'int' object is not iterable",
+    ]
+
+
 def test_check_reads_parquet_in_order(cli: Cli, tmp_path: Path) -> None:
     table = pa.table({"q": [f"What is {i}?" for i in range(700)], "text": [f"<answer>{i}</answer>" for i in range(700)],
                       "gold": [str(i - i % 2) for i in range(700)]})  # fmt: skip

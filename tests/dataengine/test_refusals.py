@@ -194,7 +194,7 @@ def test_a_failure_halfway_leaves_the_old_output_as_it_was(
     def full(*args: Any, **kwargs: Any) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dataengine.check_file.canonical_row", full)
+    monkeypatch.setattr("dataengine.rewriting.canonical_row", full)
     with pytest.raises(OSError, match="No space"):
         cli("check", "a.jsonl", "--with", "length", "--out", "out.jsonl")
     assert (tmp_path / "out.jsonl").read_bytes() == before

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -288,6 +289,35 @@ def test_outputs_agree_by_lines_or_by_words_and_digits() -> None:
     assert reasons(found) == ["ok", "ok", "wrong_answer", "ok", "ok", "wrong_answer"]
 
 
+def test_what_a_program_prints_can_be_asked_for() -> None:
+    program = "import sys, random\nprint(sys.stdin.read(), sys.argv[1:], random.random() if sys.argv[1:] else '')"
+    box = Sandbox(LIMITS)
+    inputs = [["a", []], ["b", ["7", "x"]], ["b", ["7", "x"]], ["b", ["8", "x"]]]
+    found = box.run({"language": "python", "program": program, "inputs": inputs})
+    assert [r["ok"] for r in found] == [True] * 4
+    plain, first, same, other = (r["output"] for r in found)
+    assert plain == "a [] \n"
+    assert first.startswith("b ['7', 'x'] 0.")
+    assert first == same != other
+    failing = "import sys\nprint('lost')\nif input() == '1': print(1 / 0)\nwhile input: pass"
+    found = box.run({"language": "python", "program": failing, "inputs": [[n, []] for n in "12121"], "patience": 2})
+    assert reasons(found) == ["runtime_error", "time_limit", "runtime_error", "time_limit"]
+    assert {r["output"] for r in found} == {""}
+    assert all(r["seconds"] > 0 for r in found)
+
+
+def test_a_report_holds_no_more_output_than_it_should() -> None:
+    inputs = [[str(n), []] for n in range(12)]
+    program = "n = input()\nprint(n * 1000_000)"
+    found = Sandbox(LIMITS).run({"language": "python", "program": program, "inputs": inputs})
+    assert [r["output"][:1] for r in found] == list("012345678")
+
+
+def test_a_sandbox_that_takes_too_much_as_a_whole_says_so() -> None:
+    (found,) = Sandbox(LIMITS).run({"language": "python", "program": FORKS, "inputs": [["", []], ["", []]]})
+    assert (found["reason"], found["whole"]) == ("memory_limit", True)
+
+
 def test_calls_compare_results_as_json_has_them() -> None:
     calls = {
         "name": "f",
@@ -372,6 +402,20 @@ def test_a_sandbox_killed_from_outside_is_a_problem_and_no_verdict() -> None:
     thread.join()
     assert len(caught) == 1
     assert caught[0].again
+
+
+def test_a_sandbox_that_is_stopped_ends_at_once_and_starts_no_more() -> None:
+    stop = threading.Event()
+    box = Sandbox(replace(LIMITS, seconds=20, total_seconds=60), stop)
+    timer = threading.Timer(0.5, stop.set)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(SandboxProblem, match="stopped"):
+        box.run(job("import time; time.sleep(1000)", "pass"))
+    assert time.monotonic() - began < LIMITS.total_seconds
+    with pytest.raises(SandboxProblem, match="stopped"):
+        box.run(job("", "pass"))
+    timer.join()
 
 
 def test_without_bubblewrap_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
