@@ -315,6 +315,11 @@ def _say_notes(notes: list[str]) -> None:
         _say(f"... and {len(notes) - 20:,} more", err=True)
 
 
+# Commands that write one file, which appears whole or not at all.
+_WHOLE = {"check", "make-tests"}
+_KEPT = "what was finished is kept; the same command goes on from there"
+
+
 def main() -> None:
     """The console script: turns errors of users into one line and an exit code."""
     # A scheduler that ends a job is answered as Ctrl-C is: what was finished is kept.
@@ -328,7 +333,8 @@ def main() -> None:
         # Typer has turned Ctrl-C into exit code 130, without a word.
         if isinstance(e, SystemExit) and e.code != 130:
             raise
-        print("interrupted: what was finished is kept; the same command goes on from there", file=sys.stderr)
+        kept = "nothing was written" if {*sys.argv[1:2]} & _WHOLE else _KEPT
+        print(f"interrupted: {kept}", file=sys.stderr)
         sys.exit(130)
     finally:
         # The work is over and its exit code is known: a signal that comes late must not take its place.

@@ -4,7 +4,7 @@ import os
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,6 +159,13 @@ def _in_order(
         waiting.append((row, pool.submit(work, row)))
         if len(waiting) == at_once:
             first, future = waiting.popleft()
-            yield first, future.result()
+            yield first, _result(future)
     for first, future in waiting:
-        yield first, future.result()
+        yield first, _result(future)
+
+
+def _result(future: Future[_Outcome]) -> _Outcome:
+    """What a future brings. A signal that another thread has taken is seen by this one only while it is awake."""
+    while not wait([future], timeout=1.0).done:
+        pass
+    return future.result()

@@ -27,8 +27,6 @@ COMPILERS = {"python": PYTHON, "cpp": "/usr/bin/g++", "javascript": "/usr/bin/no
 # Where root's sandboxes find users for themselves: each its own, so that none counts another's processes.
 _FIRST_USER = 61_200
 _USERS = 500
-# Bytes of a report that are read; what a driver says of one test is short.
-_MOST_REPORT = 32 << 20
 _LOOK = 0.2
 _STOPPED = "stopped"
 _taken: set[int] = set()
