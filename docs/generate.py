@@ -24,7 +24,8 @@ def cli_page() -> str:
         "errors recorded, 2 wrong input or configuration, 130 interrupted (what was finished is kept).",
     ]
     snapshot = [["snapshot", name] for name in ("create", "list", "show", "export")]
-    names = ("run", "preview", "status", "explain", "sql", "import", "check", "make-tests", "compact", "doctor", "dashboard")
+    names = ["run", "preview", "status", "explain", "sql", "import", "check", "make-tests"]
+    names += ["compact", "doctor", "dashboard"]
     for program, app, commands in (
         ("dataengine", dataengine, [[], *([n] for n in names), *snapshot]),
         ("trainers", trainers, [[], ["sft"], ["evaluate"]]),
