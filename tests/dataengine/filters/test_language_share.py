@@ -1,6 +1,7 @@
 """The language of a text is told sentence by sentence, and code and formulas have none."""
 
 import importlib.util
+import unicodedata
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 
 from dataengine.checks import Opinion, Sample, load_check
 from dataengine.filters import language
-from dataengine.filters.language import NoWords, language_consistency, masked, segments
+from dataengine.filters.composing import composed
+from dataengine.filters.language import NoWords, language_consistency, segments, segments_of
 from dataengine.filters.language_mix import LanguageMixCheck
+from dataengine.filters.masking import masked
 from schemas.errors import ConfigError, EngineError
 
 pytestmark = pytest.mark.skipif(
@@ -82,6 +85,87 @@ def test_one_foreign_sentence_among_many_is_found_at_its_place() -> None:
     (segment,) = [s for s in segments(text, "en") if s.language not in ("en", None)]
     assert segment.language == "de"
     assert text[segment.start : segment.end] == foreign.rstrip(".")
+
+
+@pytest.mark.parametrize(
+    ("target", "plain", "foreign", "language"),
+    [
+        ("en", "We add both numbers and look at the rule once more.", "Je ne sais pas encore.", "fr"),
+        ("en", "We add both numbers and look at the rule once more.", "Zullen we nu verder gaan?", "nl"),
+        ("de", "Wir zählen beide Zahlen zusammen und sehen uns die Regel an.", "Let me check that again.", "en"),
+        ("es", "Sumamos los dos números y miramos otra vez la regla.", "Então a resposta não está correta.", "pt"),
+        ("zh", "我们把两个数相加，然后再看一遍规则。", "Let me check that again.", "en"),
+        ("ja", "二つの数を足して、もう一度規則を見ます。", "我们再检查一遍。", "zh"),
+        ("ru", "Мы складываем оба числа и ещё раз смотрим на правило.", "Jeszcze raz to sprawdzimy.", "pl"),
+    ],
+)
+def test_short_foreign_sentences_are_found_among_relatives(
+    target: str, plain: str, foreign: str, language: str
+) -> None:
+    text = f"{plain} {foreign} {plain}"
+    found = [s for s in segments(text, target) if s.language != target]
+    assert [(s.language, text[s.start : s.end]) for s in found] == [(language, foreign.rstrip(".?。"))]
+    assert not any(s.inside for s in found)
+
+
+def test_a_language_that_changes_inside_a_sentence_is_found_there() -> None:
+    text = "So it takes one hour for the rabbit to catch up und dann läuft der Hase wieder weiter in den Wald"
+    opinion = mix(text)
+    assert opinion.outcome == "fail"
+    ((start, end, language),) = opinion.details["spans"]
+    assert language == "de"
+    assert "läuft der Hase wieder weiter" in text[start:end]
+    assert "takes one hour" not in text[start:end]
+    assert opinion.details["switches"] == 1
+    assert mix("The variable 我们 holds 个数 of them.").details["switches"] == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Pints = 7 pints.\nInches farther.\nBella, Tom and Maria Garcia.",
+        "Sachin Tendulkar and Virat Kohli scored more than Kevin Pietersen.",
+        "LaTeX $\\text{für alle}$ and `über = 1` are not words.",
+    ],
+)
+def test_names_and_fragments_are_in_no_other_language(text: str) -> None:
+    assert {s.language for s in segments(text, "en")} <= {"en", None}
+
+
+TEXTS = [
+    "Die Antwort ist schön. Let me check that again. 答案是七。",
+    "L'été où tout a changé. Où est-il né ?",
+    "Война и мир, й. Ещё раз: да.",
+    "답은 칠입니다. 한국어",
+    "がぎぐげご、パピプ。",
+]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD", "NFKC", "NFKD"])
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_form_of_accents_changes_nothing(text: str, form: Any) -> None:
+    other = unicodedata.normalize(form, text)
+    for target in ("de", "fr", "ru", "ko", "ja"):
+        one, two = segments(text, target), segments(other, target)
+        assert [(s.language, s.words, s.inside) for s in one] == [(s.language, s.words, s.inside) for s in two]
+        for s, t in zip(one, two, strict=True):
+            assert unicodedata.normalize("NFC", other[t.start : t.end]) == text[s.start : s.end]
+
+
+def test_texts_together_are_told_as_each_by_itself() -> None:
+    targets = ["de", "fr", "ru", "ko", "ja"]
+    assert segments_of(TEXTS, targets) == [segments(*pair) for pair in zip(TEXTS, targets, strict=True)]
+
+
+@given(st.text(st.characters(), max_size=60))
+def test_a_composed_text_leads_back_to_the_original(text: str) -> None:
+    form = composed(text)
+    if form is None:
+        assert unicodedata.is_normalized("NFC", text)
+        return
+    assert len(form.places) == len(form.text) + 1
+    assert form.places == sorted(form.places)
+    assert form.span(0, len(form.text)) == (0, len(text))
 
 
 def test_a_mixed_reply_fails_with_spans_into_the_text() -> None:
