@@ -25,6 +25,7 @@ CHECKS: dict[str, str] = {
     "repetition": "dataengine.filters.repetition:RepetitionCheck",
     "language_mix": "dataengine.filters.language_mix:LanguageMixCheck",
     "pii": "dataengine.filters.pii:PiiCheck",
+    "refusal": "dataengine.filters.refusal:RefusalCheck",
 }
 
 
