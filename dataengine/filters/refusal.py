@@ -26,7 +26,7 @@ _VERBS = (
     "have (?:personal|opinions|feelings|beliefs)"
 )
 _NOT_TO = (
-    "can't|cannot|can not|could not|couldn't|won't|will not|wouldn't|would not|shouldn't|should not|decline to|"
+    "can't|cannot|can not|won't|will not|wouldn't|would not|shouldn't|should not|decline to|"
     "refuse to|unable to|not able to|not going to|not allowed to|not permitted to|not in a position to|not willing to|"
     "not designed to|not programmed to|not comfortable|don't feel comfortable|"
     "(?:don't|do not) have (?:the |any )?(?:ability|capability|capacity|permission) to"
@@ -57,8 +57,10 @@ LANGUAGES: dict[str, Language] = {
             "sorry": r"\b(?:(?:I|we)(?:'m|'re| am| are| do)? )?(?:\w+ly |so |very )?(?:sorry|afraid|apologi[sz]e)\b"
             r"[^.!?:\n]{0,50}?\bI(?:'m| am| do)?(?: \w+ly)? ?"
             r"(?:can't|cannot|can not|won't|will not|unable to|not able to|not allowed to|"
-            r"(?:don't|do not) (?:have|know|think I (?:can|should)))\b"
-            r"(?! (?:be able to )?(?:come|go|attend|join|meet|make it|be there|help but|agree|keep)\b)",
+            r"(?:don't|do not) (?:know how to (?:help|do)|think I (?:can|should)|"
+            r"have (?:the |any |enough |that |direct )?"
+            r"(?:access|ability|capability|permission|information|data|answers)))\b"
+            r"(?! (?:be able to )?(?:come|go|attend|join|meet|make it|be there|help but|agree|keep|understand|hear)\b)",
             "not_something": r"\bnot (?:something|a (?:topic|subject|request)|anything) (?:that |which )?I(?:'m| am)?"
             r" (?:can|could|will|would|want to|able|willing|comfortable|allowed|should)\b"
             r"|\b(?:(?:I|we) )?(?:can't|cannot) (?:assist|help)(?: you)? with (?:that|this)\b"
