@@ -38,7 +38,6 @@ _NATIONAL = re.compile(
     r"(?:1[-. ])?(?:\([0-9]{3}\)[ -]{0,2}[0-9]{3}[-. ]|[0-9]{3}-[0-9]{3}-|[0-9]{3}\.[0-9]{3}\.)[0-9]{4}"
 )
 _TRUNK = re.compile(r"\(?0[1-9][0-9]{0,2}(?:\)[ -]?|-)[0-9]{2,4}-[0-9]{3,4}")
-_ABROAD = re.compile(r"00[1-9][0-9]{0,2}(?: [0-9]+){2,6}")
 _CALLED = re.compile(
     r"(?:\b(?:(?:tele)?phone|tele?f(?:on|oon|ono)|téléphone|teléfono|tel|tél|mobile?|móvil|celular|cell|handy|fax|"
     r"whats ?app|sms|portable|call (?:me|us|him|her|at))\b|телефон|тел\.|моб\.|电话|手机|联系方式|電話|手機|携帯|"
@@ -152,8 +151,6 @@ def _is_phone(run: str, digits: str, before: str) -> bool:
         return _is_nanp(digits[-10:])
     if _TRUNK.fullmatch(run):
         return len(digits) >= 10
-    if _ABROAD.fullmatch(run):
-        return len(digits) >= 11 and _PLUS.match(digits, 2) is not None
     return called and ("." not in run or run.count(".") > 1) and (digits[0] == "0" or len(digits) > 9)
 
 
