@@ -24,6 +24,8 @@ CHECKS: dict[str, str] = {
     "length": "dataengine.filters.length:LengthCheck",
     "repetition": "dataengine.filters.repetition:RepetitionCheck",
     "language_mix": "dataengine.filters.language_mix:LanguageMixCheck",
+    "pii": "dataengine.filters.pii:PiiCheck",
+    "refusal": "dataengine.filters.refusal:RefusalCheck",
 }
 
 
