@@ -18,6 +18,7 @@ CHECKS: dict[str, str] = {
     "math": "dataengine.verify.math:MathCheck",
     "choice": "dataengine.verify.choice:ChoiceCheck",
     "exact": "dataengine.verify.exact:ExactCheck",
+    "logic": "dataengine.verify.logic:LogicCheck",
     "code": "dataengine.verify.code:CodeCheck",
     "reasoning_gym": "dataengine.verify.reasoning_gym:ReasoningGymCheck",
     "format": "dataengine.filters.format:FormatCheck",

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from dataengine.sources.build import PromptSet
 from dataengine.sources.rows import read_rows
+from dataengine.verify.logic import form_of
 from schemas.errors import ConfigError, InputError
 from schemas.recipe import FileSource
 from schemas.records import Message, Prompt
@@ -48,14 +49,69 @@ def arc(row: dict[str, Any]) -> dict[str, Any]:
     place = int(str(row["answer"]).removeprefix("answer")) - 1
     if not 0 <= place < len(options):
         raise ValueError(f"the answer {row['answer']!r} is none of {len(options)} options")
+    return _choice(question, options, place) | {"domain": "stem"}
+
+
+def mmlu(row: dict[str, Any]) -> dict[str, Any]:
+    """MMLU and MMLU-Pro: `question`, `choices` or `options`, and `answer` as a letter or as a place from 0 on."""
+    options = [str(o) for o in row.get("options") or row["choices"]]
+    answer = row["answer"]
+    place = answer if isinstance(answer, int) else _place_of(str(answer).strip())
+    if not 0 <= place < len(options):
+        raise ValueError(f"the answer {answer!r} is none of {len(options)} options")
+    if row.get("answer_index", place) != place:
+        raise ValueError(f"the answer {answer!r} is not the one of answer_index, {row['answer_index']!r}")
+    return _choice(str(row["question"]), options, place) | {"id": row.get("question_id"), "domain": "stem"}
+
+
+def _place_of(letter: str) -> int:
+    """The place of an option from 0 on, by its letter; -1 for anything else."""
+    return ord(letter) - ord("A") if re.fullmatch("[A-Z]", letter) else -1
+
+
+def _choice(question: str, options: list[str], place: int) -> dict[str, Any]:
     listed = "\n".join(f"{chr(65 + i)}. {o}" for i, o in enumerate(options))
     return {
         "prompt": f"{question}\n{listed}",
         "reference": chr(65 + place),
         "options": options,
-        "domain": "stem",
         "verifier": "choice",
     }
+
+
+def kk(row: dict[str, Any]) -> dict[str, Any]:
+    """Knights and knaves (Logic-RL): the puzzle in `quiz`, who is what in `solution_text_format`."""
+    return {
+        "prompt": row["quiz"],
+        "reference": str(row.get("solution_text_format") or row["solution_text"]),
+        "domain": "logic",
+        "verifier": "logic",
+        "verify": {"kind": "assignment"},
+    }
+
+
+_OPTION = re.compile(r"^\([A-Z]\) ?(.*)$", re.MULTILINE)
+
+
+def bbh(row: dict[str, Any]) -> dict[str, Any]:
+    """BIG-Bench Hard, which is not to be trained on: `input`, and `target`, whose form tells the verifier."""
+    question, target = str(row["input"]), str(row["target"]).strip()
+    fields: dict[str, Any] = {"prompt": question, "reference": target, "domain": "logic"}
+    options = [o.strip() for o in _OPTION.findall(question.partition("\nOptions:")[2])]
+    if options:
+        if not 0 <= _place_of(target.strip("()")) < len(options):
+            raise ValueError(f"the target {target!r} is none of {len(options)} options")
+        return fields | {"options": options, "verifier": "choice"}
+    if re.fullmatch(r"-?\d+", target):
+        return fields | {"verifier": "math"}
+    form = form_of(target)
+    if form is not None and form.kind == "brackets":
+        return fields | {"verifier": "logic", "verify": {"kind": "brackets", "given": question.rpartition("Input:")[2]}}
+    if form is not None:
+        return fields | {"verifier": "logic"}
+    if set(target.split()) <= set(question.split()):
+        return fields | {"verifier": "logic", "verify": {"kind": "ordered"}}
+    return fields | {"verifier": "exact"}
 
 
 def humaneval(row: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +212,9 @@ LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "mgsm": mgsm,
     "math": math,
     "arc": arc,
+    "mmlu": mmlu,
+    "kk": kk,
+    "bbh": bbh,
     "humaneval": humaneval,
     "mbpp": mbpp,
     "leetcode": leetcode,
@@ -296,11 +355,13 @@ def _tested(verify: Mapping[str, Any]) -> bool:
 def default_verifier(
     domain: str, reference: str | None, options: list[str], verify: Mapping[str, Any] = MappingProxyType({})
 ) -> str | None:
-    """The verifier that fits an answer's form: tests, options, mathematics, or plain text; none without any."""
+    """The verifier that fits an answer's form: tests, options, mathematics, logic, or plain text; none without any."""
     if _tested(verify):
         return "code"
     if reference is None:
         return None
     if options:
         return "choice"
+    if domain == "logic" and form_of(reference, verify):
+        return "logic"
     return "math" if domain == "math" or "tolerance" in verify else "exact"

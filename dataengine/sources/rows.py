@@ -100,6 +100,10 @@ def _array(path: Path) -> Iterator[Row]:
             values = json.loads(file.read().decode("utf-8"))
         except (ValueError, OSError, EOFError, RecursionError) as e:
             raise InputError(f"{path}: no JSON: {e}") from None
+    if isinstance(values, dict):
+        # An object with one list, which holds the rows, and notes beside it (BIG-Bench Hard's `examples`).
+        lists = [v for v in values.values() if isinstance(v, list)]
+        values = lists[0] if len(lists) == 1 else values
     if not isinstance(values, list):
         raise InputError(f"{path}: a JSON {type(values).__name__}, not a list of objects")
     for number, value in enumerate(values, start=1):

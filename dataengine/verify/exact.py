@@ -5,7 +5,7 @@ import unicodedata
 from typing import Any, ClassVar
 
 from dataengine.checks import Opinion, Sample, Verifier
-from dataengine.verify.extract import SCANNED, Extracted, final_answer
+from dataengine.verify.extract import SCANNED, Extracted, final_answer, plain, visible
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
@@ -19,7 +19,7 @@ class ExactCheck(Verifier):
     """
 
     name: ClassVar[str] = "exact"
-    RULES: ClassVar[str] = "1"
+    RULES: ClassVar[str] = "2"
 
     def __init__(self, *, contains: bool = False) -> None:
         if not isinstance(contains, bool):
@@ -35,6 +35,8 @@ class ExactCheck(Verifier):
         if found is None:
             return Opinion("undecided", reason="no_answer")
         forms = [found]
+        if found.origin == "phrase":
+            forms.append(_to_the_end_of_line(found, sample))
         if found.origin not in ("answer_tag", "whole") and sample.answer is not None:
             forms.append(Extracted(sample.answer[-SCANNED:].strip(), "whole"))
         for form in forms:
@@ -74,6 +76,12 @@ def normalised(text: str) -> str:
         elif char not in "'’":
             kept.append(" ")
     return " ".join(_ARTICLES.sub(" ", "".join(kept)).split())
+
+
+def _to_the_end_of_line(found: Extracted, sample: Sample) -> Extracted:
+    """A stated answer with what follows it on its line: the stop in "Panic! at the Disco" ends no sentence."""
+    shown = plain(visible(sample.answer, sample.text)[-SCANNED:])
+    return Extracted(shown[shown.rfind(found.value) :].partition("\n")[0].strip(), "phrase")
 
 
 def _numeric(char: str, before: str) -> bool:

@@ -66,6 +66,75 @@ def test_arc_lists_its_options_under_letters(tmp_path: Path) -> None:
     assert json.loads(found.prompts[0].metadata) == {"options": ["honey", "bread", "glass"]}
 
 
+def test_mmlu_takes_the_answer_as_a_letter_or_as_a_place(tmp_path: Path) -> None:
+    pro = {"question_id": 7, "question": "1 + 1?", "options": ["1", "2", "3"], "answer": "B", "answer_index": 1}
+    plain = {"question": "1 + 2?", "choices": ["1", "2", "3"], "answer": 2}
+    wrong = [{**plain, "answer": 3}, {**plain, "answer": "the third"}, {**pro, "answer_index": 0}]
+    found = read(written(tmp_path / "mmlu.jsonl", pro, plain, *wrong), layout="mmlu")
+    assert [(p.messages[0].content, p.reference, p.verifier, p.source_ref) for p in found.prompts] == [
+        ("1 + 1?\nA. 1\nB. 2\nC. 3", "B", "choice", "7"),
+        ("1 + 2?\nA. 1\nB. 2\nC. 3", "C", "choice", "mmlu.jsonl:2"),
+    ]
+    assert found.notes == [
+        "mmlu.jsonl:3: left out: the answer 3 is none of 3 options",
+        "mmlu.jsonl:4: left out: the answer 'the third' is none of 3 options",
+        "mmlu.jsonl:5: left out: the answer 'B' is not the one of answer_index, 0",
+    ]
+
+
+def test_kk_takes_the_numbered_solution(tmp_path: Path) -> None:
+    row = {"quiz": "Who is what?", "solution_text_format": "(1) Ann is a knight\n(2) Bob is a knave", "index": 3}
+    found = read(written(tmp_path / "kk.jsonl", row), layout="kk")
+    assert only(found) == ("Who is what?", row["solution_text_format"], "logic", "logic", "en")
+    assert json.loads(found.prompts[0].metadata) == {"verify": {"kind": "assignment"}}
+
+
+@pytest.mark.parametrize(
+    ("question", "target", "verifier", "metadata"),
+    [
+        ("Which?\nOptions:\n(A) red\n(B) blue ", "(B)", "choice", {"options": ["red", "blue"]}),
+        ("Is it?\nOptions:\n- Yes\n- No", "No", "logic", {}),
+        ("not ( True ) is", "False", "logic", {}),
+        ("How many?", "-12", "math", {}),
+        ("Sort: List: pear fig", "fig pear", "logic", {"verify": {"kind": "ordered"}}),
+        ("Close it. Input: < [", "] >", "logic", {"verify": {"kind": "brackets", "given": " < ["}}),
+        ("What is it called?", "a kite", "exact", {}),
+    ],
+)
+def test_bbh_takes_the_verifier_that_fits_the_target(
+    tmp_path: Path, question: str, target: str, verifier: str, metadata: dict[str, Any]
+) -> None:
+    path = tmp_path / "task.json"
+    path.write_text(json.dumps({"canary": "x", "examples": [{"input": question, "target": target}]}))
+    found = read(path, layout="bbh")
+    assert only(found) == (question, target, verifier, "logic", "en")
+    assert json.loads(found.prompts[0].metadata) == metadata
+
+
+def test_bbh_leaves_out_a_target_that_is_no_option(tmp_path: Path) -> None:
+    rows = [{"input": f"Which?\nOptions:\n(A) {i}\n(B) blue", "target": t} for i, t in enumerate(["(B)", "(C)", "red"])]
+    found = read(written(tmp_path / "task.jsonl", *rows), layout="bbh")
+    assert found.notes == [
+        "task.jsonl:2: left out: the target '(C)' is none of 2 options",
+        "task.jsonl:3: left out: the target 'red' is none of 2 options",
+    ]
+
+
+def test_a_json_object_with_one_list_holds_its_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"version": 1, "data": [{"prompt": "one?"}, {"prompt": "two?"}]}))
+    assert [p.source_ref for p in read(path).prompts] == ["a.json:[1]", "a.json:[2]"]
+    path.write_text(json.dumps({"train": [{"prompt": "one?"}], "test": [{"prompt": "two?"}]}))
+    with pytest.raises(InputError, match="a JSON dict, not a list of objects"):
+        read(path)
+
+
+def test_a_logic_prompt_names_the_check_that_understands_its_reference(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{r}?", "reference": r} for r in ("yes", "Ann > Bob", "Paris")]
+    found = read(written(tmp_path / "a.jsonl", *rows), domain="logic")
+    assert [p.verifier for p in found.prompts] == ["logic", "logic", "exact"]
+
+
 def test_every_kind_of_file_gives_the_same_prompts(tmp_path: Path) -> None:
     rows = [{"prompt": f"What is {i} + {i}?", "reference": str(2 * i)} for i in range(1, 4)]
     lines = "".join(json.dumps(r) + "\n" for r in rows).encode()

@@ -32,6 +32,8 @@ def ask(reply: str, reference: str | None, *, contains: bool = False, aliases: o
         ("ｐａｒｉｓ", "Paris"),
         ("<answer>1,000</answer>", "1000"),
         ("<answer>) ] }</answer>", ")]}"),
+        ("The answer is Panic! at the Disco.", "Panic! at the Disco"),
+        ("So the answer is Portugal. The Man\nIt is a band.", "Portugal. The Man"),
         ("The answer is blowing in the wind", "the answer is blowing in the wind"),
     ],
 )
