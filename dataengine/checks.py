@@ -19,6 +19,7 @@ CHECKS: dict[str, str] = {
     "choice": "dataengine.verify.choice:ChoiceCheck",
     "exact": "dataengine.verify.exact:ExactCheck",
     "code": "dataengine.verify.code:CodeCheck",
+    "instructions": "dataengine.verify.instructions:InstructionsCheck",
     "reasoning_gym": "dataengine.verify.reasoning_gym:ReasoningGymCheck",
     "format": "dataengine.filters.format:FormatCheck",
     "length": "dataengine.filters.length:LengthCheck",

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -227,6 +228,28 @@ def _guess(sentence: str) -> str | None:
     if not labels or probabilities[0] < LEAST_PROBABILITY:
         return None
     return str(labels[0]).removeprefix("__label__")
+
+
+def main_language(text: str) -> tuple[str, float] | None:
+    """The language that `text` as a whole is most likely in, and how sure that is, 0.0 to 1.0; None without letters.
+
+    By fastText over all of it, in pieces of 2,000 characters; what is masked does not count.
+    """
+    plain = " ".join(_NOISE.sub(" ", masked(text)).split())
+    if not any(c.isalpha() for c in plain):
+        return None
+    sums: defaultdict[str, float] = defaultdict(float)
+    for start in range(0, len(plain), 2_000):
+        piece = plain[start : start + 2_000]
+        for label, probability in zip(*_model().predict(piece, k=3), strict=True):
+            sums[str(label).removeprefix("__label__")] += float(probability) * len(piece)
+    language = max(sums, key=lambda s: sums[s])
+    return language, sums[language] / len(plain)
+
+
+def known_language(code: str) -> bool:
+    """Whether fastText's model can tell this language."""
+    return any(same_language(str(label).removeprefix("__label__"), code) for label in _model().get_labels())
 
 
 def _base(code: str) -> str:
