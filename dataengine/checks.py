@@ -20,6 +20,7 @@ CHECKS: dict[str, str] = {
     "exact": "dataengine.verify.exact:ExactCheck",
     "logic": "dataengine.verify.logic:LogicCheck",
     "code": "dataengine.verify.code:CodeCheck",
+    "instructions": "dataengine.verify.instructions:InstructionsCheck",
     "reasoning_gym": "dataengine.verify.reasoning_gym:ReasoningGymCheck",
     "format": "dataengine.filters.format:FormatCheck",
     "length": "dataengine.filters.length:LengthCheck",

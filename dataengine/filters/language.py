@@ -3,6 +3,8 @@
 import importlib.util
 import math
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -317,6 +319,28 @@ def _guessed(texts: Sequence[str]) -> list[tuple[str, float]]:
 
 def _ranked(text: str) -> dict[str, float]:
     return {language: float(score) for language, score in _langid().rank(text)}
+
+
+def main_language(text: str) -> tuple[str, float] | None:
+    """The language that `text` as a whole is most likely in, and how sure that is, 0.0 to 1.0; None without letters.
+
+    By fastText over all of it, in pieces of 2,000 characters; what is masked does not count.
+    """
+    plain = " ".join(_NOISE.sub(" ", unicodedata.normalize("NFC", masked(text))).split())
+    if not any(c.isalpha() for c in plain):
+        return None
+    sums: defaultdict[str, float] = defaultdict(float)
+    for start in range(0, len(plain), _MOST):
+        piece = plain[start : start + _MOST]
+        for label, probability in zip(*_fasttext().predict(piece, k=3), strict=True):
+            sums[str(label).removeprefix("__label__")] += float(probability) * len(piece)
+    language = max(sums, key=lambda s: sums[s])
+    return language, sums[language] / len(plain)
+
+
+def known_language(code: str) -> bool:
+    """Whether fastText's model can tell this language."""
+    return any(same_language(str(label).removeprefix("__label__"), code) for label in _fasttext().get_labels())
 
 
 @lru_cache(maxsize=512)

@@ -207,6 +207,24 @@ def scibench(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def ifeval(row: dict[str, Any]) -> dict[str, Any]:
+    """IFEval: `prompt`, the rules in `instruction_id_list` and the arguments of each in `kwargs`.
+
+    Its Parquet version holds every argument for every rule, null where the rule has none of that name.
+    """
+    ids, arguments = row["instruction_id_list"], row["kwargs"]
+    if len(ids) != len(arguments):
+        raise ValueError(f"{len(ids)} ids in `instruction_id_list`, {len(arguments)} in `kwargs`")
+    used = [{k: v for k, v in given.items() if v is not None} for given in arguments]
+    return {
+        "id": row.get("key"),
+        "prompt": row["prompt"],
+        "domain": "general",
+        "verifier": "instructions",
+        "verify": {"instructions": [{"id": i} | given for i, given in zip(ids, used, strict=True)]},
+    }
+
+
 LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "gsm8k": gsm8k,
     "mgsm": mgsm,
@@ -222,6 +240,7 @@ LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "cruxeval_input": cruxeval_input,
     "open_qa": open_qa,
     "scibench": scibench,
+    "ifeval": ifeval,
 }
 
 
@@ -355,9 +374,11 @@ def _tested(verify: Mapping[str, Any]) -> bool:
 def default_verifier(
     domain: str, reference: str | None, options: list[str], verify: Mapping[str, Any] = MappingProxyType({})
 ) -> str | None:
-    """The verifier that fits an answer's form: tests, options, mathematics, logic, or plain text; none without any."""
+    """The verifier that fits an answer's form: tests, rules, options, mathematics, logic, or plain text; or none."""
     if _tested(verify):
         return "code"
+    if verify.get("instructions"):
+        return "instructions"
     if reference is None:
         return None
     if options:

@@ -8,8 +8,8 @@ from typing import ClassVar
 from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.exact import normalised
 from dataengine.verify.extract import final_answer, plain
-from dataengine.verify.math import normalised as latex
-from dataengine.verify.math import number_of
+from dataengine.verify.numbers import normalised as latex
+from dataengine.verify.numbers import number_of
 from dataengine.verify.reply import undressed
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -26,6 +26,16 @@ CASES: dict[str, list[tuple[str, str, str | None, dict[str, Any]]]] = {
     ],
     "choice": [("The answer is B.", "The answer is C.", "B", OPTIONS), ("two", "three", "B", OPTIONS)],
     "exact": [("The answer is: the Seine", "Rhine", "Seine", {"verify": {"aliases": ["La Seine"]}})],
+    "logic": [
+        (
+            "Zoey is a knight and Tom is a knave.",
+            "Zoey is a knave and Tom is a knight.",
+            "Zoey: knight, Tom: knave",
+            {},
+        ),
+        ("<answer>Yes, it is.</answer>", "<answer>No.</answer>", "yes", {}),
+    ],
+    "instructions": [("no comma", "a, b", None, {"verify": {"instructions": [{"id": "punctuation:no_comma"}]}})],
     "code": [("def add(a, b):\n    return a + b", "def add(a, b):\n    return a - b", None, ADDS)],
 }
 
