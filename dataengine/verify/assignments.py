@@ -73,9 +73,10 @@ _CLAIM = re.compile(
 _SENTENCE = re.compile(r"[^.;?!\n]*[.;?!\n]?")
 # A sentence with one of these says what could be, or what somebody says.
 _SUPPOSED = re.compile(
-    r"\b(?:if|iff|suppos\w+|assum\w+|would|could|cannot|can['’]t|either|unless|whether|contradict\w*|not the case"
-    r"|not true that|(?:false|wrong|untrue) that|impossible|possibl[ey]|maybe|perhaps|might|doubt\w*|don['’]t|says?|said|claim\w*|stat(?:es?|ed|ements?)|mention\w*|comment\w*|remark\w*|declar\w*|assert\w*"
-    r"|express\w*|insist\w*|told|heard|according)\b|\?|如果|假设|说",
+    r"\b(?:if|iff|suppos\w+|assum\w+|would|could|might|cannot|can['’]t|don['’]t|doubt\w*|either|unless|whether|maybe"
+    r"|perhaps|possibl[ey]|impossible|contradict\w*|not the case|(?:not true|false|wrong|untrue) that"
+    r"|says?|said|claim\w*|stat(?:es?|ed|ements?)|mention\w*|comment\w*|remark\w*|declar\w*|assert\w*|express\w*"
+    r"|insist\w*|told|heard|according)\b|\?|如果|假设|说",
     re.IGNORECASE,
 )
 _QUOTED = re.compile(r"[\"“]([^\"“”\n]{1,300})[\"”]")

@@ -88,13 +88,13 @@ def options_of(value: str, options: Sequence[str] = ()) -> tuple[set[str], str]:
         if not by_text and beside and beside[1] in _by_text(beside[2], options):
             return {beside[1]}, ""
         return by_text, ""
-    rest = value[first.end() :].strip()
-    if by_text and rest:
-        return by_text, ""  # an option's text that starts like a letter: "A. Smith"
     if len(value) == 1:
         return by_text | {letter}, ""  # of the blood groups A, B, AB and 0, "A" is an option's text too
-    text = _by_text(rest, options)
-    return (set(), "contradictory") if text and letter not in text else ({letter}, "")
+    rest = value[first.end() :].strip()
+    beside_it = _by_text(rest, options)
+    if rest and by_text - beside_it:
+        return by_text, ""  # an option's text that starts like a letter: "A. Smith"
+    return (set(), "contradictory") if beside_it and letter not in beside_it else ({letter}, "")
 
 
 def _reference(reference: str, options: Sequence[str]) -> str | None:

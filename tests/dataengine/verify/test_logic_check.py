@@ -128,7 +128,7 @@ def test_a_marked_answer_that_leaves_out_or_contradicts_fails(answer: str, reaso
         ("<answer>It is false that Zoey is a knight. Oliver is a knave. Ava is a knave.</answer>", "not_understood"),
         ("<answer>Not everyone is a knave. Zoey, Oliver, Ava!</answer>", "not_understood"),
         ("<answer>Zoey is a knight. Oliver and Ava? Both of them are knaves.</answer>", "not_understood"),
-        ("<answer>Zoey is a knıght, Oliver is a knave, Ava is a knave</answer>", "not_understood"),
+        ("<answer>A knıght is a knave</answer>", "not_understood"),
         ("Is Zoey a knight? Oliver is a knave. Ava is a knave.", "not_understood"),
     ],
 )
