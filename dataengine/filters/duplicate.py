@@ -1,14 +1,13 @@
 """Checks that a reply was not there before, word for word or nearly so."""
 
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from dataengine.checks import Filter, Opinion, Sample
-from dataengine.filters.minhash import U32, U64, Ints, mixed, normal, signatures
+from dataengine.filters.minhash import U32, U64, Ints, hashes, mixed, normal, signatures
 from dataengine.filters.near import leaders
 from dataengine.filters.settings import changed, share
 
@@ -67,15 +66,15 @@ class DuplicateComparison:
     def add(self, samples: Sequence[Sample], *, settled: bool = False) -> None:
         """Looks at samples: further ones to give an opinion on, or `settled` ones that passed before."""
         if samples:
-            texts = [" ".join(normal(s.text).split()) for s in samples]
+            texts = [normal(s.text) for s in samples]
             made, words = signatures(texts)
             self._ids += [s.trajectory_id for s in samples]
             self._parts.append(
                 _Part(
                     signatures=made,
                     words=words,
-                    text=_hashes(texts),
-                    prompt=_hashes([normal(s.prompt) if self._within_prompt else "" for s in samples]),
+                    text=hashes(texts),
+                    prompt=hashes([normal(s.prompt) if self._within_prompt else "" for s in samples]),
                     length=np.array([len(t) for t in texts], np.int64),
                     whole=np.array([s.finish_reason != "length" for s in samples]),
                     settled=np.full(len(samples), settled),
@@ -140,7 +139,3 @@ class _Part(NamedTuple):
     length: Ints
     whole: npt.NDArray[np.bool_]
     settled: npt.NDArray[np.bool_]
-
-
-def _hashes(texts: Sequence[str]) -> U64:
-    return np.frombuffer(b"".join(blake2b(t.encode(), digest_size=8).digest() for t in texts), np.dtype("<u8"))

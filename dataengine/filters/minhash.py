@@ -7,6 +7,7 @@ and on every machine.
 import unicodedata
 from collections.abc import Sequence
 from functools import cache
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -37,8 +38,13 @@ _TABLED = 0x20000
 
 
 def normal(text: str) -> str:
-    """The text in Unicode's form NFC, lone surrogates replaced: what is composed otherwise is no other text."""
-    return unicodedata.normalize("NFC", storable(text))
+    """The text as it is compared: in Unicode's form NFC, lone surrogates replaced, each run of spaces as one."""
+    return " ".join(unicodedata.normalize("NFC", storable(text)).split())
+
+
+def hashes(texts: Sequence[str]) -> U64:
+    """A hash of each text: of a million different texts, two agree once in thirty million times."""
+    return np.frombuffer(b"".join(blake2b(t.encode(), digest_size=8).digest() for t in texts), np.dtype("<u8"))
 
 
 def signatures(texts: Sequence[str]) -> tuple[U32, Ints]:
@@ -62,11 +68,11 @@ def signatures(texts: Sequence[str]) -> tuple[U32, Ints]:
         while end < len(texts) and held + lengths[end] <= _AT_ONCE:
             held += lengths[end]
             end += 1
-        hashes, owner_counts = _words(texts[start:end], lengths[start:end])
-        shingles, offsets = _shingles(hashes, owner_counts)
+        found, counts = _words(texts[start:end], lengths[start:end])
+        shingles, offsets = _shingles(found, counts)
         matrix = RMinHash.digest_matrix_from_flat_token_hashes(shingles, offsets, NUMBERS, _SEED)
         made[start:end] = np.array(matrix.to_rows(), np.uint32)
-        words[start:end] = owner_counts
+        words[start:end] = counts
         start = end
     return made, words
 
@@ -109,17 +115,16 @@ def _words(texts: Sequence[str], lengths: Sequence[int]) -> tuple[U64, Ints]:
     powers, inverses = _powers(len(points))
     sums = np.zeros(len(points) + 1, np.uint64)
     np.cumsum((lower.astype(np.uint64) + np.uint64(1)) * powers, out=sums[1:])
-    hashes = mixed((sums[last] - sums[first]) * inverses[first])
-    return hashes, np.diff(np.searchsorted(first, bounds))
+    return mixed((sums[last] - sums[first]) * inverses[first]), np.diff(np.searchsorted(first, bounds))
 
 
-def _shingles(hashes: U64, counts: Ints) -> tuple[U64, U64]:
+def _shingles(words: U64, counts: Ints) -> tuple[U64, U64]:
     """The hashes of all shingles, one text after the other, and where each text's begin (with the end of the last)."""
     # Each text is followed by zeros, so that no shingle reaches into the next and short texts have one of their own.
     gap = WORDS - 1
     owner = np.repeat(np.arange(len(counts)), counts)
-    padded = np.zeros(len(hashes) + gap * (len(counts) + 1), np.uint64)
-    padded[np.arange(len(hashes)) + gap * owner] = hashes
+    padded = np.zeros(len(words) + gap * (len(counts) + 1), np.uint64)
+    padded[np.arange(len(words)) + gap * owner] = words
     combined = np.zeros(len(padded) - gap, np.uint64)
     for k, factor in enumerate(_NEIGHBOURS):
         combined += padded[k : len(combined) + k] * factor

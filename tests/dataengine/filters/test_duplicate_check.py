@@ -1,6 +1,5 @@
 """Of replies that say the same one passes, which one is no matter of order, and no text is too odd for a verdict."""
 
-import json
 import random
 import string
 import unicodedata
@@ -139,7 +138,7 @@ def test_neither_order_nor_batches_nor_composition_change_what_is_said_of_a_text
     texts: list[str], chance: random.Random, size: int
 ) -> None:
     texts = texts + [altered(t, 0.02, i) for i, t in enumerate(texts) if len(t) > 50]
-    before = Counter(zip(map(alike, texts), told(ask(texts)), strict=True))
+    before = Counter(zip(map(normal, texts), told(ask(texts)), strict=True))
     chance.shuffle(texts)
     comparison = DuplicateCheck().comparison()
     for start in range(0, len(texts), size):
@@ -149,11 +148,7 @@ def test_neither_order_nor_batches_nor_composition_change_what_is_said_of_a_text
     opinions = dict(comparison.opinions())
     assert sorted(opinions) == list(range(len(texts)))
     after = told([opinions[i] for i in range(len(texts))])
-    assert Counter(zip(map(alike, texts), after, strict=True)) == before
-
-
-def alike(text: str) -> str:
-    return " ".join(normal(text).split())
+    assert Counter(zip(map(normal, texts), after, strict=True)) == before
 
 
 def test_what_passed_before_still_passes_and_stands_for_what_comes() -> None:
