@@ -113,7 +113,7 @@ def _compare(
     started = time.monotonic()
     comparison = check.comparison()
     names: list[Sample] = []
-    for samples in _pending(connection, check):
+    for samples in _pending_in_any_order(connection, check):
         comparison.add(samples)
         names += [Sample(text="", trajectory_id=s.trajectory_id, attempt=s.attempt) for s in samples]
         progress.advance(len(samples))
@@ -226,26 +226,32 @@ _COLUMNS = (
     "t.trajectory_id, t.attempt, t.text, t.reasoning, t.answer, t.finish_reason, t.completion_tokens, "
     "p.messages[-1].content AS prompt, p.domain, p.language, p.reference, p.verifier, p.metadata, p.against"
 )
+# Chosen by their ids first: the texts then stream through, where sorting them would hold them all.
+_IN_ANY_ORDER = (
+    "WITH chosen AS MATERIALIZED (SELECT t.trajectory_id, t.attempt {chosen}) "
+    f"SELECT {_COLUMNS} FROM trajectories t SEMI JOIN chosen USING (trajectory_id, attempt) "
+    "JOIN prompts_current p USING (prompt_id)"
+)
+_SETTLED = """
+FROM trajectories_current t
+SEMI JOIN (SELECT * FROM verdicts WHERE "check" = $name AND version = $version AND outcome = 'pass') v
+    ON v.trajectory_id = t.trajectory_id AND v.attempt = t.attempt
+WHERE t.stage IN (SELECT stage FROM trajectories SEMI JOIN wanted USING (trajectory_id))
+"""
 
 
 def _pending(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterator[list[Sample]]:
     return _samples(connection, f"SELECT {_COLUMNS} {_FROM} ORDER BY t.trajectory_id", _parameters(check))
 
 
-def _settled(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterator[list[Sample]]:
+def _pending_in_any_order(connection: duckdb.DuckDBPyConnection, check: SetCheck) -> Iterator[list[Sample]]:
+    return _samples(connection, _IN_ANY_ORDER.replace("{chosen}", _FROM), _parameters(check))
+
+
+def _settled(connection: duckdb.DuckDBPyConnection, check: SetCheck) -> Iterator[list[Sample]]:
     """The trajectories of the wanted ones' stage that passed the check."""
-    return _samples(
-        connection,
-        f"""
-        SELECT {_COLUMNS}
-        FROM trajectories_current t
-        JOIN prompts_current p USING (prompt_id)
-        SEMI JOIN (SELECT * FROM verdicts WHERE "check" = $name AND version = $version AND outcome = 'pass') v
-            ON v.trajectory_id = t.trajectory_id AND v.attempt = t.attempt
-        WHERE t.stage IN (SELECT stage FROM trajectories SEMI JOIN wanted USING (trajectory_id))
-        """,
-        {"name": check.name, "version": check.version},
-    )
+    parameters: dict[str, object] = {"name": check.name, "version": check.version}
+    return _samples(connection, _IN_ANY_ORDER.replace("{chosen}", _SETTLED), parameters)
 
 
 def _samples(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, object]) -> Iterator[list[Sample]]:

@@ -29,7 +29,7 @@ _CODE_POINT = np.uint64(0xD6E8FEB86659FD93)
 _CODE_POINT_INVERSE = np.uint64(pow(0xD6E8FEB86659FD93, -1, 2**64))
 _NEIGHBOURS = [np.uint64(pow(_ODD, k + 1, 2**64)) for k in range(WORDS)]
 # Code points that are hashed at once: what is worked on together stays within some ten megabytes.
-_AT_ONCE = 1 << 18
+_AT_ONCE = 1 << 17
 
 _SPACE, _LETTER, _ALONE = 0, 1, 2
 # Scripts without spaces between words: each character is a word. All planes above the first two are such or symbols.
@@ -38,8 +38,8 @@ _TABLED = 0x20000
 
 
 def normal(text: str) -> str:
-    """The text as it is compared: in Unicode's form NFC, lone surrogates replaced, each run of spaces as one."""
-    return " ".join(unicodedata.normalize("NFC", storable(text)).split())
+    """The text as it is compared: in Unicode's form NFC, lone surrogates replaced, without space around it."""
+    return unicodedata.normalize("NFC", storable(text)).strip()
 
 
 def hashes(texts: Sequence[str]) -> U64:
@@ -94,16 +94,12 @@ def _words(texts: Sequence[str], lengths: Sequence[int]) -> tuple[U64, Ints]:
 
     A word's hash is a polynomial in its code points: the difference of two running sums, shifted to the word's start.
     """
-    points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
-    kinds, lowered = _tables()
-    outside = points >= _TABLED
-    if outside.any():
-        kind = np.full(len(points), _ALONE, np.uint8)
-        lower = points.copy()
-        kind[~outside] = kinds[points[~outside]]
-        lower[~outside] = lowered[points[~outside]]
-    else:
-        kind, lower = kinds[points], lowered[points]
+    points = np.frombuffer("".join(texts).encode("utf-32-le"), np.int32).astype(np.int64)
+    kinds, values = _tables()
+    # What lies outside the tables is like their last entry, but for its value.
+    kind, value = kinds.take(points, mode="clip"), values.take(points, mode="clip")
+    outside = np.flatnonzero(points >= _TABLED)
+    value[outside] = points[outside] + 1
     bounds = np.concatenate([[0], np.cumsum(lengths)])
     # A word begins where the kind changes, at each character that stands alone, and with each text.
     begins = np.ones(len(points) + 1, bool)
@@ -114,7 +110,7 @@ def _words(texts: Sequence[str], lengths: Sequence[int]) -> tuple[U64, Ints]:
     first, last = edges[:-1][is_word], edges[1:][is_word]
     powers, inverses = _powers(len(points))
     sums = np.zeros(len(points) + 1, np.uint64)
-    np.cumsum((lower.astype(np.uint64) + np.uint64(1)) * powers, out=sums[1:])
+    np.cumsum(value * powers, out=sums[1:])
     return mixed((sums[last] - sums[first]) * inverses[first]), np.diff(np.searchsorted(first, bounds))
 
 
@@ -136,10 +132,10 @@ def _shingles(words: U64, counts: Ints) -> tuple[U64, U64]:
 
 
 @cache
-def _tables() -> tuple[npt.NDArray[np.uint8], U32]:
-    """For each code point of the first two planes: space, letter or alone; and its lower case, if that is one."""
+def _tables() -> tuple[npt.NDArray[np.uint8], U64]:
+    """For each code point of the first two planes: space, letter or alone; and its lower case, plus one."""
     kinds = np.full(_TABLED, _ALONE, np.uint8)
-    lowered = np.arange(_TABLED, dtype=np.uint32)
+    values = np.arange(1, _TABLED + 1, dtype=np.uint64)
     for point in range(_TABLED):
         character = chr(point)
         if character.isspace():
@@ -148,11 +144,11 @@ def _tables() -> tuple[npt.NDArray[np.uint8], U32]:
             kinds[point] = _LETTER
             low = character.lower()
             if len(low) == 1:
-                lowered[point] = ord(low)
+                values[point] = ord(low) + 1
     for block in _UNSPACED:
         kinds[block.start : block.stop] = _ALONE
     kinds[0x3000] = _SPACE
-    return kinds, lowered
+    return kinds, values
 
 
 def _powers(count: int) -> tuple[U64, U64]:

@@ -51,7 +51,7 @@ PASS, EXACT, NEAR, NO_WORDS = ("pass", ""), ("fail", "exact"), ("fail", "near"),
 
 
 def test_of_equal_replies_the_first_passes_and_the_others_name_it() -> None:
-    opinions = ask(["one two", "three", "one two", " one\n two "])
+    opinions = ask(["one two", "three", "one two", "\n one two "])
     assert told(opinions) == [PASS, PASS, EXACT, EXACT]
     assert [o.details.get("representative") for o in opinions] == [None, None, "row:0", "row:0"]
     assert [o.score for o in opinions] == [0.0, 0.0, 1.0, 1.0]
@@ -95,6 +95,7 @@ def test_a_reply_that_was_cut_off_stands_for_nobody() -> None:
 
 def test_a_number_more_or_a_sign_less_is_no_exact_duplicate() -> None:
     assert told(ask(["5 - 3", "5 + 3", "5 3", "5 - 3 = 2"])) == [PASS] * 4
+    assert told(ask(["a", "a \x00"])) == [PASS, PASS]
     assert sorted(told(ask(["A b", "a b"]))) == [NEAR, PASS]
 
 
