@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataengine.checks import Opinion, Sample, SetCheck, load_check
+from dataengine.filters import near
 from dataengine.filters.duplicate import DuplicateCheck
-from dataengine.filters.minhash import NUMBERS, normal, signatures, similarity
-from dataengine.filters.near import MOST, components, leaders
+from dataengine.filters.minhash import NUMBERS, U32, normal, signatures, similarity
+from dataengine.filters.near import components, leaders
 
 CHANCE = random.Random(1)
 VOCABULARY = ["".join(CHANCE.choices(string.ascii_lowercase, k=CHANCE.randint(2, 9))) for _ in range(2000)]
@@ -204,14 +205,21 @@ def test_a_texts_signature_never_changes() -> None:
     assert made[:, :2].tolist() == [[3267237379, 1850279295], [3494038360, 2445815347], [650585738, 1055112933]]
 
 
-def test_a_bucket_of_many_costs_no_more_than_its_bound_and_copies_in_it_are_found() -> None:
-    # Half the numbers shared by all, so that all meet: 0.5 is below the threshold, and nobody is represented.
+def test_where_many_meet_each_is_compared_with_few_and_copies_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Half the numbers are the same for all, so that all meet, and none is similar enough but the copies.
     made = np.random.default_rng(1).integers(0, 2**32, (300, NUMBERS), np.uint32)
     made[:, : NUMBERS // 2] = 7
-    made[-1] = made[0]
-    salts = np.zeros(300, np.uint64)
-    leader, score = leaders(made, 0.8, salts, stands=np.ones(300, bool), fixed=0)
-    assert MOST < 300 and leader.tolist() == [*range(299), 0] and score[-1] == 1.0
+    made[-1], made[-2] = made[0], made[200]
+    compared: list[int] = []
+
+    def counted(one: U32, others: U32) -> Any:
+        compared.append(len(others))
+        return similarity(one, others)
+
+    monkeypatch.setattr(near, "similarity", counted)
+    leader, score = leaders(made, 0.8, np.zeros(300, np.uint64), stands=np.ones(300, bool), fixed=0)
+    assert leader.tolist() == [*range(298), 200, 0] and score[-2:].tolist() == [1.0, 1.0]
+    assert near.MOST <= max(compared) <= near.MOST + 1
 
 
 def test_components_join_what_a_chain_connects() -> None:
