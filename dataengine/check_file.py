@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dataengine.checks import Check, Sample, load_check
+from dataengine.checks import Check, Opinion, Sample, SetCheck, load_check
 from dataengine.progress import Progress
 from dataengine.prompting import take_apart
 from dataengine.rewriting import Unreadable, rewritten, taken
@@ -54,7 +54,8 @@ def check_file(
     """Runs the named checks over the rows of a file and writes each row with `verdicts` to the JSONL file `out`.
 
     A verifier is asked about every row, as if the row named it; a filter too. A line that cannot be read becomes a row
-    with `problem` and no verdicts. `out` appears whole or not at all.
+    with `problem` and no verdicts. `out` appears whole or not at all. A check that compares the rows with each other
+    has the file read once more, before.
     Raises ConfigError for an unknown check or field, InputError for a file that cannot be read.
     """
     spec = FileSource(source="file", path=str(file), map=dict(mapping or {}), layout=layout)
@@ -64,10 +65,12 @@ def check_file(
         raise ConfigError("--with: name at least one check, such as --with math,language_mix")
     outcomes = ("pass", "fail", "undecided", "error")
     result = FileChecked({c.name: dict.fromkeys(outcomes, 0) for c in checks})
+    columns = ["question", "answer"] if layout == "mgsm" else None
     try:
         with rewritten(file, out) as write, Progress("check", None) as progress:
-            for batch in _batches(read_rows(file, ["question", "answer"] if layout == "mgsm" else None)):
-                for value in _checked(batch, checks, fields_of, result):
+            compared = _compared(_batches(read_rows(file, columns)), checks, fields_of)
+            for batch in _batches(read_rows(file, columns)):
+                for value in _checked(batch, checks, compared, fields_of, result):
                     write(value)
                 progress.advance(len(batch))
     finally:
@@ -79,12 +82,32 @@ def check_file(
 _FieldsOf = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+def _compared(batches: Iterator[list[Row]], checks: list[Check], fields_of: _FieldsOf) -> dict[str, Iterator[Opinion]]:
+    """By check that compares the rows with each other its opinions on those that can be read, in order."""
+    comparisons = {check.name: check.comparison() for check in checks if isinstance(check, SetCheck)}
+    if not comparisons:
+        return {}
+    for batch in batches:
+        samples = [taken(row, partial(_sample, fields_of)) for row in batch]
+        for comparison in comparisons.values():
+            comparison.add([s for s in samples if isinstance(s, Sample)])
+    return {name: _in_order(dict(comparison.opinions())) for name, comparison in comparisons.items()}
+
+
+def _in_order(opinions: dict[int, Opinion]) -> Iterator[Opinion]:
+    return (opinions.pop(number) for number in range(len(opinions)))
+
+
 def _checked(
-    batch: list[Row], checks: list[Check], fields_of: _FieldsOf, result: FileChecked
+    batch: list[Row],
+    checks: list[Check],
+    compared: Mapping[str, Iterator[Opinion]],
+    fields_of: _FieldsOf,
+    result: FileChecked,
 ) -> Iterator[dict[str, Any]]:
     samples = [taken(row, partial(_sample, fields_of)) for row in batch]
     present = [s for s in samples if isinstance(s, Sample)]
-    opinions = {check.name: iter(check(present)) for check in checks}
+    opinions = {check.name: compared.get(check.name) or iter(check(present)) for check in checks}
     for row, sample in zip(batch, samples, strict=True):
         result.rows += 1
         if isinstance(sample, Unreadable):

@@ -4,10 +4,11 @@ import contextlib
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import duckdb
 
-from dataengine.checks import Check, Opinion, Sample, load_check, metadata_of
+from dataengine.checks import Check, Opinion, Sample, SetCheck, load_check, metadata_of
 from dataengine.generate import insert_ids
 from dataengine.progress import Progress
 from schemas.keys import canonical_json
@@ -17,6 +18,8 @@ from warehouse.connect import connect
 from warehouse.store import Warehouse
 
 _BATCH = 256
+# Verdicts of one commit where all opinions are there at once.
+_COMMIT = 8192
 
 
 @dataclass
@@ -71,6 +74,9 @@ def run_checks(
             if not count:
                 continue
             with Progress(f"{label}: {check.name}", count) as progress:
+                if isinstance(check, SetCheck):
+                    _compare(warehouse, run_id, check, connection, result, progress)
+                    continue
                 for samples in _pending(connection, check):
                     give_verdicts(warehouse, run_id, check, samples, result)
                     progress.advance(len(samples))
@@ -82,10 +88,42 @@ def give_verdicts(
 ) -> list[Verdict]:
     """Runs a check on samples and writes its verdicts, one per sample; those that are new are counted in `result`."""
     verdicts = _verdicts(check, samples, run_id)
+    _write(warehouse, check, verdicts, result)
+    return verdicts
+
+
+def _write(warehouse: Warehouse, check: Check, verdicts: Sequence[Verdict], result: Checked) -> None:
     for verdict in warehouse.append("verdicts", verdicts).added:
         assert isinstance(verdict, Verdict)
         result.count(check.name, verdict.outcome)
-    return verdicts
+
+
+def _compare(
+    warehouse: Warehouse,
+    run_id: str,
+    check: SetCheck,
+    connection: duckdb.DuckDBPyConnection,
+    result: Checked,
+    progress: Progress,
+) -> None:
+    """Gives the missing verdicts of a check that compares trajectories with each other and with those that passed.
+
+    Committed in the order of the opinions, so that a killed run goes on to the same verdicts.
+    """
+    started = time.monotonic()
+    comparison = check.comparison()
+    names: list[Sample] = []
+    for samples in _pending_in_any_order(connection, check):
+        comparison.add(samples)
+        names += [Sample(text="", trajectory_id=s.trajectory_id, attempt=s.attempt) for s in samples]
+        progress.advance(len(samples))
+    for samples in _settled(connection, check):
+        comparison.add(samples, settled=True)
+    opinions = comparison.opinions()
+    while batch := list(islice(opinions, _COMMIT)):
+        each = (time.monotonic() - started) / len(batch)
+        _write(warehouse, check, [_verdict(check, names[i], o, run_id, each) for i, o in batch], result)
+        started = time.monotonic()
 
 
 @contextlib.contextmanager
@@ -184,13 +222,40 @@ def _count(connection: duckdb.DuckDBPyConnection, check: Check) -> int:
     return int(row[0]) if row else 0
 
 
+_COLUMNS = (
+    "t.trajectory_id, t.attempt, t.text, t.reasoning, t.answer, t.finish_reason, t.completion_tokens, "
+    "p.messages[-1].content AS prompt, p.domain, p.language, p.reference, p.verifier, p.metadata, p.against"
+)
+# Chosen by their ids first: the texts then stream through, where sorting them would hold them all.
+_IN_ANY_ORDER = (
+    "WITH chosen AS MATERIALIZED (SELECT t.trajectory_id, t.attempt {chosen}) "
+    f"SELECT {_COLUMNS} FROM trajectories t SEMI JOIN chosen USING (trajectory_id, attempt) "
+    "JOIN prompts_current p USING (prompt_id)"
+)
+_SETTLED = """
+FROM trajectories_current t
+SEMI JOIN (SELECT * FROM verdicts WHERE "check" = $name AND version = $version AND outcome = 'pass') v
+    ON v.trajectory_id = t.trajectory_id AND v.attempt = t.attempt
+WHERE t.stage IN (SELECT stage FROM trajectories SEMI JOIN wanted USING (trajectory_id))
+"""
+
+
 def _pending(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterator[list[Sample]]:
-    cursor = connection.cursor().execute(
-        "SELECT t.trajectory_id, t.attempt, t.text, t.reasoning, t.answer, t.finish_reason, t.completion_tokens, "
-        "p.messages[-1].content AS prompt, p.domain, p.language, p.reference, p.verifier, p.metadata, p.against "
-        f"{_FROM} ORDER BY t.trajectory_id",
-        _parameters(check),
-    )
+    return _samples(connection, f"SELECT {_COLUMNS} {_FROM} ORDER BY t.trajectory_id", _parameters(check))
+
+
+def _pending_in_any_order(connection: duckdb.DuckDBPyConnection, check: SetCheck) -> Iterator[list[Sample]]:
+    return _samples(connection, _IN_ANY_ORDER.replace("{chosen}", _FROM), _parameters(check))
+
+
+def _settled(connection: duckdb.DuckDBPyConnection, check: SetCheck) -> Iterator[list[Sample]]:
+    """The trajectories of the wanted ones' stage that passed the check."""
+    parameters: dict[str, object] = {"name": check.name, "version": check.version}
+    return _samples(connection, _IN_ANY_ORDER.replace("{chosen}", _SETTLED), parameters)
+
+
+def _samples(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, object]) -> Iterator[list[Sample]]:
+    cursor = connection.cursor().execute(sql, parameters)
     names = [d[0] for d in cursor.description or []]
     while batch := cursor.fetchmany(_BATCH):
         rows = (dict(zip(names, row, strict=True)) for row in batch)

@@ -6,7 +6,7 @@ To add one: write a class with the attributes of `Check` in a file under `verify
 
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -28,6 +28,7 @@ CHECKS: dict[str, str] = {
     "language_mix": "dataengine.filters.language_mix:LanguageMixCheck",
     "pii": "dataengine.filters.pii:PiiCheck",
     "refusal": "dataengine.filters.refusal:RefusalCheck",
+    "duplicate": "dataengine.filters.duplicate:DuplicateCheck",
 }
 
 
@@ -86,6 +87,33 @@ class Check(Protocol):
 
     def close(self) -> None:
         """Gives back processes and models; a closed check may be called again and starts them anew."""
+        ...
+
+
+class Comparison(Protocol):
+    """Samples that are looked at together before there is an opinion on any; what is kept of each is small."""
+
+    def add(self, samples: Sequence[Sample], *, settled: bool = False) -> None:
+        """Looks at samples: further ones to give an opinion on, or `settled` ones that passed before.
+
+        The settled ones still pass, whatever is added.
+        """
+        ...
+
+    def opinions(self) -> Iterator[tuple[int, Opinion]]:
+        """(number in the order of adding, opinion) of each sample that is not settled, once all are added.
+
+        They come in such an order that the same opinions come of what is left when those before it are settled.
+        """
+        ...
+
+
+@runtime_checkable
+class SetCheck(Check, Protocol):
+    """A check whose opinion on a sample depends on the others. Calling it takes the samples for all there are."""
+
+    def comparison(self) -> Comparison:
+        """A new comparison, with nothing added."""
         ...
 
 

@@ -14,7 +14,7 @@ from dataengine.checking import (
     run_checks,
     sample_of,
 )
-from dataengine.checks import Check
+from dataengine.checks import Check, SetCheck
 from dataengine.generate import Asking, Sampler, Wanted, missing, plan
 from dataengine.policy import Policy
 from dataengine.progress import Progress
@@ -89,7 +89,9 @@ def sample_and_check(
     checks = load_checks(specs)
     try:
         if todo:
-            step = _Step(warehouse, run, label, prompts, asking, checks)
+            # What compares the replies with each other waits until all are there.
+            beside = [c for c in checks if not isinstance(c, SetCheck)]
+            step = _Step(warehouse, run, label, prompts, asking, beside)
             errors = asyncio.run(step.sample(policy, todo))
             checked = step.checked
         elif warehouse.append("prompts", prompts.prompts).added:

@@ -154,6 +154,19 @@ class Verdict(Record):
     created_at: datetime
 
 
+class Cluster(Record):
+    """Which cluster of near duplicates a prompt belongs to; the latest row of an id counts."""
+
+    TABLE: ClassVar[str] = "clusters"
+    KEYS: ClassVar[tuple[str, ...]] = ("kind", "id", "version", "cluster_id")
+
+    kind: Literal["prompt"] = Field(description="what is clustered; replies have their verdicts of `duplicate`")
+    id: str = Field(description="the prompt_id")
+    version: str = Field(description="the rules and settings that clusters were made with")
+    cluster_id: str = Field(description="the smallest id of the cluster")
+    created_at: datetime
+
+
 class Run(Record):
     """One event in the life of a run; the latest event of a run_id is its state."""
 
@@ -194,4 +207,4 @@ class Migration(Record):
     created_at: datetime
 
 
-RECORDS: dict[str, type[Record]] = {r.TABLE: r for r in (Prompt, Trajectory, Verdict, Run, Metric, Migration)}
+RECORDS: dict[str, type[Record]] = {r.TABLE: r for r in (Prompt, Trajectory, Verdict, Cluster, Run, Metric, Migration)}

@@ -62,7 +62,8 @@ def pins(warehouse: Warehouse, at: str | None) -> Mapping[str, int | datetime | 
     if "@" in at:
         from warehouse.snapshot import open_snapshot
 
-        return open_snapshot(warehouse.path, at).manifest.tables
+        # Version 0 is the empty table: one that the snapshot does not name was not there yet.
+        return dict.fromkeys(DEPENDENTS_FIRST, 0) | open_snapshot(warehouse.path, at).manifest.tables
     try:
         moment = datetime.fromisoformat(at)
     except ValueError:

@@ -19,7 +19,12 @@ def m001_tables(warehouse: "Warehouse") -> None:
         warehouse.create_table(table)
 
 
-MIGRATIONS: list[Callable[["Warehouse"], None]] = [m001_tables]
+def m002_clusters(warehouse: "Warehouse") -> None:
+    """Makes the table of clusters of near duplicates."""
+    warehouse.create_table("clusters")
+
+
+MIGRATIONS: list[Callable[["Warehouse"], None]] = [m001_tables, m002_clusters]
 
 
 def migrate(warehouse: "Warehouse", *, create: bool) -> None:

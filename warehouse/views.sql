@@ -41,6 +41,16 @@ JOIN prompts_current p ON p.prompt_id = t.prompt_id
 WHERE v.against IN ('', p.against)
 QUALIFY row_number() OVER (PARTITION BY v.trajectory_id, v."check" ORDER BY v.created_at DESC, v.version DESC) = 1;
 
+-- The cluster of each prompt and each reply that has one; one that is near no other has its own.
+CREATE VIEW clusters_current AS
+SELECT kind, id, arg_max(cluster_id, (created_at, cluster_id)) AS cluster_id
+FROM clusters
+GROUP BY kind, id
+UNION ALL
+SELECT 'response' AS kind, trajectory_id AS id, coalesce(details ->> 'representative', trajectory_id) AS cluster_id
+FROM verdicts_current
+WHERE "check" = 'duplicate' AND outcome IN ('pass', 'fail');
+
 CREATE VIEW runs_current AS
 SELECT run_id, recipe, config, checks, versions,
     arg_max(event, created_at) AS state,

@@ -17,6 +17,7 @@ from schemas.errors import UserError, WarehouseError, WarehouseTooNew
 from schemas.records import Message, Migration, Prompt
 from tests.warehouse.conftest import MakePrompt, MakeTrajectory, MakeVerdict, Rows
 from warehouse.connect import connect, refresh_duckdb_file
+from warehouse.migrations import MIGRATIONS
 from warehouse.store import Warehouse
 
 # Writes verdicts of checks named by number, in batches, from `first` on: `writer.py FOLDER FIRST BATCHES SIZE RUN`.
@@ -135,7 +136,10 @@ def test_processes_that_make_a_warehouse_at_once_make_one(folder: Path) -> None:
     writers = [start_writer(folder, 0, 1, 3, str(i)) for i in range(3)]
     assert [(w.communicate()[0].splitlines()[0], w.returncode) for w in writers] == [("open", 0)] * 3
     with connect(folder) as connection:
-        assert connection.execute("SELECT number, name FROM migrations").fetchall() == [(1, "tables")]
+        assert connection.execute("SELECT number, name FROM migrations ORDER BY 1").fetchall() == [
+            (1, "tables"),
+            (2, "clusters"),
+        ]
 
 
 def test_a_killed_writer_leaves_whole_commits_and_each_key_once(folder: Path) -> None:
@@ -309,18 +313,21 @@ def test_a_folder_or_file_in_use_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_empty_folder_becomes_a_warehouse(tmp_path: Path) -> None:
-    assert set(Warehouse.open(tmp_path, create=True).versions().values()) == {0, 1}
-    assert Warehouse.open(tmp_path, create=True).versions()["migrations"] == 1
+    assert set(Warehouse.open(tmp_path, create=True).versions().values()) == {0, len(MIGRATIONS)}
+    assert Warehouse.open(tmp_path, create=True).versions()["migrations"] == len(MIGRATIONS)
 
 
 def test_a_warehouse_of_a_later_version_is_refused(folder: Path, warehouse: Warehouse) -> None:
-    warehouse.append("migrations", [Migration(number=2, name="later", created_at=datetime.now(UTC))])
+    later = len(MIGRATIONS) + 1
+    warehouse.append("migrations", [Migration(number=later, name="later", created_at=datetime.now(UTC))])
     assert refusal(WarehouseTooNew, folder) == (
-        f"{folder}: written by schema 2, this version knows 1: pip install -U dataengine"
+        f"{folder}: written by schema {later}, this version knows {later - 1}: pip install -U dataengine"
     )
 
 
-def test_a_warehouse_whose_making_was_cut_short_is_finished(folder: Path, warehouse: Warehouse) -> None:
-    for file in (folder / "tables" / "migrations" / "_delta_log").glob("*1.json"):
-        file.unlink()
-    assert Warehouse.open(folder).versions()["migrations"] == 1
+@pytest.mark.parametrize("done", range(len(MIGRATIONS)))
+def test_a_warehouse_whose_making_was_cut_short_is_finished(folder: Path, warehouse: Warehouse, done: int) -> None:
+    for file in (folder / "tables" / "migrations" / "_delta_log").glob("*.json"):
+        if int(file.stem) > done:
+            file.unlink()
+    assert Warehouse.open(folder).versions()["migrations"] == len(MIGRATIONS)

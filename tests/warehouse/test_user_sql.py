@@ -1,6 +1,8 @@
 """SQL from users reads the warehouse and nothing else, and changes nothing."""
 
 import hashlib
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -8,6 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from schemas.errors import QueryError, SnapshotError, UserError, WarehouseError
+from schemas.records import Cluster
 from tests.warehouse.conftest import MakeMix, MakePrompt, MakeRun, MakeTrajectory, MakeVerdict
 from warehouse.snapshot import create_snapshot
 from warehouse.sql import locked_connection, named_queries, named_query, query
@@ -242,9 +245,21 @@ def test_the_tables_as_they_were(
     assert query(filled, count, at="2999-01-01").fetchall() == [(3,)]
 
 
-def as_iso(seconds: float) -> str:
-    from datetime import UTC, datetime
+def test_a_snapshot_of_before_a_table_was_there_sees_it_empty(
+    filled: Path, warehouse: Warehouse, make_mix: MakeMix
+) -> None:
+    snapshot, _ = create_snapshot(filled, make_mix(), {"plain": None})
+    cluster = Cluster(kind="prompt", id="a", version="1", cluster_id="a", created_at=datetime.now(UTC))
+    warehouse.append("clusters", [cluster])
+    file = snapshot.path / "manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["tables"]["clusters"]
+    file.write_text(json.dumps(manifest))
+    assert query(filled, "SELECT count(*) FROM clusters", at=snapshot.manifest.id).fetchall() == [(0,)]
+    assert query(filled, "SELECT count(*) FROM prompts", at=snapshot.manifest.id).fetchall() == [(2,)]
 
+
+def as_iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
