@@ -24,6 +24,7 @@ CHECKS: dict[str, str] = {
     "length": "dataengine.filters.length:LengthCheck",
     "repetition": "dataengine.filters.repetition:RepetitionCheck",
     "language_mix": "dataengine.filters.language_mix:LanguageMixCheck",
+    "contamination": "dataengine.filters.contamination:ContaminationCheck",
 }
 
 

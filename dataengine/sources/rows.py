@@ -100,6 +100,8 @@ def _array(path: Path) -> Iterator[Row]:
             values = json.loads(file.read().decode("utf-8"))
         except (ValueError, OSError, EOFError, RecursionError) as e:
             raise InputError(f"{path}: no JSON: {e}") from None
+    if isinstance(values, dict) and isinstance(values.get("examples"), list):
+        values = values["examples"]  # BIG-bench: the rows beside a notice
     if not isinstance(values, list):
         raise InputError(f"{path}: a JSON {type(values).__name__}, not a list of objects")
     for number, value in enumerate(values, start=1):
