@@ -1,11 +1,13 @@
 """Checks over a file, without a warehouse: every input line comes back with its verdicts, in order."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from dataengine.checks import Check, Opinion, Sample, SetCheck, load_check
 from dataengine.progress import Progress
@@ -49,18 +51,25 @@ class FileChecked:
 
 
 def check_file(
-    file: Path, names: list[str], out: Path, *, mapping: Mapping[str, str] | None = None, layout: str | None = None
+    file: Path,
+    names: list[str],
+    out: Path,
+    *,
+    settings: Sequence[str] = (),
+    mapping: Mapping[str, str] | None = None,
+    layout: str | None = None,
 ) -> FileChecked:
     """Runs the named checks over the rows of a file and writes each row with `verdicts` to the JSONL file `out`.
 
     A verifier is asked about every row, as if the row named it; a filter too. A line that cannot be read becomes a row
-    with `problem` and no verdicts. `out` appears whole or not at all. A check that compares the rows with each other
-    has the file read once more, before.
-    Raises ConfigError for an unknown check or field, InputError for a file that cannot be read.
+    with `problem` and no verdicts. `settings` of the checks are written `check.setting=value`, the value as in YAML.
+    `out` appears whole or not at all. A check that compares the rows with each other has the file read once more,
+    before. Raises ConfigError for an unknown check, setting or field, InputError for a file that cannot be read.
     """
     spec = FileSource(source="file", path=str(file), map=dict(mapping or {}), layout=layout)
     fields_of = reader_of(spec)
-    checks = [load_check(name) for name in dict.fromkeys(n.strip() for n in names) if name]
+    params = _params([n.strip() for n in names if n.strip()], settings)
+    checks = [load_check(name, given) for name, given in params.items()]
     if not checks:
         raise ConfigError("--with: name at least one check, such as --with math,language_mix")
     outcomes = ("pass", "fail", "undecided", "error")
@@ -77,6 +86,23 @@ def check_file(
         for check in checks:
             check.close()
     return result
+
+
+def _params(names: list[str], settings: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The settings of each check."""
+    params: dict[str, dict[str, Any]] = {name: {} for name in names}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        check, _, key = name.partition(".")
+        if not equals or not key:
+            raise ConfigError(f"{setting}: settings are written check.setting=value, such as length.max_chars=4000")
+        if check not in params:
+            raise ConfigError(f"{setting}: --with does not name {check!r}")
+        try:
+            params[check][key] = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):
+            raise ConfigError(f"{setting}: {text!r} is no YAML value") from None
+    return params
 
 
 _FieldsOf = Callable[[dict[str, Any]], dict[str, Any]]

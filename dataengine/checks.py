@@ -29,6 +29,7 @@ CHECKS: dict[str, str] = {
     "pii": "dataengine.filters.pii:PiiCheck",
     "refusal": "dataengine.filters.refusal:RefusalCheck",
     "duplicate": "dataengine.filters.duplicate:DuplicateCheck",
+    "contamination": "dataengine.filters.contamination:ContaminationCheck",
 }
 
 

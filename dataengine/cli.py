@@ -162,13 +162,18 @@ def check(
     file: Annotated[Path, typer.Argument(help="JSONL, JSON or Parquet; also .gz")],
     with_: Annotated[str, typer.Option("--with", help="Checks, separated by commas: math,language_mix")],
     out: Annotated[Path, typer.Option(help="JSONL: the input lines with their verdicts.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="check.setting=value, such as length.max_chars=4000")
+    ] = None,
     mapping: MapOption = None,
     layout: LayoutOption = None,
 ) -> None:
     """Run checks over anybody's file; no warehouse is needed."""
     from dataengine.check_file import check_file
 
-    done = check_file(file, with_.split(","), out, mapping=_mapping(mapping), layout=layout)
+    done = check_file(
+        file, with_.split(","), out, settings=settings or [], mapping=_mapping(mapping), layout=layout
+    )  # fmt: skip
     _say_notes(done.notes)
     for line in done.lines:
         _say(line)
