@@ -70,6 +70,7 @@ def test_a_letter_beside_the_text_of_another_option_fails() -> None:
     for letter in "AB":
         assert ask("<answer>(B) eleven</answer>", letter, OPTIONS).reason == "contradictory"
         assert ask("The answer is B: eleven.", letter, OPTIONS).outcome == "fail"
+        assert ask("<answer>(A) a dozen</answer>", letter, OPTIONS).reason == "contradictory"
 
 
 def test_a_text_that_two_options_have_is_undecided_unless_both_are_wrong() -> None:
