@@ -91,9 +91,9 @@ def options_of(value: str, options: Sequence[str] = ()) -> tuple[set[str], str]:
     if len(value) == 1:
         return by_text | {letter}, ""  # of the blood groups A, B, AB and 0, "A" is an option's text too
     rest = value[first.end() :].strip()
-    beside_it = _by_text(rest, options)
-    if rest and by_text - beside_it:
+    if rest and _bare(value) in map(_bare, options):
         return by_text, ""  # an option's text that starts like a letter: "A. Smith"
+    beside_it = _by_text(rest, options)
     return (set(), "contradictory") if beside_it and letter not in beside_it else ({letter}, "")
 
 
@@ -124,6 +124,10 @@ def _by_text(value: str, options: Sequence[str]) -> set[str]:
     # "12" for "12 meters"
     numbers = [_number(option) for option in options[: len(_LETTERS)]]
     return {_LETTERS[i] for i, other in enumerate(numbers) if other and other[:2] == number[:2]}
+
+
+def _bare(text: str) -> str:
+    return undressed(text).strip(" .!").casefold()
 
 
 def _formula(text: str) -> str:
