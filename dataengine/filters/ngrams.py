@@ -112,7 +112,7 @@ class Index:
         return sha.hexdigest()
 
     def search(self, texts: Sequence[str]) -> list[list[Match]]:
-        """For each text the part of each benchmark that stands in it with the largest share, largest first (of equals the longest)."""
+        """For each text the part of each benchmark with the largest share (of equals the longest), largest first."""
         tokens = tokenise(texts)
         pairs = [self._grams_in(tokens), *self._whole_in(tokens, len(texts))]
         text, part, found, of, first, last = (np.concatenate(c) for c in zip(*pairs, strict=True))
