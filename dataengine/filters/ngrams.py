@@ -1,7 +1,7 @@
 """An index of the n-grams of reference texts: which of them stand in other texts, how much of each, and where."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ from dataengine.filters.tokens import Hashes, Integers, Tokens, mixed, powers, t
 COMMON = 3
 #: An n-gram with fewer different words of two letters or more (or characters of unspaced scripts) tells nothing.
 PLAIN = 4
-#: A text that is only found as a whole needs so many words; one with fewer is found where it is all there is.
+#: A text that is only found as a whole needs so many words; one with fewer is found where it fills a line or more.
 WHOLE = 4
 
 
@@ -49,16 +49,17 @@ class Index:
     - An n-gram that stands in more than COMMON items of one benchmark, or holds fewer than PLAIN different plain words,
       tells nothing and is left out.
     - A part with n-grams left is found where `minimum` of them stand (or all, if it has fewer).
-    - A question without any, such as one shorter than `words`, is found where all its words stand in a row; one of
-      fewer than WHOLE words where nothing else does. A solution without any is not searched.
+    - A part without any is found where all its words stand in a row, a question of fewer than WHOLE words only where
+      no other words stand on its lines. A solution of fewer than `words` words is not searched: `return x` is no item.
 
-    Numbers such as "1,000" are indexed as one word and as two. Hashes are of 64 bits and the same on every machine.
+    What is one word or two, such as "1,000" or "don't", is indexed as both. Hashes are of 64 bits and the same on every
+    machine.
     """
 
     def __init__(self, parts: Sequence[Part], words: int, minimum: int = 1) -> None:
         self.words, self.minimum = words, minimum
-        # Each reading of a part's numbers is an entry of its own.
-        readings = [tokenise([p.text for p in parts], grouped=grouped) for grouped in (True, False)]
+        # Each reading of a part is an entry of its own.
+        readings = [tokenise([p.text for p in parts], joined=joined) for joined in (True, False)]
         tokens = Tokens(*(np.concatenate(c) for c in zip(readings[0], _after(readings[1], len(parts)), strict=True)))
         self.parts = [*parts, *parts]
         names = {name: i for i, name in enumerate(dict.fromkeys(p.benchmark for p in parts))}
@@ -72,8 +73,8 @@ class Index:
         new[kept] = True
         new &= count > 0
         self._index_grams(tokens, new, owner)
-        question = np.array([p.kind == "question" for p in self.parts], np.bool_)
-        self._index_whole(tokens, first, count, whole, np.flatnonzero(new & question & (self.telling == 0)))
+        searched = np.array([p.kind == "question" for p in self.parts], np.bool_) | (count >= words)
+        self._index_whole(tokens, first, count, whole, np.flatnonzero(new & searched & (self.telling == 0)))
 
     def _index_grams(self, tokens: Tokens, new: npt.NDArray[np.bool_], owner: Integers) -> None:
         starts, hashes = _windows(tokens, self.words)
@@ -99,7 +100,9 @@ class Index:
         starts, hashes = _windows(tokens, WHOLE)
         at = np.searchsorted(starts, first[long])
         self.openings = _Lookup(hashes[at], long)
-        self.short = _Lookup(whole[parts[count[parts] < WHOLE]], parts[count[parts] < WHOLE])
+        short = parts[count[parts] < WHOLE]
+        self.short = _Lookup(whole[short], short)
+        self._lengths = np.unique(count[short]).tolist()
 
     @property
     def digest(self) -> str:
@@ -112,9 +115,9 @@ class Index:
         return sha.hexdigest()
 
     def search(self, texts: Sequence[str]) -> list[list[Match]]:
-        """For each text, by benchmark, the part with the largest share in it (of equals the longest), largest first."""
+        """For each text the part of each benchmark with the largest share (of equals the longest), largest first."""
         tokens = tokenise(texts)
-        pairs = [self._grams_in(tokens), *self._whole_in(tokens, len(texts))]
+        pairs = [self._grams_in(tokens), self._long_in(tokens), *self._short_in(tokens, texts)]
         text, part, found, of, first, last = (np.concatenate(c) for c in zip(*pairs, strict=True))
         share, benchmark = found / of, self.benchmarks[part]
         order = np.lexsort((part, first - last, -self.count[part], -share, benchmark, text))
@@ -149,7 +152,7 @@ class Index:
         columns = (text[heads], part[heads], found, of, first[longest], last[longest])
         return tuple(c[enough] for c in columns)
 
-    def _whole_in(self, tokens: Tokens, texts: int) -> list[tuple[Integers, ...]]:
+    def _long_in(self, tokens: Tokens) -> tuple[Integers, ...]:
         starts, hashes = _windows(tokens, WHOLE)
         hit, part, _ = self.openings.find(hashes)
         first = starts[hit]
@@ -157,15 +160,16 @@ class Index:
         fits = last <= len(tokens.hashes)
         first, last, part = first[fits], last[fits], part[fits]
         fits = (tokens.texts[first] == tokens.texts[last - 1]) & (_spans(tokens, first, last) == self.whole[part])
-        begins, counts, wholes = _whole(tokens, texts)
-        hit, short, _ = self.short.find(wholes)
-        return [
-            (tokens.texts[first], part, np.ones_like(part), np.ones_like(part), first, last)
-            for first, last, part in (
-                (first[fits], last[fits], part[fits]),
-                (begins[hit], begins[hit] + counts[hit], short),
-            )
-        ]
+        return _as_whole(tokens, first[fits], last[fits], part[fits])
+
+    def _short_in(self, tokens: Tokens, texts: Sequence[str]) -> Iterator[tuple[Integers, ...]]:
+        for length in self._lengths:
+            starts, hashes = _windows(tokens, length)
+            hit, part, _ = self.short.find(hashes)
+            first = starts[hit]
+            alone = [_fills_lines(tokens, texts, i, i + length) for i in first.tolist()]
+            kept = np.array(alone, np.bool_)
+            yield _as_whole(tokens, first[kept], first[kept] + length, part[kept])
 
 
 class _Lookup:
@@ -193,6 +197,19 @@ class _Lookup:
         before = np.cumsum(counts) - counts
         values = self.values[np.arange(counts.sum()) + np.repeat(self._begins[key] - before, counts)]
         return np.repeat(at, counts), values, np.repeat(key, counts)
+
+
+def _as_whole(tokens: Tokens, first: Integers, last: Integers, part: Integers) -> tuple[Integers, ...]:
+    return tokens.texts[first], part, np.ones_like(part), np.ones_like(part), first, last
+
+
+def _fills_lines(tokens: Tokens, texts: Sequence[str], first: int, last: int) -> bool:
+    """Whether no other words stand on the lines of the words from `first` to `last`, end excluded."""
+    number = tokens.texts[first]
+    begin = tokens.ends[first - 1] if first and tokens.texts[first - 1] == number else None
+    end = tokens.starts[last] if last < len(tokens.texts) and tokens.texts[last] == number else None
+    before = begin is None or "\n" in texts[number][begin : tokens.starts[first]]
+    return before and (end is None or "\n" in texts[number][tokens.ends[last - 1] : end])
 
 
 def _after(tokens: Tokens, texts: int) -> Tokens:

@@ -12,7 +12,7 @@ Integers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 
 #: Characters that are looked at together; a longer text is cut at a space.
-BLOCK = 1 << 17
+BLOCK = 1 << 15
 # The last code point of our tables stands for itself and all above, of which none is in a word.
 _LAST = 0x323B0
 _APART, _LETTER, _DIGIT, _ALONE = range(4)
@@ -38,18 +38,18 @@ class Tokens(NamedTuple):
     plain: npt.NDArray[np.bool_]
 
 
-def tokenise(texts: Sequence[str], *, grouped: bool = True) -> Tokens:
+def tokenise(texts: Sequence[str], *, joined: bool = True) -> Tokens:
     """The words of `texts`: runs of letters, runs of digits, single characters of unspaced scripts.
 
     Case, compatibility forms (full width, ligatures), accents and other combining marks, and the script of digits do
-    not count; all other characters stand between words. `grouped` reads "1,000" as one number, else as two. Any string
-    will do, lone surrogates included.
+    not count; all other characters stand between words. `joined` reads "1,000" and "don't" as one word, else as two.
+    Any string will do, lone surrogates included.
 
-    >>> found = tokenise(["Ça va: 1,000 km?", "ca VA 1000km"])
+    >>> found = tokenise(["Ça n'est: 1,000 km?", "ca NEST 1000km"])
     >>> found.hashes[:4].tolist() == found.hashes[4:].tolist()
     True
     """
-    found = [_block(pieces, grouped) for pieces in _blocks(texts)]
+    found = [_block(pieces, joined) for pieces in _blocks(texts)]
     return Tokens(*(np.concatenate(column) for column in zip(_no_tokens(), *found, strict=True)))
 
 
@@ -71,7 +71,7 @@ def mixed(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(29))
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _powers(size: int) -> tuple[Hashes, Hashes]:
     result = []
     for base in (_BASE, pow(_BASE, -1, _MODULUS)):
@@ -140,7 +140,7 @@ def _blocks(texts: Sequence[str]) -> Iterator[list[_Piece]]:
     for number, text in enumerate(texts):
         at = 0
         while at < len(text):
-            end = at + BLOCK
+            end = min(at + BLOCK, len(text))
             if end < len(text):
                 end = max(text.rfind(" ", at, end), text.rfind("\n", at, end)) + 1 or end
             block.append((number, at, text[at:end]))
@@ -153,7 +153,7 @@ def _blocks(texts: Sequence[str]) -> Iterator[list[_Piece]]:
         yield block
 
 
-def _block(pieces: list[_Piece], grouped: bool) -> Tokens:
+def _block(pieces: list[_Piece], joined: bool) -> Tokens:
     tables = _tables()
     numbers, offsets, parts = zip(*pieces, strict=True)
     code_points = np.minimum(_code_points("\n".join(parts)), _LAST)
@@ -165,9 +165,9 @@ def _block(pieces: list[_Piece], grouped: bool) -> Tokens:
         before = np.cumsum(length, dtype=np.int64) - length
         characters = tables.flat[np.arange(len(places)) + np.repeat(tables.place[code_points] - before, length)]
     kind = tables.kind[characters]
-    if grouped and len(commas := _commas(characters, kind)):
-        places = np.delete(np.arange(len(characters)) if places is None else places, commas)
-        characters, kind = np.delete(characters, commas), np.delete(kind, commas)
+    if joined and len(marks := _joining(characters, kind)):
+        places = np.delete(np.arange(len(characters)) if places is None else places, marks)
+        characters, kind = np.delete(characters, marks), np.delete(kind, marks)
     edge = np.zeros(len(kind) + 1, np.bool_)
     edge[1:-1] = (kind[1:] != kind[:-1]) | (kind[1:] == _ALONE)
     edge[0] = edge[-1] = True
@@ -188,11 +188,16 @@ def _block(pieces: list[_Piece], grouped: bool) -> Tokens:
     return Tokens(hashes, starts + shift, ends + 1 + shift, np.array(numbers)[piece], plain)
 
 
-def _commas(characters: npt.NDArray[np.uint32], kind: npt.NDArray[np.uint8]) -> Integers:
-    """Where a comma stands between a digit and three digits, no more."""
-    at = np.flatnonzero(characters == ord(","))
-    at = at[(at > 0) & (at + 3 < len(kind))]
-    digits = kind == _DIGIT
-    fourth = digits[np.minimum(at + 4, len(kind) - 1)] & (at + 4 < len(kind))
-    grouping: npt.NDArray[np.bool_] = digits[at - 1] & digits[at + 1] & digits[at + 2] & digits[at + 3] & ~fourth
-    return at[grouping]
+def _joining(characters: npt.NDArray[np.uint32], kind: npt.NDArray[np.uint8]) -> Integers:
+    """Where a comma stands between a digit and three digits, no more, or an apostrophe between letters."""
+    end = len(kind) - 1
+    at = np.flatnonzero((characters == ord(",")) | (characters == ord("'")) | (characters == ord("\u2019")))
+    at = at[(at > 0) & (at < end)]
+    before, comma = kind[at - 1], characters[at] == ord(",")
+    following = [kind[np.minimum(at + k, end)] for k in range(1, 5)]
+    three = np.logical_and.reduce([k == _DIGIT for k in following[:3]])
+    three &= (at + 3 <= end) & ((following[3] != _DIGIT) | (at + 4 > end))
+    joining: npt.NDArray[np.bool_] = np.where(
+        comma, (before == _DIGIT) & three, (before == _LETTER) & (following[0] == _LETTER)
+    )
+    return at[joining]

@@ -10,6 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from schemas.errors import QueryError, SnapshotError, UserError, WarehouseError
+from schemas.keys import canonical_json
 from schemas.records import Cluster
 from tests.warehouse.conftest import MakeMix, MakePrompt, MakeRun, MakeTrajectory, MakeVerdict
 from warehouse.snapshot import create_snapshot
@@ -220,6 +221,35 @@ def test_shipped_questions_find_what_they_ask_for(filled: Path) -> None:
     assert query(filled, named_query("errors")).fetchall() == [
         ("check", "length", "", 1),
         ("request", "reasoning", "lost", 1),
+    ]
+
+
+def test_the_question_about_contamination_counts_per_benchmark(
+    warehouse: Warehouse, make_prompt: MakePrompt, make_trajectory: MakeTrajectory, make_verdict: MakeVerdict
+) -> None:
+    prompts = [make_prompt(f"What is {n} + 1?") for n in range(3)]
+    rows = [make_trajectory(prompt, sample) for prompt in prompts for sample in range(2)]
+    sums = {"benchmark": "sums", "item": "sums:1", "share": 1.0, "in": "prompt", "text": "What is\n 0 + 1"}
+    words = {"benchmark": "words", "item": "words:7", "share": 0.25, "in": "reply", "text": "is 0 not"}
+    found = {0: [sums, words], 1: [sums], 2: [words | {"item": "words:8", "share": 0.5}], 3: [sums | {"in": "reply"}]}
+    warehouse.append("prompts", prompts)
+    warehouse.append("trajectories", rows)
+    warehouse.append(
+        "verdicts",
+        [
+            make_verdict(row, "fail", check="contamination", details=canonical_json({"matches": found[i]}))
+            if i in found
+            else make_verdict(row, check="contamination")
+            for i, row in enumerate(rows)
+        ],
+    )
+    relation = query(warehouse.path, named_query("contamination"))
+    assert relation.columns == [
+        *("benchmark", "trajectories", "prompts", "items", "half_or_more", "largest", "example")
+    ]
+    assert relation.fetchall() == [
+        ("sums", 3, 1, 1, 3, 1.0, "sums:1: What is 0 + 1"),
+        ("words", 2, 0, 2, 1, 0.5, "words:8: is 0 not"),
     ]
 
 

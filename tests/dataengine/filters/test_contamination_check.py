@@ -20,7 +20,7 @@ from schemas.errors import ConfigError
 Cli = Callable[..., Any]
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 
-ORCHARD = "An orchard keeper fills 1,250 crates in June; how many crates remain once she sells 40 % of them in July?"
+ORCHARD = "An orchard's keeper fills 1,250 crates in June; how many crates remain once she sells 40 % of them in July?"
 SOLVED = "She sells 1,250 * 0.4 = 500 crates, so that exactly 750 of her crates are still waiting in the orchard shed."
 CHINESE = "小王在果园里一共摘了四十个苹果，送给邻居十五个以后还剩下多少个？"
 THAI = "ชาวสวนเก็บแอปเปิลได้สี่สิบผล เขาเหลือกี่ผล"
@@ -62,7 +62,9 @@ def ask(check: ContaminationCheck, text: str, prompt: str = "") -> Opinion:
         str.lower,
         lambda s: s.replace(" ", "  \n\t"),
         lambda s: s.replace(",", "").replace(";", " --").replace("?", "!!"),
-        lambda s: s.replace(",", " "),
+        lambda s: s.replace(",", " ").replace("'", " "),
+        lambda s: s.replace("'", "’"),
+        lambda s: s.replace("'", ""),
         lambda s: "".join(f"*{c}*" if c.isspace() else c for c in s),
         lambda s: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in s),
         lambda s: s.replace("e", "e\u0301").replace("r", "r\u00ad"),
@@ -111,15 +113,23 @@ def test_ten_words_in_a_row_are_found_and_nine_are_not(check: ContaminationCheck
 
 
 def test_the_score_is_the_share_of_the_item_that_was_found(check: ContaminationCheck) -> None:
-    scores = [ask(check, ORCHARD[:n]).score or 0.0 for n in range(0, len(ORCHARD) + 1, 5)]
+    scores = [ask(check, ORCHARD[:n]).score or 0.0 for n in [*range(0, len(ORCHARD), 5), len(ORCHARD)]]
     assert scores == sorted(scores)
     assert {0.0, 1.0} < set(scores)
 
 
-def test_a_few_words_are_found_where_they_are_all_there_is(check: ContaminationCheck) -> None:
-    opinion = ask(check, "Because.", "why GWENDOLYN")
+@pytest.mark.parametrize("text", ["why, GWENDOLYN", f"{FILLER}\n- Why,\nGwendolyn?\n\n{FILLER}", "\n Why Gwendolyn"])
+def test_a_few_words_are_found_on_lines_of_their_own(check: ContaminationCheck, text: str) -> None:
+    opinion = ask(check, "Because.", text)
     assert opinion.score == 1.0
-    assert opinion.details["matches"][0]["in"] == "prompt"
+    (match,) = opinion.details["matches"]
+    assert match["in"] == "prompt"
+    assert match["text"].lower().split() in (["why,", "gwendolyn"], ["why", "gwendolyn"])
+
+
+@pytest.mark.parametrize("text", [f"{FILLER}{TINY}", f"{TINY} {FILLER}", f"So\n{TINY} Hm"])
+def test_a_few_words_among_others_are_none(check: ContaminationCheck, text: str) -> None:
+    assert ask(check, text).outcome == "pass"
 
 
 def test_the_longest_stretch_is_shown_and_prompt_and_reply_are_told_apart(check: ContaminationCheck) -> None:
