@@ -58,7 +58,10 @@ def test_a_malformed_recipe_is_named_with_its_line(refused: Refused, written: An
     [
         ("steps.s.sample=3", "sample"),
         ("steps.s.samples=0", "samples"),
-        ("steps.s.checks=[nocheck]", "there is no check 'nocheck'; there are: choice, code, exact"),
+        (
+            "steps.s.checks=[nocheck]",
+            "there is no check 'nocheck'; there are: choice, code, contamination, duplicate, exact",
+        ),
         ("steps.s.checks=[{check: length, params: {nosuch: 1}}]", "check length: "),
         ("steps.s.engine=other", "'other' is not defined (known: e)"),
         ("steps.s.prompts=other", "'other' is not defined (known: p)"),

@@ -169,7 +169,7 @@ def test_snapshots_are_listed_shown_and_exported(cli: Cli, refused: Any, shared:
     assert "sums-kept@1" in cli("snapshot", "list", *there).out
     shown = cli("snapshot", "show", "sums-kept@1", *there).out
     assert "rows          3 of 3 prompts" in shown
-    assert "checks        exact 1" in shown
+    assert "checks        exact 2" in shown
     out = tmp_path / "out"
     assert cli("snapshot", "export", "sums-kept@1", "--format", "openai", "--out", out, *there).code == 0
     exported = [json.loads(line) for line in (out / "train-00000-of-00001.jsonl").read_text().splitlines()]

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin
 
 import duckdb
 import pyarrow as pa
@@ -21,6 +21,13 @@ moments = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1), timezones=st.
 messages = st.lists(st.builds(Message, role=st.sampled_from(["system", "user", "assistant"]), content=text), min_size=1)
 
 
+def literals(annotation: Any) -> list[str]:
+    """The values that a column may have where it has no others."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for inner in get_args(annotation) for value in literals(inner)]
+
+
 def records(record: type[Record]) -> st.SearchStrategy[Record]:
     made = {
         "str": text,
@@ -32,14 +39,7 @@ def records(record: type[Record]) -> st.SearchStrategy[Record]:
     columns = {}
     for name, field in record.model_fields.items():
         kind, nullable = arrow_type(field.annotation)
-        if pa.types.is_string(kind) and name in ("stage", "finish_reason", "outcome", "kind", "event"):
-            values = {
-                "stage": ["cold_start", "eval"],
-                "finish_reason": ["stop", "length", "unknown"],
-                "outcome": ["pass", "fail", "undecided", "error"],
-                "kind": ["verifier", "person"],
-                "event": ["started", "failed"],
-            }[name]
+        if values := literals(field.annotation):
             column: st.SearchStrategy[object] = st.sampled_from(values)
         elif pa.types.is_string(kind):
             column = made["str"]
