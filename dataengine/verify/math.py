@@ -166,7 +166,7 @@ def _found(sample: Sample, *, numeric: bool) -> Extracted | None:
         return found
     if found.origin != "whole":
         # "The answer is therefore $x = 3$": the formula.
-        inside = None if is_formula(found.value) else last_formula(found.value)
+        inside = None if is_formula(found.value.strip('"\\“” ')) else last_formula(found.value)
         return Extracted(inside, found.origin) if inside else found
     if len(found.value) <= _MOST_WHOLE and is_formula(found.value):
         return found

@@ -69,7 +69,7 @@ def bare(text: str) -> str:
         if inner is None:
             break
         text = next(g for g in inner.groups() if g is not None).strip()
-    return text.strip("*`").strip()
+    return text.strip('*`"“”').strip()
 
 
 def normalised(text: str) -> str:
