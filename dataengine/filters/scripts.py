@@ -48,7 +48,7 @@ _LATIN = r"A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1ef
 _TOKEN = re.compile(
     "|".join(f"(?P<{name}>[{chars}]{many})" for name, (chars, many, _) in SCRIPTS.items())
     + rf"|(?P<latin>[{_LATIN}]{{2,}}(?:['’-][{_LATIN}]+)*)"
-    + r"|(?P<stop>[.!?…]+(?=[\s\"'”’)\]*]|$)|[!?…]+(?=[\u3040-\u9fff])|[。！？；]|\n)"
+    + r"|(?P<stop>(?<![.!?…])[.!?…]++(?=[\s\"'”’)\]*]|$)|(?<![!?…])[!?…]++(?=[\u3040-\u9fff])|[。！？；]|\n)"
 )
 
 _OTHER_SCRIPT = re.compile(f"[{''.join(chars for chars, _, _ in SCRIPTS.values())}]")
@@ -58,7 +58,8 @@ LATIN_WORD_RUST: Final = (
     r"[A-Za-z\x{aa}\x{ba}\x{c0}-\x{d6}\x{d8}-\x{f6}\x{f8}-\x{24f}\x{1e00}-\x{1eff}\x{300}-\x{36f}]{2,}"
     r"(?:['’-][A-Za-z\x{aa}\x{ba}\x{c0}-\x{d6}\x{d8}-\x{f6}\x{f8}-\x{24f}\x{1e00}-\x{1eff}\x{300}-\x{36f}]+)*"
 )
-_STOP = re.compile(r"[.!?…\n](?:(?<=\n)|[.!?…]*(?=[\s\"'”’)\]*]|$))")
+# A run of stops is tried from its start alone: from each of its characters it would take quadratic time.
+_STOP = re.compile(r"[.!?…\n](?:(?<=\n)|(?<![.!?…][.!?…])[.!?…]*+(?=[\s\"'”’)\]*]|$))")
 # Characters of a sentence beyond which it is cut by its words.
 _LONG = 400
 

@@ -33,6 +33,9 @@ HOSTILE = {
     "one word": "a" * 5_000_000,
     "no stops": "word " * 200_000,
     "full stops": "." * 1_000_000,
+    "stops before a letter": "." * 300_000 + "x",
+    "stops and letters": "...x" * 100_000,
+    "stops before Chinese": "?" * 300_000 + "x" + "!" * 300_000 + "我",
     "links": "http://" * 100_000,
 }
 
