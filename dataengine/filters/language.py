@@ -284,8 +284,14 @@ def _compared(text: str, wanted: str, foreign: float) -> str | None:
     ranked = _ranked(text)
     mine = max((score for language, score in ranked.items() if same_language(language, wanted)), default=None)
     others = {language: score for language, score in ranked.items() if not same_language(language, wanted)}
+    if mine is None:
+        # A language that py3langid does not compare: fastText alone has to be sure of another one.
+        likeliest = max(odds, key=lambda language: odds[language], default="")
+        if same_language(likeliest, wanted):
+            return wanted
+        return likeliest if odds.get(likeliest, 0.0) >= LEAST_PROBABILITY else None
     score = math.log((likely + 1e-5) / (1 - likely + 1e-5))
-    doubt = 0.0 if mine is None else mine - max(others.values())
+    doubt = mine - max(others.values())
     score += WEIGHT * doubt
     if score >= 0:
         return wanted

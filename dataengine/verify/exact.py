@@ -8,7 +8,8 @@ from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.extract import SCANNED, Extracted, final_answer, plain, visible
 
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+#: A character of a script that puts no spaces between words.
+UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 
 
 class ExactCheck(Verifier):
@@ -55,7 +56,7 @@ class ExactCheck(Verifier):
             return True
         if not self.contains:
             return False
-        return right in left if _UNSPACED.search(right) else f" {right} " in f" {left} "
+        return right in left if UNSPACED.search(right) else f" {right} " in f" {left} "
 
 
 def normalised(text: str) -> str:

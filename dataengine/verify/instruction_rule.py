@@ -82,5 +82,5 @@ def not_in(language: str, text: str) -> str | None:
     found, sure = told
     same = same_language(found, language)
     if sure < (LEAST_SURE if same else SURE):
-        raise CannotTell(f"the language cannot be told, perhaps {found}, asked {language}")
+        raise CannotTell(f"no language is sure: perhaps {found}, asked {language}")
     return None if same else f"in {found}, asked {language}"

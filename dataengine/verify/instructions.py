@@ -13,7 +13,7 @@ from dataengine.verify.extract import visible
 from dataengine.verify.instruction_rule import CannotTell, Rule, quoted
 
 #: Characters of a reply, above which it is not read: counts of a part would be wrong.
-MOST_CHARACTERS = 1_000_000
+MOST_CHARACTERS = 200_000
 #: Rules of one prompt.
 MOST_RULES = 100
 

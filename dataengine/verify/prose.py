@@ -3,56 +3,33 @@
 import re
 import unicodedata
 
+from dataengine.verify.exact import UNSPACED
+
 # Vowel signs and accents that stand beside their letter, and joiners: `\w` leaves them out and would cut words there.
 _MARKS = "\u200c\u200d" + "".join(c for c in map(chr, range(0x300, 0x10000)) if unicodedata.category(c)[0] == "M")
 _WORD = rf"\w++(?:[{_MARKS}]++\w*+)*+"
 _WORDS = re.compile(_WORD)
+_INSIDE = re.compile(rf"[\w{_MARKS}]")
 _CAPITALS = re.compile(rf"(?:[^\W\d_]\.){{2,}}|{_WORD}(?:(?:-|['’](?![a-z])){_WORD})*+")
 
-# Scripts without spaces: a word may stand anywhere in a run of letters.
-_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
-
 _CLOSERS = "\"'”’»)\\]*_"
-_STOP = re.compile(rf"(?<![.!?…])([.!?…]++)([{_CLOSERS}]*+)(?=\s|\Z)|[。！？｡।॥؟۔]++[{_CLOSERS}」』）]*+")
-_GAP = re.compile(r"\s*+[\"'“‘«(\[*_]*+")
+# The stop, what closes with it, and the space and the first letter of what follows. The second form does nothing else.
+_STOP = re.compile(
+    rf"(?<![.!?…])([.!?…]++)([{_CLOSERS}]*+)(?=\s|\Z)(?=(\s*+)[\"'“‘«(\[*_]*+(.?))|[。！？｡।॥؟۔]++[{_CLOSERS}」』）]*+",
+    re.DOTALL,
+)
 _OPENERS = "\"'“‘«([*_#>- \t\n"
 _LIST_MARK = re.compile(r"\d{1,3}|[^\W\d_]|[ivxIVX]{1,5}")
 _DOTTED = re.compile(r"[^\W\d_]{1,2}(?:\.[^\W\d_]{1,2})+")
 _LOOKED_BACK = 40
 # Abbreviations after which a sentence goes on: always; as titles, in capitals; before a number; before a small letter.
-_ALWAYS = frozenset(("mr", "mrs", "ms", "dr", "prof", "vs", "cf", "approx"))
-_TITLES = frozenset(
-    ("St", "Mt", "Rev", "Hon", "Gen", "Col", "Capt", "Lt", "Sgt", "Gov", "Sen", "Rep", "Pres", "Mme", "Messrs")
-)
-_NUMBERED = frozenset(
-    (
-        "no",
-        "nos",
-        "fig",
-        "figs",
-        "vol",
-        "pp",
-        "ch",
-        "sec",
-        "eq",
-        "art",
-        "jan",
-        "feb",
-        "mar",
-        "apr",
-        "jun",
-        "jul",
-        "aug",
-        "sep",
-        "sept",
-        "oct",
-        "nov",
-        "dec",
-    )
-)
-_MAY_END = frozenset(
-    ("etc", "inc", "ltd", "co", "corp", "jr", "sr", "al", "bros", "ave", "blvd", "dept", "est", "a.m", "p.m")
-)
+_ALWAYS = {"mr", "mrs", "ms", "dr", "prof", "vs", "cf", "approx"}
+_TITLES = {"St", "Mt", "Rev", "Hon", "Gen", "Col", "Capt", "Lt", "Sgt", "Gov", "Sen", "Rep", "Pres", "Mme", "Messrs"}
+_NUMBERED = {
+    *("no", "nos", "fig", "figs", "vol", "pp", "ch", "sec", "eq", "art"),
+    *("jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec"),
+}
+_MAY_END = {"etc", "inc", "ltd", "co", "corp", "jr", "sr", "al", "bros", "ave", "blvd", "dept", "est", "a.m", "p.m"}
 
 _HIGHLIGHT = re.compile(r"(?<!\*)(?:\*(?!\s)([^*\n]+)(?<!\s)\*|\*\*([^*\n]+)\*\*|\*\*\*([^*\n]+)\*\*\*)(?!\*)")
 
@@ -67,7 +44,7 @@ def words(text: str) -> list[str]:
 
 
 def capital_words(text: str) -> list[str]:
-    """The words all of whose letters are capitals; "COVID-19", "DON'T" and "U.S." are one each, "NASA's" is NASA.
+    """The words whose letters are all capitals: "COVID-19", "DON'T" and "U.S." are one each, "NASA's" counts as NASA.
 
     >>> capital_words("I'm in the U.S., COVID-19 is here: DON'T panic")
     ['I', 'U.S.', 'COVID-19', "DON'T"]
@@ -76,16 +53,19 @@ def capital_words(text: str) -> list[str]:
 
 
 def has_word(text: str, word: str) -> bool:
-    """Whether `word` stands in `text` as a whole word, letter case aside; inside a run of letters in unspaced scripts.
+    """Whether `word` stands in `text` as a whole word, letter case aside; in scripts without spaces, anywhere.
 
     >>> has_word("A catalogue", "cat"), has_word("The CAT.", "cat"), has_word("我在东京。", "东京")
     (False, True, True)
     """
-    word = word.casefold()
-    edge = rf"[\w{_MARKS}]"
-    left = "" if re.match(f"[{_UNSPACED}]", word) else rf"(?<!{edge})"
-    right = "" if re.search(f"[{_UNSPACED}]$", word) else rf"(?!{edge})"
-    return re.search(f"{left}{re.escape(word)}{right}", text.casefold()) is not None
+    text, word = text.casefold(), word.casefold()
+    for found in re.finditer(f"(?={re.escape(word)})", text):
+        left, right = found.start(), found.start() + len(word)
+        begins = UNSPACED.match(word) or not _INSIDE.match(text[max(0, left - 1) : left])
+        ends = UNSPACED.match(word[-1]) or not _INSIDE.match(text[right : right + 1])
+        if begins and ends:
+            return True
+    return False
 
 
 def begins_with(text: str, word: str) -> bool:
@@ -96,7 +76,8 @@ def begins_with(text: str, word: str) -> bool:
     """
     rest = text.strip().lstrip("\"'“‘„«").casefold()
     word = word.casefold()
-    return rest.startswith(word) and re.match(rf"[\w{_MARKS}-]", rest[len(word) :]) is None
+    following = rest[len(word) : len(word) + 1]
+    return rest.startswith(word) and following != "-" and not _INSIDE.match(following)
 
 
 def paragraphs(text: str) -> list[str]:
@@ -158,15 +139,13 @@ def sentences(text: str) -> list[str]:
 
 def _ends(text: str, start: int, stop: re.Match[str], *, lower: bool) -> bool:
     """Whether the sentence that began at `start` ends with this stop; in a text all in `lower` case no letter tells."""
-    marks, closers = stop.groups()
-    if marks is None:  # a sign that does nothing else
+    marks, closers, space, following = stop.groups()
+    if marks is None:
         return True
     before = text[max(start, stop.start() - _LOOKED_BACK) : stop.start()].rpartition("\n")[2].lstrip(_OPENERS)
     if marks == "." and _LIST_MARK.fullmatch(before):
         return False
-    gap = _GAP.match(text, stop.end())
-    following = text[gap.end() : gap.end() + 1] if gap else ""
-    if not following or (gap and "\n" in gap.group()):
+    if not following or "\n" in space:
         return True
     if following.islower() and ((closers.strip("*_") and not lower) or marks.endswith(("..", "…"))):
         return False
