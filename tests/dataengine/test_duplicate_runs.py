@@ -65,6 +65,7 @@ def test_the_same_reply_at_another_stage_is_no_duplicate(taken: Callable[..., Wa
     assert judge(taken([STORY], stage="cold_start"), "cold_start") == {"pass": 1}
 
 
+@pytest.mark.slow
 def test_a_check_that_was_cut_off_ends_in_the_verdicts_of_one_that_was_not(
     taken: Callable[..., Warehouse], monkeypatch: pytest.MonkeyPatch, rows: Any, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_a_check_that_was_cut_off_ends_in_the_verdicts_of_one_that_was_not(
     assert rows(VERDICTS) == expected
 
 
+@pytest.mark.slow
 def test_a_recipes_replies_are_compared_when_all_are_there(cli: Cli, recipe: Any, scripted: Any, rows: Any) -> None:
     path = recipe(scripted, prompts=3, samples=4, checks=["exact", "duplicate"], snapshot={"sources": [
         {"stage": "reasoning", "require": ["exact"], "template": "think"}]})  # fmt: skip

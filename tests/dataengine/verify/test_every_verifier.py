@@ -151,6 +151,7 @@ def in_a_streamlit_page() -> list[tuple[str, str]]:
     return [(outcome, reason) for outcome, reason in json.loads(shown.json[0].value)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", [in_a_thread, in_asyncio, in_a_streamlit_page])
 def test_the_verdicts_are_the_same_wherever_they_are_asked_for(place: Callable[[], list[tuple[str, str]]]) -> None:
     assert place() == everything()

@@ -148,6 +148,7 @@ def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "started\n[1, 2]\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_workers_of_a_stopped_program_end_without_a_word(stop: signal.Signals) -> None:
     program = textwrap.dedent("""

@@ -215,6 +215,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 def test_bombs_cost_their_own_limit_and_no_neighbour_notices() -> None:
     neighbours: list[list[dict[str, Any]]] = []
     ended = threading.Event()
