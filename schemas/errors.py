@@ -10,6 +10,11 @@ UserError
 └── EngineError          a model cannot be found, started or reached
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
 
 class UserError(Exception):
     """A problem the user can mend: shown as one line, exit code 2."""
@@ -41,3 +46,9 @@ class SnapshotError(UserError):
 
 class EngineError(UserError):
     """A model cannot be found, started or reached."""
+
+
+def first_problem(error: "ValidationError", *within: object) -> str:
+    """Where the first thing is that is wrong, inside of `within`, and what: on one line."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, (*within, *first['loc'])))}: {first['msg']}"

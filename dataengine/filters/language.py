@@ -14,7 +14,7 @@ import polars
 
 from dataengine.filters.composing import composed
 from dataengine.filters.masking import masked
-from dataengine.filters.scripts import LATIN_WORD, LATIN_WORD_RUST, SCRIPTS, latin_sentences, only_latin, runs
+from dataengine.filters.scripts import LATIN_WORD, SCRIPTS, latin_sentences, only_latin, runs
 from schemas.errors import EngineError
 
 #: Latin-script sentences with fewer words than this are not told apart; beside other scripts one more is needed.
@@ -48,7 +48,7 @@ _COMPARED = (
 _CHINESE = frozenset("我你您她它們们這这那哪谁誰什麼么吗嗎呢吧啊没沒还還让讓给很也就了的说說话話吃喝找想把跟")
 _ENDED = re.compile(r"[。！？!?]\s*$")
 _NOISE = re.compile(r"[\d\x00-\x1f<>=+*/^$#|\\\ud800-\udfff]")
-_BLANKED = bytes(32 if c < 32 or chr(c) in "0123456789<>=+*/^$#|\\" else c for c in range(256))
+_BLANKED = bytes(32 if _NOISE.match(chr(c)) else c for c in range(256))
 # What may stand before and after the words of a sentence.
 _AROUND = " \t\n\r.,;:!?…\"'“”‘’„«»()[]{}*_-–—&%~`@0123456789"
 # Characters of a sentence that a model reads.
@@ -202,7 +202,7 @@ def _in_japanese(text: str) -> bool:
 def _latin(stretches: Sequence[_Stretch]) -> list[list[Segment]]:
     """The segments of each stretch: one, none without words, several where its language changes inside."""
     texts = polars.Series([s.text for s in stretches], dtype=polars.String)
-    counts: list[int] = texts.str.count_matches(LATIN_WORD_RUST).to_list()
+    counts: list[int] = texts.str.count_matches(LATIN_WORD.pattern).to_list()
     asked = [n for n, (s, words) in enumerate(zip(stretches, counts, strict=True)) if words >= LEAST_WORDS + s.inside]
     told: list[list[Segment]] = [[] for _ in stretches]
     for number in {*range(len(stretches))}.difference(asked):
@@ -242,16 +242,14 @@ def _switched(sentences: Sequence[_Stretch]) -> list[list[Segment]]:
     words = [[m.span() for m in LATIN_WORD.finditer(sentence.text)] for sentence in sentences]
     starts = [[*range(0, len(spans) - STRETCH, STRETCH // 2), len(spans) - STRETCH] for spans in words]
     texts = [
-        sentence.text[spans[at][0] : spans[at + STRETCH - 1][1]]
+        [sentence.text[spans[at][0] : spans[at + STRETCH - 1][1]] for at in places]
         for sentence, spans, places in zip(sentences, words, starts, strict=True)
-        for at in places
     ]
-    guesses = iter(_guessed(texts))
+    guesses = iter(_guessed([text for of_sentence in texts for text in of_sentence]))
     found: list[list[Segment]] = []
-    for sentence, spans, places in zip(sentences, words, starts, strict=True):
+    for sentence, spans, places, of_sentence in zip(sentences, words, starts, texts, strict=True):
         languages: list[str | None] = [None] * len(spans)
-        for at in places:
-            text = sentence.text[spans[at][0] : spans[at + STRETCH - 1][1]]
+        for at, text in zip(places, of_sentence, strict=True):
             guess, sure = next(guesses)
             if same_language(guess, sentence.wanted) and sure >= LEAST_PROBABILITY:
                 continue

@@ -45,19 +45,15 @@ SCRIPTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 # Latin letters with what may stand inside a word; a single letter is a variable or an article and tells nothing.
 _LATIN = r"A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\u0300-\u036f"
+#: Its pattern means the same to Rust's regular expressions.
+LATIN_WORD = re.compile(rf"[{_LATIN}]{{2,}}(?:['’-][{_LATIN}]+)*")
 _TOKEN = re.compile(
     "|".join(f"(?P<{name}>[{chars}]{many})" for name, (chars, many, _) in SCRIPTS.items())
-    + rf"|(?P<latin>[{_LATIN}]{{2,}}(?:['’-][{_LATIN}]+)*)"
+    + f"|(?P<latin>{LATIN_WORD.pattern})"
     + r"|(?P<stop>(?<![.!?…])[.!?…]++(?=[\s\"'”’)\]*]|$)|(?<![!?…])[!?…]++(?=[\u3040-\u9fff])|[。！？；]|\n)"
 )
 
 _OTHER_SCRIPT = re.compile(f"[{''.join(chars for chars, _, _ in SCRIPTS.values())}]")
-LATIN_WORD = re.compile(rf"[{_LATIN}]{{2,}}(?:['’-][{_LATIN}]+)*")
-#: The same for Rust's regular expressions.
-LATIN_WORD_RUST: Final = (
-    r"[A-Za-z\x{aa}\x{ba}\x{c0}-\x{d6}\x{d8}-\x{f6}\x{f8}-\x{24f}\x{1e00}-\x{1eff}\x{300}-\x{36f}]{2,}"
-    r"(?:['’-][A-Za-z\x{aa}\x{ba}\x{c0}-\x{d6}\x{d8}-\x{f6}\x{f8}-\x{24f}\x{1e00}-\x{1eff}\x{300}-\x{36f}]+)*"
-)
 # A run of stops is tried from its start alone: from each of its characters it would take quadratic time.
 _STOP = re.compile(r"[.!?…\n](?:(?<=\n)|(?<![.!?…][.!?…])[.!?…]*+(?=[\s\"'”’)\]*]|$))")
 # Characters of a sentence beyond which it is cut by its words.

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from dataengine.sources.build import PromptSet
 from dataengine.sources.rows import read_rows
 from dataengine.verify.logic import form_of
-from schemas.errors import ConfigError, InputError
+from schemas.errors import ConfigError, InputError, first_problem
 from schemas.recipe import FileSource
 from schemas.records import Message, Prompt
 
@@ -276,8 +276,7 @@ def reason_of(error: Exception, row: Mapping[str, Any]) -> str:
     if isinstance(error, KeyError):
         return f"there is no column {error}; the row has: {', '.join(row) or 'nothing'}"
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return first_problem(error)
     return " ".join(str(error).split()) or type(error).__name__
 
 

@@ -14,6 +14,7 @@ from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.extract import SCANNED, final_answer, tagged, visible
 from dataengine.verify.sandbox import Limits, Sandbox, SandboxProblem, run_anew
 from schemas.code_tests import CodeTests, Language
+from schemas.errors import first_problem
 
 _TAGS: dict[str, Language] = {
     **dict.fromkeys(("python", "python3", "py"), "python"),
@@ -64,9 +65,7 @@ class CodeCheck(Verifier):
         try:
             tests = CodeTests.model_validate(sample.metadata.get("verify") or {})
         except ValidationError as e:
-            first = e.errors()[0]
-            message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            return Opinion("undecided", reason="reference_not_usable", details={"message": message})
+            return Opinion("undecided", reason="reference_not_usable", details={"message": first_problem(e)})
         if not tests.count:
             return Opinion("undecided", reason="no_reference")
         job = _expression(sample, tests) if tests.expression else _program(sample, tests)

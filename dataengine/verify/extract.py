@@ -89,9 +89,7 @@ def final_answer(sample_answer: str | None, text: str, *, numeric: bool = False)
 
 def last_number(text: str) -> str | None:
     """The last number of `text` as written ("1,234", "-3.5", "50%"), or None."""
-    last = None
-    for last in _NUMBER.finditer(text):  # noqa: B007  (the last one is wanted)
-        pass
+    last = _last(_NUMBER, text)
     return last.group() if last else None
 
 
@@ -101,15 +99,20 @@ def last_formula(text: str) -> str | None:
     >>> last_formula(r"Hence $k = \frac{1}{3}$.")
     'k = \\frac{1}{3}'
     """
-    last = None
-    for last in _FORMULA.finditer(text):  # noqa: B007  (the last one is wanted)
-        pass
+    last = _last(_FORMULA, text)
     if last is None or re.search(r"\d", text[last.end() :]):
         return None
     formula = next(g for g in last.groups() if g is not None).strip()
     if _ALIGNED.search(formula):
         formula = _ALIGNED.sub(" ", formula.rpartition("=")[2]).replace("&", " ").replace("\\\\", " ")
     return formula.strip(" .,")
+
+
+def _last(pattern: re.Pattern[str], text: str) -> re.Match[str] | None:
+    last = None
+    for last in pattern.finditer(text):  # noqa: B007  (the last one is wanted)
+        pass
+    return last
 
 
 def is_formula(text: str) -> bool:

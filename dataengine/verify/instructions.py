@@ -11,6 +11,7 @@ from dataengine.verify import instruction_form as form
 from dataengine.verify import instruction_words as words
 from dataengine.verify.extract import visible
 from dataengine.verify.instruction_rule import CannotTell, Rule, quoted
+from schemas.errors import first_problem
 
 #: Characters of a reply, above which it is not read: counts of a part would be wrong.
 MOST_CHARACTERS = 200_000
@@ -114,9 +115,7 @@ def rules_of(verify: Any) -> list[tuple[str, Rule]]:
         try:
             rules.append((name, RULES[name].model_validate({k: v for k, v in item.items() if k != "id"})))
         except ValidationError as e:
-            first = e.errors()[0]
-            place = ".".join(map(str, (i, *first["loc"])))
-            raise ValueError(f"instructions.{place}: {first['msg']} ({name})") from None
+            raise ValueError(f"{first_problem(e, 'instructions', i)} ({name})") from None
     return rules
 
 

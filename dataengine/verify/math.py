@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, NamedTuple
 
 from pydantic import ValidationError
 
@@ -17,6 +17,7 @@ from dataengine.verify.pool import DEADLINE, Pool
 from dataengine.verify.units import Measure, convert, measure, parsed, power_of_ten, split
 from dataengine.verify.values import value_of
 from schemas.answer_form import AnswerForm
+from schemas.errors import first_problem
 
 #: Characters of an answer or a reference that are parsed at all.
 MAX_LENGTH = 2_000
@@ -33,8 +34,17 @@ _SIDE = re.compile(r"^[A-Za-z](?:\([a-z]\))?\s*=\s*(?!=)")
 _CALCULATED = re.compile(r"[A-Za-z]\s*[-+*/^]|[-+*/^]\s*[A-Za-z]")
 _PLAIN = AnswerForm()
 
-Told = Literal["equal", "different", "reference_not_parsed", "answer_not_parsed"]
+#: "equal", "different", or the reason why it cannot be told.
+Told = str
 Pair = tuple[str, str]
+
+
+class _Wanted(NamedTuple):
+    """A reference: its answer as written, as text to compare, and the number it is."""
+
+    answer: str
+    text: str
+    number: Number | None
 
 
 class MathCheck(Verifier):
@@ -124,19 +134,18 @@ def _quick(sample: Sample) -> Opinion | tuple[list[Pair], dict[str, str]]:
     try:
         form = _form_of(sample)
     except ValidationError as e:
-        first = e.errors()[0]
-        message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        return Opinion("undecided", reason="reference_not_usable", details={"message": message})
-    references = [_answer_of(r) for r in (sample.reference or "", *form.aliases)]
-    measured = form.tolerance is not None or form.unit
-    found = _found(sample, numeric=bool(measured) or number_of(normalised(references[0])) is not None)
+        return Opinion("undecided", reason="reference_not_usable", details={"message": first_problem(e)})
+    references = [_wanted(r) for r in (sample.reference or "", *form.aliases)]
+    measured = form.tolerance is not None or form.unit != ""
+    found = _found(sample, numeric=measured or references[0].number is not None)
     if found is None:
         return Opinion("undecided", reason="no_answer")
     details: dict[str, str] = {"extracted": found.value[:500], "from": found.origin}
+    given = normalised(found.value)
     told: list[Told] = []
     pairs: list[Pair] = []
-    for reference in references:
-        result, by = (_measured(reference, found, form), "measure") if measured else _against(reference, found)
+    for wanted in references:
+        result, by = (_measured(wanted.answer, found, form), "measure") if measured else _against(wanted, given, found)
         if result == "equal":
             return _opinion(result, details | {"by": by})
         if isinstance(result, tuple):
@@ -151,12 +160,12 @@ def _form_of(sample: Sample) -> AnswerForm:
     return AnswerForm.model_validate(given) if given else _PLAIN
 
 
-def _answer_of(reference: str) -> str:
-    """The answer of a reference that is a whole solution: its box."""
-    if "\\boxed" in reference:
-        found = final_answer(reference, reference)
-        return found.value if found else reference
-    return reference[: MAX_LENGTH + 1]
+def _wanted(reference: str) -> _Wanted:
+    """A reference, of which the box counts where it is a whole solution."""
+    found = final_answer(reference, reference) if "\\boxed" in reference else None
+    answer = found.value if found else reference[: MAX_LENGTH + 1]
+    text = normalised(answer)
+    return _Wanted(answer, text, number_of(text))
 
 
 def _found(sample: Sample, *, numeric: bool) -> Extracted | None:
@@ -179,9 +188,9 @@ def _found(sample: Sample, *, numeric: bool) -> Extracted | None:
     return Extracted(number, "last_number") if number else None
 
 
-def _against(reference: str, found: Extracted) -> tuple[Told | Pair, str]:
+def _against(reference: _Wanted, given: str, found: Extracted) -> tuple[Told | Pair, str]:
     """What is told of one reference, and by what; a pair is what computer algebra has to be asked."""
-    wanted, given = normalised(reference), normalised(found.value)
+    wanted, gold = reference.text, reference.number
     if _same_text(wanted, given):
         return "equal", "text"
     if found.origin == "whole" and len(given) > 300:
@@ -192,7 +201,6 @@ def _against(reference: str, found: Extracted) -> tuple[Told | Pair, str]:
             return "equal", "text"
     if decimal_comma(wanted, given) or decimal_comma(given, wanted):
         return "equal", "number"
-    gold = number_of(wanted)
     if gold is not None:
         said = number_of(given) or _only_number(found, given)
         if said is not None:
@@ -205,8 +213,8 @@ def _against(reference: str, found: Extracted) -> tuple[Told | Pair, str]:
     for side, text in (("reference", wanted), ("answer", given)):
         why = too_complex(text)
         if why:
-            return f"{side}_{why}", "length"  # type: ignore[return-value]
-    told = _by_form(bare(reference), bare(found.value))
+            return f"{side}_{why}", "length"
+    told = _by_form(bare(reference.answer), bare(found.value))
     return (told, "form") if told else ((_latex(wanted), _latex(given)), "")
 
 
@@ -260,7 +268,7 @@ def _measure(text: str) -> Measure | None:
     return Measure(found.value * power, unit)
 
 
-def _opinion(result: str, details: dict[str, str], seconds: float | None = None) -> Opinion:
+def _opinion(result: Told, details: dict[str, str], seconds: float | None = None) -> Opinion:
     if result == "equal":
         return Opinion("pass", 1.0, "", details, seconds)
     if result == "different":
