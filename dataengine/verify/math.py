@@ -47,6 +47,14 @@ class _Wanted(NamedTuple):
     number: Number | None
 
 
+class _Open(NamedTuple):
+    """A sample that computer algebra has to be asked about: the pairs, and what is told of its other references."""
+
+    pairs: list[Pair]
+    told: list[Told]
+    details: dict[str, str]
+
+
 class MathCheck(Verifier):
     """Passes when the final answer is mathematically equal to the reference, or to an alias of it.
 
@@ -71,13 +79,14 @@ class MathCheck(Verifier):
         quick = [_quick(sample) for sample in samples]
         opinions = [q if isinstance(q, Opinion) else None for q in quick]
         asked = [(i, q) for i, q in enumerate(quick) if not isinstance(q, Opinion)]
-        answers = self._pool.map(compare, [pairs for _, (pairs, _) in asked])
-        for (i, (_, details)), answer in zip(asked, answers, strict=True):
+        answers = self._pool.map(compare, [q.pairs for _, q in asked])
+        for (i, q), answer in zip(asked, answers, strict=True):
             if answer.failure or answer.value is None:
-                note = details | {"message": answer.message}
+                note = q.details | {"message": answer.message}
                 opinions[i] = Opinion("error", None, answer.failure or "crash", note, answer.seconds)
             else:
-                opinions[i] = _opinion(answer.value, details | {"by": "math_verify"}, answer.seconds)
+                told = _best([answer.value, *q.told])
+                opinions[i] = _opinion(told, q.details | {"by": "math_verify"}, answer.seconds)
         return [o for o in opinions if o is not None]
 
 
@@ -127,7 +136,7 @@ def too_complex(text: str) -> str | None:
     return None
 
 
-def _quick(sample: Sample) -> Opinion | tuple[list[Pair], dict[str, str]]:
+def _quick(sample: Sample) -> Opinion | _Open:
     """An opinion that needs no computer algebra, or else what it is to be asked."""
     if not (sample.reference or "").strip():
         return Opinion("undecided", reason="no_reference")
@@ -152,7 +161,7 @@ def _quick(sample: Sample) -> Opinion | tuple[list[Pair], dict[str, str]]:
             pairs.append(result)
         else:
             told.append(result)
-    return (pairs, details) if pairs else _opinion(_best(told), details | {"by": by})
+    return _Open(pairs, told, details) if pairs else _opinion(_best(told), details | {"by": by})
 
 
 def _form_of(sample: Sample) -> AnswerForm:

@@ -194,6 +194,13 @@ def test_an_alias_is_as_good_as_the_reference(check: MathCheck) -> None:
     assert opinion(check, r"\boxed{2}", "1", aliases=aliases).outcome == "fail"
 
 
+@pytest.mark.parametrize("reference", ["1", r"\int_0^1 2x dx"])
+def test_while_one_reference_cannot_be_told_another_answer_is_not_wrong(check: MathCheck, reference: str) -> None:
+    told = opinion(check, r"\boxed{2}", reference, aliases=["see the appendix"])
+    assert (told.outcome, told.reason) == ("undecided", "reference_not_parsed")
+    assert opinion(check, r"\boxed{2}", reference).outcome == "fail"
+
+
 @pytest.mark.parametrize(
     ("reply", "reference", "unit", "outcome"),
     [
