@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar, NamedTuple
 
 from dataengine.checks import Filter, Opinion, Sample
+from dataengine.filters.composing import Composed, composed
 from dataengine.filters.settings import changed, share
 from dataengine.filters.texts import screened
 from dataengine.verify.extract import visible
@@ -220,7 +221,7 @@ class RefusalCheck(Filter):
     """
 
     name: ClassVar[str] = "refusal"
-    RULES: ClassVar[str] = "1"
+    RULES: ClassVar[str] = "2"
 
     def __init__(self, *, threshold: float = 0.5) -> None:
         given = {"threshold": share("threshold", threshold)}
@@ -236,7 +237,8 @@ class RefusalCheck(Filter):
     def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
         """One opinion per sample, in order."""
         answers = [visible(s.answer, s.text).strip() for s in samples]
-        read = [opening(a) for a in answers]
+        forms = [composed(answer) for answer in answers]
+        read = [opening(form.text if form else answer) for form, answer in zip(forms, answers, strict=True)]
         maybe: list[list[str]] = [[] for _ in samples]
         for language, hits in zip(
             LANGUAGES, screened(read, [known.screen for known in LANGUAGES.values()]), strict=True
@@ -244,21 +246,23 @@ class RefusalCheck(Filter):
             for index in hits:
                 maybe[index].append(language)
         return [
-            self._told(sample, answer, refused(text, languages) if languages else None)
-            for sample, answer, text, languages in zip(samples, answers, read, maybe, strict=True)
+            self._told(sample, answer, form, refused(text, languages) if languages else None)
+            for sample, answer, form, text, languages in zip(samples, answers, forms, read, maybe, strict=True)
         ]
 
-    def _told(self, sample: Sample, answer: str, hit: tuple[Rule, int, int] | None) -> Opinion:
+    def _told(self, sample: Sample, answer: str, form: Composed | None, hit: tuple[Rule, int, int] | None) -> Opinion:
         if not answer:
             return Opinion("undecided", reason="no_answer")
         if hit is None:
             return Opinion("pass", 0.0)
         rule, start, end = hit
         full = AFTER_DENSE if rule.language in ("zh", "ja", "ko") else AFTER
-        score = round(rule.weight * min(1.0, full / max(1, len(answer) - end)), 4)
+        length = len(form.text if form else answer)
+        score = round(rule.weight * min(1.0, full / max(1, length - end)), 4)
         details: dict[str, object] = {"pattern": rule.id, "language": rule.language}
         offset = sample.text.rfind(answer)
         if offset >= 0:
+            start, end = form.span(start, end) if form else (start, end)
             details["span"] = [offset + start, offset + end]
         if score < self.threshold:
             return Opinion("pass", score, details=details)
