@@ -13,13 +13,14 @@ from typing import Any
 
 from dataengine.account import account
 from dataengine.checking import load_checks, pending
-from dataengine.generate import missing, plan
+from dataengine.generate import Wanted, missing, plan, plan_rewrites
 from dataengine.generate import run_id as new_run_id
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
+from dataengine.rewrites.parents import choose, look_over, read_parents
 from dataengine.runlog import RunLog, code_versions, recipe_checks
-from dataengine.sampling import asking_of, sample_and_check
+from dataengine.sampling import Sampled, asking_of, asking_of_rewrite, sample_and_check
 from dataengine.shipped import load_mix, systems_of
 from dataengine.sources.build import PromptSet, join
 from dataengine.status import conservation
@@ -32,9 +33,11 @@ from schemas.recipe import (
     GenerateStep,
     Recipe,
     ReportStep,
+    RewriteStep,
     SnapshotStep,
     TrainStep,
 )
+from schemas.records import Stage
 from warehouse.connect import refresh_duckdb_file
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
@@ -87,17 +90,27 @@ def _refresh(loop: "_Loop") -> None:
 
 
 def _look_over(recipe: Recipe) -> None:
-    """Raises ConfigError for a check, template or mix that is not there: before hours of work, not after."""
+    """Raises ConfigError for a check, template, rewrite or mix that is not there: before hours of work, not after."""
     recipe_checks(recipe)
-    for step in recipe.steps.values():
+    for name, step in recipe.steps.items():
         if isinstance(step, GenerateStep | EvaluateStep):
             system_prompt(step.template)
+        elif isinstance(step, RewriteStep):
+            look_over(name, step, recipe)
         elif isinstance(step, SnapshotStep):
             systems_of(_mix_of(step))
 
 
 def _mix_of(step: SnapshotStep) -> Mix:
     return step.mix if isinstance(step.mix, Mix) else load_mix(step.mix)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """The trajectories that a step wanted, and the prompt sets that their prompts are from."""
+
+    ids: list[str]
+    sets: tuple[str, ...]
 
 
 class _Loop:
@@ -114,6 +127,7 @@ class _Loop:
         self._checkpoints: dict[str, Path] = {}
         self._policies: dict[str, Policy] = {}
         self._evaluated: dict[str, tuple[str, list[str]]] = {}
+        self._made: dict[str, _Made] = {}
 
     def run(self) -> None:
         for number, (name, step) in enumerate(self.recipe.steps.items(), start=1):
@@ -121,6 +135,8 @@ class _Loop:
             begun = f"[{number}/{len(self.recipe.steps)}] {name}"
             if isinstance(step, GenerateStep):
                 done = self._generate(name, step)
+            elif isinstance(step, RewriteStep):
+                done = self._rewrite(name, step)
             elif isinstance(step, SnapshotStep):
                 done = self._snapshot(name, step)
             elif isinstance(step, TrainStep):
@@ -141,16 +157,39 @@ class _Loop:
         prompts, policy = self._prompts(step.prompt_sets), self._policy(step.engine)
         asking = asking_of(step, policy, prompts)
         sampled = sample_and_check(self.warehouse, self.log, name, prompts, policy, asking, step.check_specs)
+        self._keep(name, sampled.wanted, tuple(step.prompt_sets))
+        return self._sampled(sampled, "samples", step.stage, policy)
+
+    def _rewrite(self, name: str, step: RewriteStep) -> str:
+        made = [self._made[other] for other in step.of]
+        sets = tuple(dict.fromkeys(s for m in made for s in m.sets))
+        prompts, policy = self._prompts(sets).prompts, self._policy(step.engine)
+        asking = asking_of_rewrite(step, policy)
+        chosen = choose(self.warehouse.path, name, step, prompts, [i for m in made for i in m.ids])
+        self.say(f"    {chosen.text}")
+        by_id = {p.prompt_id: p for p in reversed(prompts)}
+        wanted = plan_rewrites(read_parents(self.warehouse.path, chosen.ids), by_id, asking)
+        self._keep(name, wanted, sets)
+        asked = PromptSet(list({w.prompt.prompt_id: w.prompt for w in wanted}.values()))
+        sampled = sample_and_check(self.warehouse, self.log, name, asked, policy, asking, step.check_specs, wanted)
+        return self._sampled(sampled, "rewrites", step.stage, policy)
+
+    def _keep(self, name: str, wanted: Sequence[Wanted], sets: tuple[str, ...]) -> None:
+        """Remembers what a step wanted for the steps that are `of` it."""
+        if any(name in s.of for s in self.recipe.steps.values() if isinstance(s, RewriteStep)):
+            self._made[name] = _Made([w.trajectory_id for w in wanted], sets)
+
+    def _sampled(self, sampled: Sampled, what: str, stage: Stage, policy: Policy) -> str:
         self.result.add("requests", sampled.asked)
         self.result.add("verdicts", sampled.checked.total)
         self.result.errors += sampled.failed + sampled.checked.errors
         if not sampled.asked and not sampled.checked.total:
-            return f"nothing to do, {len(sampled.wanted):,} samples are there"
-        for line in conservation(self.warehouse.path, step.stage):
+            return f"nothing to do, {len(sampled.wanted):,} {what} are there"
+        for line in conservation(self.warehouse.path, stage):
             self.say(f"    {line.text}")
             self.result.balanced &= line.balanced
         failed = f", {sampled.failed} requests failed (recorded; run again to ask them again)" if sampled.failed else ""
-        return f"{sampled.asked:,} of {len(sampled.wanted):,} samples asked for by {policy.name}{failed}"
+        return f"{sampled.asked:,} of {len(sampled.wanted):,} {what} asked for by {policy.name}{failed}"
 
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
         mix = _mix_of(step)

@@ -239,24 +239,27 @@ class CheckSpec(_Strict):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
-class _Sampled(_Strict):
-    prompts: str | list[str] = Field(description="prompt sets")
+class _Asked(_Strict):
     engine: str
     samples: int = Field(default=1, ge=1, le=4096)
     sampling: Sampling = Field(default_factory=Sampling)
     max_tokens: int = Field(default=1024, ge=1)
-    template: str = Field(default="plain", description="how a prompt is put to the model: docs/recipes.md lists them")
     checks: list[str | CheckSpec] = Field(default_factory=list)
-
-    @property
-    def prompt_sets(self) -> list[str]:
-        """The names of the prompt sets, as a list."""
-        return [self.prompts] if isinstance(self.prompts, str) else self.prompts
 
     @property
     def check_specs(self) -> list[CheckSpec]:
         """The checks, names expanded to specs."""
         return [CheckSpec(check=c) if isinstance(c, str) else c for c in self.checks]
+
+
+class _Sampled(_Asked):
+    prompts: str | list[str] = Field(description="prompt sets")
+    template: str = Field(default="plain", description="how a prompt is put to the model: docs/recipes.md lists them")
+
+    @property
+    def prompt_sets(self) -> list[str]:
+        """The names of the prompt sets, as a list."""
+        return [self.prompts] if isinstance(self.prompts, str) else self.prompts
 
 
 class GenerateStep(_Sampled):
@@ -267,6 +270,48 @@ class GenerateStep(_Sampled):
     demonstrations: int = Field(default=0, ge=0, description="how many of the task's demonstrations go first")
     prefill: str = Field(default="", description="start of the reply, given to the model")
     guided: Guided | None = Field(default=None, description="what every reply must be, by guided decoding")
+
+
+class RewriteExample(_Strict):
+    """A reply and what a person made of it, shown to the rewriter before the reply that it is asked about."""
+
+    prompt: str
+    response: str = Field(description="the reply as it was, reasoning in think tags")
+    edited: str = Field(description="... and as it was rewritten")
+    reference: str | None = None
+    language: str = "en"
+
+
+class RewriteExamples(_Strict):
+    """A file of people's edits: rows with the columns of `RewriteExample`."""
+
+    path: str
+    count: int = Field(ge=1, description="how many are shown, from the first row on")
+
+
+class RewriteStep(_Asked):
+    """Ask a model to rewrite replies of earlier steps, as new trajectories beside them, and check every one."""
+
+    kind: Literal["rewrite"]
+    rewrite: str = Field(description="a shipped rewrite's name, or the path of a prompt file: docs/recipes.md")
+    of: list[str] = Field(min_length=1, description="the generate and rewrite steps whose replies are rewritten")
+    stage: Literal["cold_start", "reasoning", "non_reasoning"] = Field(description="of the rewritten replies")
+    require: list[str] = Field(default_factory=list, description="checks that a reply must have passed")
+    not_failed: list[str] = Field(
+        default_factory=list, description="checks that it must not have failed; `undecided` is let in"
+    )
+    where: str | None = Field(default=None, description="a further SQL condition over trajectory_facts")
+    only: Literal["trivial", "not_trivial"] | None = Field(
+        default=None, description="questions that take no thought, or the others: dataengine/curate/trivial.py"
+    )
+    max_per_prompt: int | None = Field(default=None, ge=1, description="at most so many replies to a prompt")
+    choose: Literal["shortest", "hash"] = Field(
+        default="hash", description="which of them: the fewest tokens, or by the hash that their id is"
+    )
+    demonstrations: list[RewriteExample] | RewriteExamples = Field(
+        default_factory=list, description="rewrites that are shown first"
+    )
+    prefill: str = Field(default="", description="start of the rewriter's reply, given to the model")
 
 
 class SnapshotStep(_Strict):
@@ -302,7 +347,7 @@ class ReportStep(_Strict):
 
 
 Step = Annotated[
-    GenerateStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
+    GenerateStep | RewriteStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
     Field(discriminator="kind"),
 ]
 
@@ -324,6 +369,12 @@ class Recipe(_Strict):
                 self._known(f"steps.{name}.prompts", step.prompt_sets, self.prompts)
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)
+            elif isinstance(step, RewriteStep):
+                self._known(f"steps.{name}.engine", [step.engine], self.engines)
+                self._engine_ready(name, step.engine, seen)
+                for other in step.of:
+                    if seen.get(other) not in ("generate", "rewrite"):
+                        raise ValueError(f"steps.{name}.of: {other!r} is no earlier generate or rewrite step")
             elif isinstance(step, TrainStep):
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)

@@ -18,12 +18,34 @@ def load_yaml(path: Path, model: type[M], overrides: Iterable[str] = ()) -> M:
 
     Raises ConfigError, `file:line: what is wrong`, for a file that is missing, no YAML, or not what the model wants.
     """
+    return _model_of(path, _text_of(path), model, overrides)
+
+
+def load_front_matter(path: Path, model: type[M]) -> tuple[M, str]:
+    """The settings between the two lines `---` at the start of a text file as a `model`, and the text below them.
+
+    Raises ConfigError as `load_yaml`, and for a file without such settings or without text.
+    """
+    opened, marked, rest = _text_of(path).partition("---\n")
+    settings, ended, text = rest.partition("\n---\n")
+    if opened or not marked or not ended:
+        raise ConfigError(f"{path}:1: settings are missing; write them between two lines of --- before the text")
+    if not text.strip():
+        raise ConfigError(f"{path}: no text below the settings")
+    # The line of the mark, so that the lines that errors name are those of the file.
+    return _model_of(path, f"\n{settings}", model), text.strip()
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror.lower() if e.strerror else e}") from None
     except UnicodeDecodeError as e:
         raise ConfigError(f"{path}: not UTF-8 at byte {e.start}") from None
+
+
+def _model_of(path: Path, text: str, model: type[M], overrides: Iterable[str] = ()) -> M:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         value = yaml.safe_load(text)

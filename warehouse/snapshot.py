@@ -19,6 +19,7 @@ from schemas.keys import canonical_json
 from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import NAME, Mix, MixSource
 from schemas.records import now
+from warehouse.conditions import conditions, known_checks, refuse_more_than_a_condition
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
@@ -112,7 +113,7 @@ def create_snapshot(
 
 def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[str, str | None]) -> dict[str, int]:
     """Fills the temporary table `selected`; returns how many rows each rule left out."""
-    known = {row[0] for row in connection.execute('SELECT DISTINCT "check" FROM verdicts').fetchall()}
+    known = known_checks(connection)
     dropped = {"duplicate_reply": 0, "over_max_per_prompt": 0, "over_max_rows": 0, "in_another_source": 0}
     for number, source in enumerate(mix.sources):
         for check in [*source.require, *source.not_failed]:
@@ -122,7 +123,7 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[st
                     f"of the {source.stage} step and run the recipe again"
                 )
         try:
-            _refuse_more_than_a_condition(connection, source)
+            refuse_more_than_a_condition(connection, source.where)
             connection.execute(_candidates(number, source, mix), {"seed": str(mix.seed)})
         except duckdb.Error as e:
             raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
@@ -141,21 +142,9 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[st
     return dropped
 
 
-def _refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, source: MixSource) -> None:
-    """Raises duckdb.Error for a `where` that would close its bracket or start another statement."""
-    if source.where:
-        statements = connection.extract_statements(f"SELECT 1 FROM trajectory_facts WHERE {source.where}")
-        if len(statements) != 1:
-            raise duckdb.ParserException("one condition is expected, without a semicolon")
-
-
 def _qualifies(source: MixSource) -> str:
-    conditions = [f"stage = '{source.stage}'", "error IS NULL"]
-    conditions += [f"\"{check}\" = 'pass'" for check in source.require]
-    conditions += [f"\"{check}\" IN ('pass', 'undecided')" for check in source.not_failed]
-    # On a line of its own, so that a comment in it cannot hide what follows.
-    conditions += [f"({source.where}\n)"] if source.where else []
-    return " AND ".join(conditions)
+    asked = [f"stage = '{source.stage}'", "error IS NULL"]
+    return " AND ".join(asked + conditions(source.require, source.not_failed, source.where))
 
 
 def _candidates(number: int, source: MixSource, mix: Mix) -> str:

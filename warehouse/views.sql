@@ -75,6 +75,8 @@ WITH pivoted AS (
     GROUP BY trajectory_id
 )
 SELECT t.trajectory_id, t.attempt, t.prompt_id, t.stage, t.policy, t.engine, t.sample_index, t.parent_id, t.run_id,
+    -- Which rewrite made it of its parent, by the prompt file's name.
+    CASE WHEN t.parent_id IS NOT NULL THEN regexp_replace(t.sampling ->> 'rewrite', '@[^@]*$', '') END AS rewrite,
     p.domain, p.source, p.source_ref, p.language, p.messages, p.reference, p.verifier, p.license,
     t.reasoning, t.answer, t.text, t.finish_reason, t.prompt_tokens, t.completion_tokens, t.max_tokens,
     t.logprob_sum, t.seconds, t.error, t.step, t.created_at,
@@ -86,12 +88,12 @@ FROM trajectories_current t
 JOIN prompts_current p USING (prompt_id)
 LEFT JOIN pivoted f USING (trajectory_id);
 
--- Which checks a recipe asks for at a stage, by its latest run.
+-- Which checks a recipe asks for at a stage, of samples or of one rewrite (by its version), by its latest run.
 CREATE VIEW recipe_checks AS
-SELECT recipe, c.stage, c."check", c.version, c.verifier
+SELECT recipe, c.stage, c.rewrite, c."check", c.version, c.verifier
 FROM (
-    SELECT recipe, unnest(from_json(checks,
-        '[{"stage": "VARCHAR", "check": "VARCHAR", "version": "VARCHAR", "verifier": "BOOLEAN"}]')) AS c
+    SELECT recipe, unnest(from_json(checks, '[{"stage": "VARCHAR", "rewrite": "VARCHAR", "check": "VARCHAR",
+        "version": "VARCHAR", "verifier": "BOOLEAN"}]')) AS c
     FROM runs
     QUALIFY dense_rank() OVER (PARTITION BY recipe ORDER BY created_at DESC) = 1
 );
@@ -99,17 +101,18 @@ FROM (
 -- Every verdict that there is or should be: outcome NULL means that it is still to come.
 CREATE VIEW expected_verdicts AS
 WITH current AS (
-    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, p.against, p.verifier
+    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, p.against, p.verifier,
+        CASE WHEN t.parent_id IS NOT NULL THEN split_part(t.sampling ->> 'rewrite', '@', -1) END AS rewrite
     FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
 ), asked AS (
     -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
-    SELECT recipe, stage, "check", list(version) AS versions, bool_or(verifier) AS verifier
+    SELECT recipe, stage, rewrite, "check", list(version) AS versions, bool_or(verifier) AS verifier
     FROM recipe_checks GROUP BY ALL
 ), wanted AS (
     SELECT t.trajectory_id, t.stage, c."check", c.versions
     FROM current t
     JOIN runs_current r USING (run_id)
-    JOIN asked c ON c.recipe = r.recipe AND c.stage = t.stage
+    JOIN asked c ON c.recipe = r.recipe AND c.stage = t.stage AND c.rewrite IS NOT DISTINCT FROM t.rewrite
     WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = t.verifier)
 ), given AS (
     SELECT t.trajectory_id, t.stage, v."check", v.version, v.outcome, v.created_at

@@ -58,6 +58,7 @@ class ScriptedServer:
     seconds: float = 0.0
     port: int = 0  # any that is free
     most: int | None = None  # more requests at once than this are refused
+    script: Callable[[dict[str, Any]], tuple[str, str]] = scripted_reply
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -136,7 +137,7 @@ class ScriptedServer:
             return response
         if fault in FAULTS:
             return FAULTS[fault]()
-        text, reason = scripted_reply(body)
+        text, reason = self.script(body)
         message: dict[str, Any] = {"role": "assistant", "content": text}
         if fault == "split":
             thought, _, rest = text.removeprefix("<think>").partition("</think>")
