@@ -6,6 +6,7 @@ from typing import Any
 
 import duckdb
 
+from dataengine.lineage import family
 from dataengine.tables import table
 from schemas.errors import InputError
 from warehouse.connect import connect
@@ -93,6 +94,8 @@ def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str) -> str:
         table([{k: a[k] for k in ("attempt", "finish_reason", "prompt_tokens", "completion_tokens", "max_tokens",
                                   "seconds", "error")} for a in attempts], most=100),
     ]  # fmt: skip
+    if linked := family(connection, ident):
+        lines += ["", linked]
     if current["error"] is not None:
         lines += ["", "it has no reply: the request failed, and is asked again by the next run of its recipe"]
         return "\n".join(lines)

@@ -13,12 +13,13 @@ from typing import Any
 
 from dataengine.account import account
 from dataengine.checking import load_checks, pending
-from dataengine.generate import Wanted, missing, plan, plan_rewrites
+from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
-from dataengine.rewrites.parents import choose, look_over, read_parents
+from dataengine.rewrites.parents import look_over
+from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, code_versions, recipe_checks
 from dataengine.sampling import Sampled, asking_of, asking_of_rewrite, sample_and_check
 from dataengine.shipped import load_mix, systems_of
@@ -105,14 +106,6 @@ def _mix_of(step: SnapshotStep) -> Mix:
     return step.mix if isinstance(step.mix, Mix) else load_mix(step.mix)
 
 
-@dataclass(frozen=True)
-class _Made:
-    """The trajectories that a step wanted, and the prompt sets that their prompts are from."""
-
-    ids: list[str]
-    sets: tuple[str, ...]
-
-
 class _Loop:
     def __init__(self, recipe: Recipe, warehouse: Warehouse, limit: int | None, say: Callable[[str], None]) -> None:
         self.recipe = recipe
@@ -127,7 +120,7 @@ class _Loop:
         self._checkpoints: dict[str, Path] = {}
         self._policies: dict[str, Policy] = {}
         self._evaluated: dict[str, tuple[str, list[str]]] = {}
-        self._made: dict[str, _Made] = {}
+        self._made: dict[str, Made] = {}
 
     def run(self) -> None:
         for number, (name, step) in enumerate(self.recipe.steps.items(), start=1):
@@ -161,23 +154,20 @@ class _Loop:
         return self._sampled(sampled, "samples", step.stage, policy)
 
     def _rewrite(self, name: str, step: RewriteStep) -> str:
-        made = [self._made[other] for other in step.of]
-        sets = tuple(dict.fromkeys(s for m in made for s in m.sets))
-        prompts, policy = self._prompts(sets).prompts, self._policy(step.engine)
+        policy = self._policy(step.engine)
         asking = asking_of_rewrite(step, policy)
-        chosen = choose(self.warehouse.path, name, step, prompts, [i for m in made for i in m.ids])
-        self.say(f"    {chosen.text}")
-        by_id = {p.prompt_id: p for p in reversed(prompts)}
-        wanted = plan_rewrites(read_parents(self.warehouse.path, chosen.ids), by_id, asking)
-        self._keep(name, wanted, sets)
-        asked = PromptSet(list({w.prompt.prompt_id: w.prompt for w in wanted}.values()))
-        sampled = sample_and_check(self.warehouse, self.log, name, asked, policy, asking, step.check_specs, wanted)
+        planned = plan_step(self.warehouse.path, name, step, self._made, self._prompts, asking)
+        self.say(f"    {planned.chosen.text}")
+        self._keep(name, planned.wanted, planned.sets)
+        sampled = sample_and_check(
+            self.warehouse, self.log, name, planned.prompts, policy, asking, step.check_specs, planned.wanted
+        )
         return self._sampled(sampled, "rewrites", step.stage, policy)
 
     def _keep(self, name: str, wanted: Sequence[Wanted], sets: tuple[str, ...]) -> None:
         """Remembers what a step wanted for the steps that are `of` it."""
         if any(name in s.of for s in self.recipe.steps.values() if isinstance(s, RewriteStep)):
-            self._made[name] = _Made([w.trajectory_id for w in wanted], sets)
+            self._made[name] = Made([w.trajectory_id for w in wanted], sets)
 
     def _sampled(self, sampled: Sampled, what: str, stage: Stage, policy: Policy) -> str:
         self.result.add("requests", sampled.asked)

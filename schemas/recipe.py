@@ -187,6 +187,7 @@ class FileSource(_Strict):
     language: str | None = None
     verifier: str | None = None
     license: str | None = None
+    demonstrations: list[Demonstration] = Field(default_factory=list)
     exclude: list[str] = Field(default_factory=list)
 
 
@@ -207,6 +208,7 @@ class InlineSource(_Strict):
     name: str
     domain: str = "general"
     license: str | None = None
+    demonstrations: list[Demonstration] = Field(default_factory=list)
     prompts: list[InlinePrompt] = Field(min_length=1)
 
 
@@ -267,7 +269,7 @@ class GenerateStep(_Sampled):
 
     kind: Literal["generate"]
     stage: Stage
-    demonstrations: int = Field(default=0, ge=0, description="how many of the task's demonstrations go first")
+    demonstrations: int = Field(default=0, ge=0, description="how many of the source's demonstrations go first")
     prefill: str = Field(default="", description="start of the reply, given to the model")
     guided: Guided | None = Field(default=None, description="what every reply must be, by guided decoding")
 

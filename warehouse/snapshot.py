@@ -128,6 +128,8 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[st
         except duckdb.Error as e:
             raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
         _count_dropped(connection, number, source, dropped)
+        if source.pattern == "special_token":
+            _refuse_marks_within(connection, number, mix)
         render = "CREATE TABLE selected AS " if number == 0 else "INSERT INTO selected "
         system = systems[source.template]
         connection.execute(
@@ -185,9 +187,25 @@ def _count_dropped(
         dropped["in_another_source"] += _scalar(connection, f"SELECT count(*) FROM trajectory_facts WHERE {twice}")
 
 
+def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, number: int, mix: Mix) -> None:
+    """Raises SnapshotError for a row that could not be taken apart again."""
+    found = connection.execute(
+        f"SELECT trajectory_id FROM candidates_{number} WHERE reasoning IS NOT NULL "
+        "AND contains(concat(reasoning, answer), '|special_token|') ORDER BY 1"
+    ).fetchall()
+    if found:
+        raise SnapshotError(
+            f"mix {mix.mix}: {len(found)} replies hold the text |special_token|, such as {found[0][0][:12]}; leave "
+            "them out by where: \"NOT contains(concat(reasoning, answer), '|special_token|')\""
+        )
+
+
 def _rendered(number: int, source: MixSource) -> str:
     # A reply whose think tags were never closed has no answer; a mix that does not require `format` may hold it.
-    answer = "trim(coalesce(c.answer, ''), E' \\n')"
+    answer, reasoning = "trim(coalesce(c.answer, ''), E' \\n')", "trim(c.reasoning, E' \\n')"
+    thought = f"'<think>' || chr(10) || {reasoning} || chr(10) || '</think>' || chr(10)"
+    if source.pattern == "special_token":
+        thought = f"'|special_token|' || {reasoning} || '|special_token|'"
     # The split is by prompt, from its id alone: no prompt stands in two splits, whatever else is in the mix.
     return f"""
         SELECT
@@ -203,8 +221,7 @@ def _rendered(number: int, source: MixSource) -> str:
                 CASE WHEN $system::VARCHAR IS NOT NULL AND c.messages[1].role = 'system' THEN c.messages[2:]
                     ELSE c.messages END,
                 [{{'role': 'assistant', 'content': CASE WHEN c.reasoning IS NULL THEN {answer}
-                    ELSE '<think>' || chr(10) || trim(c.reasoning, E' \\n') || chr(10) || '</think>' || chr(10)
-                        || {answer} END}}]
+                    ELSE {thought} || {answer} END}}]
             ) AS messages,
             c.prompt_tokens, c.completion_tokens, 1.0::DOUBLE AS weight,
             (SELECT list({{'check': v."check", 'version': v.version, 'outcome': v.outcome}} ORDER BY v."check")
