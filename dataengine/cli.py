@@ -48,7 +48,9 @@ def run(
         _say("the conservation line does not add up: see `dataengine doctor`")
     if result.errors:
         _say(f"{result.errors} requests or checks failed and are recorded: `dataengine sql --name errors`")
-    raise typer.Exit(1 if result.errors or not result.balanced else 0)
+    if result.missing:
+        _say(f"{result.missing} verdicts of judges are missing, their requests failed: run again to ask again")
+    raise typer.Exit(1 if result.errors or result.missing or not result.balanced else 0)
 
 
 @app.command()

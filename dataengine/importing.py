@@ -89,7 +89,7 @@ def _prompts(spec: FileSource, result: Imported, stage: str, policy: str) -> _Wr
 
 def _trajectories(spec: FileSource, result: Imported, stage: str, policy: str) -> _Writer:
     path = Path(spec.path).expanduser()
-    name = spec.name or path.name.split(".")[0]
+    (name,) = spec.names
     fields_of = reader_of(spec)
     taken: list[tuple[Prompt, dict[str, Any], str]] = []
     for row in read_rows(path):

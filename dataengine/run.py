@@ -13,8 +13,10 @@ from typing import Any
 
 from dataengine.account import account
 from dataengine.checking import load_checks, pending
-from dataengine.generate import missing, plan
+from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
+from dataengine.judge.judge import Judge
+from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
@@ -30,6 +32,7 @@ from schemas.recipe import (
     EndpointEngine,
     EvaluateStep,
     GenerateStep,
+    JudgeStep,
     Recipe,
     ReportStep,
     SnapshotStep,
@@ -46,11 +49,16 @@ class TrainerFailed(UserError):
 
 @dataclass
 class RunResult:
-    """What a run did. `errors` counts requests and checks that failed and are recorded."""
+    """What a run did.
+
+    `errors` counts requests and checks that failed and are recorded, `missing` the verdicts of judges whose requests
+    failed.
+    """
 
     run_id: str
     worked: bool = False
     errors: int = 0
+    missing: int = 0
     balanced: bool = True
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -114,6 +122,7 @@ class _Loop:
         self._checkpoints: dict[str, Path] = {}
         self._policies: dict[str, Policy] = {}
         self._evaluated: dict[str, tuple[str, list[str]]] = {}
+        self._made: dict[str, list[str]] = {}
 
     def run(self) -> None:
         for number, (name, step) in enumerate(self.recipe.steps.items(), start=1):
@@ -121,6 +130,8 @@ class _Loop:
             begun = f"[{number}/{len(self.recipe.steps)}] {name}"
             if isinstance(step, GenerateStep):
                 done = self._generate(name, step)
+            elif isinstance(step, JudgeStep):
+                done = self._judge(name, step)
             elif isinstance(step, SnapshotStep):
                 done = self._snapshot(name, step)
             elif isinstance(step, TrainStep):
@@ -141,6 +152,7 @@ class _Loop:
         prompts, policy = self._prompts(step.prompt_sets), self._policy(step.engine)
         asking = asking_of(step, policy, prompts)
         sampled = sample_and_check(self.warehouse, self.log, name, prompts, policy, asking, step.check_specs)
+        self._keep(name, sampled.wanted)
         self.result.add("requests", sampled.asked)
         self.result.add("verdicts", sampled.checked.total)
         self.result.errors += sampled.failed + sampled.checked.errors
@@ -151,6 +163,31 @@ class _Loop:
             self.result.balanced &= line.balanced
         failed = f", {sampled.failed} requests failed (recorded; run again to ask them again)" if sampled.failed else ""
         return f"{sampled.asked:,} of {len(sampled.wanted):,} samples asked for by {policy.name}{failed}"
+
+    def _keep(self, name: str, wanted: Sequence[Wanted]) -> None:
+        """Remembers what a step wanted for the steps that are `of` it."""
+        if any(name in s.steps for s in self.recipe.steps.values() if isinstance(s, JudgeStep)):
+            self._made[name] = [w.trajectory_id for w in wanted]
+
+    def _judge(self, name: str, step: JudgeStep) -> str:
+        engines = self.recipe.judges[step.judge].engines
+        judge = Judge.of(step.judge, self.recipe, {engine: self._policy(engine) for engine in engines})
+        # A step's samples may be another's as well.
+        ids = list(dict.fromkeys(i for made in step.steps for i in self._made[made]))
+        judged = judge_trajectories(self.warehouse, self.log, name, judge, ids, step.scope)
+        self.result.add("verdicts", judged.checked.total)
+        self.result.missing += judged.missing
+        if not judged.asked:
+            return f"nothing to do, {step.judge} has judged what it is asked about"
+        self.result.worked = True
+        for line in conservation(self.warehouse.path):
+            if line.check == step.judge:
+                self.say(f"    {line.text}")
+                self.result.balanced &= line.balanced
+        by = ", ".join(policy.name for policy in judge.policies)
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(judged.failed.items()))
+        failed = f", {judged.missing:,} got no verdict ({kinds}; run again to ask again)" if judged.failed else ""
+        return f"{judged.asked:,} of {len(ids):,} samples judged by {by}{failed}"
 
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
         mix = _mix_of(step)
@@ -186,6 +223,7 @@ class _Loop:
         asking = asking_of(step, policy, prompts)
         wanted = plan(prompts.prompts, asking)
         self._evaluated[name] = (policy.name, [w.trajectory_id for w in wanted])
+        self._keep(name, wanted)
         todo = missing(self.warehouse.path, wanted, asking.max_tokens)
         if not todo and not pending(self.warehouse, load_checks(step.check_specs), [w.trajectory_id for w in wanted]):
             return f"nothing to do, {len(wanted):,} samples are there"

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 import dataengine
 from dataengine.checks import load_check
 from schemas.keys import canonical_json
-from schemas.recipe import CheckSpec, EvaluateStep, GenerateStep, Recipe
+from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, JudgeStep, Recipe, Share
 from schemas.records import Run, now
 from warehouse.store import Warehouse
 
@@ -44,7 +44,43 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
             rows += expected_checks(step.stage, step.check_specs)
         elif isinstance(step, EvaluateStep):
             rows += expected_checks("eval", step.check_specs)
+        elif isinstance(step, JudgeStep):
+            rows += _expected_of_judge(recipe, step)
     return [row for i, row in enumerate(rows) if row not in rows[:i]]
+
+
+def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object]]:
+    """As `expected_checks`: of each step that is judged the stage, its prompts' sources, and the scope."""
+    version = _version_of_judge(recipe, step.judge)
+    scope = {"scope": "share", "share": step.scope.share} if isinstance(step.scope, Share) else {"scope": step.scope}
+    rows: list[dict[str, object]] = []
+    for name in step.steps:
+        judged = recipe.steps[name]
+        assert isinstance(judged, GenerateStep | EvaluateStep)
+        rows.append(
+            {
+                "stage": judged.stage if isinstance(judged, GenerateStep) else "eval",
+                "check": step.judge,
+                "version": version,
+                "verifier": False,
+                "sources": [source for chosen in judged.prompt_sets for source in recipe.prompts[chosen].names],
+                **scope,
+            }
+        )
+    return rows
+
+
+def _version_of_judge(recipe: Recipe, name: str) -> str | None:
+    """A judge's version; None while an engine is not trained. Raises ConfigError for a judge that cannot be."""
+    from dataengine.judge.judge import judge_prompt, judge_version
+    from dataengine.policy import Policy
+
+    spec = recipe.judges[name]
+    prompt = judge_prompt(name, spec)
+    engines = [recipe.engines[engine] for engine in spec.engines]
+    if any(not isinstance(engine, EndpointEngine) and engine.checkpoint for engine in engines):
+        return None
+    return judge_version(spec, prompt, [Policy.of(engine).name for engine in engines])
 
 
 class RunLog:

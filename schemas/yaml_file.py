@@ -18,12 +18,34 @@ def load_yaml(path: Path, model: type[M], overrides: Iterable[str] = ()) -> M:
 
     Raises ConfigError, `file:line: what is wrong`, for a file that is missing, no YAML, or not what the model wants.
     """
+    return _model_of(path, _text_of(path), model, overrides)
+
+
+def load_front_matter(path: Path, model: type[M]) -> tuple[M, str]:
+    """The settings between the two lines `---` at the start of a text file as a `model`, and the text below them.
+
+    Raises ConfigError as `load_yaml`, and for a file without such settings or without text.
+    """
+    opened, marked, rest = _text_of(path).partition("---\n")
+    settings, ended, text = rest.partition("\n---\n")
+    if opened or not marked or not ended:
+        raise ConfigError(f"{path}:1: settings are missing; write them between two lines of --- before the text")
+    if not text.strip():
+        raise ConfigError(f"{path}: no text below the settings")
+    # The line of the mark, so that the lines that errors name are those of the file.
+    return _model_of(path, f"\n{settings}", model), text.strip()
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as e:
         raise ConfigError(f"{path}: {e.strerror.lower() if e.strerror else e}") from None
     except UnicodeDecodeError as e:
         raise ConfigError(f"{path}: not UTF-8 at byte {e.start}") from None
+
+
+def _model_of(path: Path, text: str, model: type[M], overrides: Iterable[str] = ()) -> M:
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         value = yaml.safe_load(text)
@@ -147,10 +169,11 @@ def _tags(model: Any) -> list[Any]:
 def _locate(root: Any, where: list[Any]) -> tuple[int, str]:
     """The line of the deepest part of `where` that stands in the file, and its dotted name."""
     node, line, names = root, root.start_mark.line + 1, []
-    for part in where:
+    for place, part in enumerate(where, start=1):
         if isinstance(node, yaml.MappingNode):
             found = [(k, v) for k, v in node.value if k.value == str(part)]
-            if found:
+            # A kind of step may be called as one of its settings is: what is inside of a plain value is the kind's.
+            if found and (place == len(where) or not isinstance(found[0][1], yaml.ScalarNode)):
                 key, node = found[0]
                 line = key.start_mark.line + 1
                 names.append(str(part))

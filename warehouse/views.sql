@@ -86,12 +86,30 @@ FROM trajectories_current t
 JOIN prompts_current p USING (prompt_id)
 LEFT JOIN pivoted f USING (trajectory_id);
 
--- Which checks a recipe asks for at a stage, by its latest run.
+-- What the prompt's own verifier has passed: the rest is for a judge.
+CREATE VIEW settled AS
+SELECT v.trajectory_id
+FROM verdicts_current v
+JOIN trajectories_current t USING (trajectory_id)
+JOIN prompts_current p ON p.prompt_id = t.prompt_id AND p.verifier = v."check"
+WHERE v.outcome = 'pass';
+
+-- Whether a judge is asked about a trajectory. A share is drawn by hash, so that every run draws the same.
+CREATE MACRO in_scope(scope, share, is_settled, trajectory_id, version) AS
+    CASE scope
+        WHEN 'unsettled' THEN NOT is_settled
+        WHEN 'share' THEN ('0x' || sha256(trajectory_id || version)[:13])::BIGINT / 16.0**13 < share
+        ELSE true
+    END;
+
+-- Which checks a recipe asks for at a stage, by its latest run. For a judge also of which prompts' sources, and in which
+-- scope; its version is NULL where it is not known before an engine is trained, and then any will do.
 CREATE VIEW recipe_checks AS
-SELECT recipe, c.stage, c."check", c.version, c.verifier
+SELECT recipe, c.stage, c."check", c.version, c.verifier, c.sources, c.scope, c.share
 FROM (
     SELECT recipe, unnest(from_json(checks,
-        '[{"stage": "VARCHAR", "check": "VARCHAR", "version": "VARCHAR", "verifier": "BOOLEAN"}]')) AS c
+        '[{"stage": "VARCHAR", "check": "VARCHAR", "version": "VARCHAR", "verifier": "BOOLEAN",
+           "sources": ["VARCHAR"], "scope": "VARCHAR", "share": "DOUBLE"}]')) AS c
     FROM runs
     QUALIFY dense_rank() OVER (PARTITION BY recipe ORDER BY created_at DESC) = 1
 );
@@ -99,18 +117,22 @@ FROM (
 -- Every verdict that there is or should be: outcome NULL means that it is still to come.
 CREATE VIEW expected_verdicts AS
 WITH current AS (
-    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, p.against, p.verifier
+    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, p.against, p.verifier, p.source
     FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
 ), asked AS (
     -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
-    SELECT recipe, stage, "check", list(version) AS versions, bool_or(verifier) AS verifier
+    SELECT recipe, stage, "check", list(version) FILTER (version IS NOT NULL) AS versions, bool_or(verifier) AS verifier,
+        sources, scope, share
     FROM recipe_checks GROUP BY ALL
 ), wanted AS (
     SELECT t.trajectory_id, t.stage, c."check", c.versions
     FROM current t
     JOIN runs_current r USING (run_id)
     JOIN asked c ON c.recipe = r.recipe AND c.stage = t.stage
+    LEFT JOIN settled s ON s.trajectory_id = t.trajectory_id
     WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = t.verifier)
+        AND coalesce(list_contains(c.sources, t.source), true)
+        AND in_scope(c.scope, c.share, s.trajectory_id IS NOT NULL, t.trajectory_id, c.versions[1])
 ), given AS (
     SELECT t.trajectory_id, t.stage, v."check", v.version, v.outcome, v.created_at
     FROM verdicts v JOIN current t ON t.trajectory_id = v.trajectory_id AND t.attempt = v.attempt
