@@ -129,7 +129,7 @@ def sql(
 @app.command(name="import")
 def import_(
     file: Annotated[Path, typer.Argument(help="JSONL, JSON, TSV or Parquet; also .gz")],
-    kind: Annotated[str, typer.Option("--as", help="prompts or trajectories.")],
+    kind: Annotated[str, typer.Option("--as", help="prompts, trajectories or reviews.")],
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
     layout: LayoutOption = None,
     mapping: MapOption = None,
@@ -143,7 +143,7 @@ def import_(
     stage: Annotated[str, typer.Option(help="For trajectories.")] = "reasoning",
     policy: Annotated[str, typer.Option(help="For trajectories: who wrote them, model@revision.")] = "imported@unknown",
 ) -> None:
-    """Take prompts or trajectories from a file."""
+    """Take prompts, trajectories, or reviews of trajectories from a file."""
     from dataengine.importing import import_file
     from schemas.recipe import FileSource
 

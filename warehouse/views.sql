@@ -51,6 +51,49 @@ SELECT 'response' AS kind, trajectory_id AS id, coalesce(details ->> 'representa
 FROM verdicts_current
 WHERE "check" = 'duplicate' AND outcome IN ('pass', 'fail');
 
+-- The latest word of each person on each attempt. Who edited one has approved what came of it (`by_editing`), for as long
+-- as the edit is their latest word.
+CREATE VIEW reviews_current AS
+WITH said AS (
+    SELECT review_id, number, trajectory_id, attempt, reviewer, verdict, false AS by_editing, child_id, note, tags,
+        seconds, created_at
+    FROM reviews
+    QUALIFY row_number() OVER (
+        PARTITION BY trajectory_id, attempt, reviewer ORDER BY created_at DESC, number DESC
+    ) = 1
+), approved AS (
+    SELECT * REPLACE (child_id AS trajectory_id, 1 AS attempt, 'approve' AS verdict, true AS by_editing,
+        NULL AS child_id)
+    FROM said
+    WHERE verdict = 'edit'
+)
+SELECT * FROM (FROM said UNION ALL BY NAME FROM approved)
+QUALIFY row_number() OVER (PARTITION BY trajectory_id, attempt, reviewer ORDER BY created_at DESC, number DESC) = 1;
+
+-- Each two people who looked at the same attempts, without knowing of each other's edits: how many attempts, the share
+-- on which they said the same, and Cohen's kappa, which is NULL where both always said one and the same thing.
+CREATE VIEW review_agreement AS
+WITH compared AS (
+    SELECT a.reviewer AS reviewer_a, b.reviewer AS reviewer_b, a.verdict AS said_a, b.verdict AS said_b
+    FROM reviews_current a
+    JOIN reviews_current b USING (trajectory_id, attempt)
+    WHERE a.reviewer < b.reviewer AND NOT a.by_editing AND NOT b.by_editing
+), shares AS (
+    SELECT reviewer_a, reviewer_b, count(*) AS n,
+        count(*) FILTER (WHERE said_a = said_b) / n AS agreement,
+        list_sum([
+            count(*) FILTER (WHERE said_a = 'approve') * count(*) FILTER (WHERE said_b = 'approve'),
+            count(*) FILTER (WHERE said_a = 'reject') * count(*) FILTER (WHERE said_b = 'reject'),
+            count(*) FILTER (WHERE said_a = 'edit') * count(*) FILTER (WHERE said_b = 'edit')
+        ]) / n ** 2 AS by_chance
+    FROM compared
+    GROUP BY reviewer_a, reviewer_b
+)
+SELECT reviewer_a, reviewer_b, n, round(agreement, 4) AS agreement,
+    round((agreement - by_chance) / nullif(1 - by_chance, 0), 4) AS kappa
+FROM shares
+ORDER BY n DESC, reviewer_a, reviewer_b;
+
 CREATE VIEW runs_current AS
 SELECT run_id, recipe, config, checks, versions,
     arg_max(event, created_at) AS state,
