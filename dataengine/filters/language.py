@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from dataengine.filters.composing import composed
-from dataengine.filters.identify import base, same_language, spoken
+from dataengine.filters.identify import base, latin_languages, same_language, spoken
 from dataengine.filters.latin import Segment, Stretch, latin_segments
 from dataengine.filters.masking import masked
 from dataengine.filters.scripts import SCRIPTS, latin_sentences, only_latin, runs
+from dataengine.filters.terms import glossed, named
 
 #: Han characters from which on a line without any kana is Chinese, even in a Japanese text; for a whole sentence half.
 HAN_SENTENCE: Final = 10
@@ -69,6 +70,7 @@ def segments_of(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segme
 def _segments_of(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segment]]:
     pieces: list[list[Segment | int]] = []
     stretches: list[Stretch] = []
+    latin = latin_languages()
     for text, target in zip(texts, targets, strict=True):
         wanted = base(target)
         plain = masked(text)
@@ -83,18 +85,25 @@ def _segments_of(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segm
         for left, japanese, sentence in runs(plain):
             inside = len(sentence) > 1
             for script, start, end, words, after in sentence:
-                if script == "latin":
+                # A stretch with a full stop is a sentence.
+                term = (
+                    inside and plain[end:after][:1] != "." and (glossed(plain, start, end) or named(plain[start:end]))
+                )
+                if script == "latin" and (not term or wanted in latin):
                     of_text.append(len(stretches))
                     stretches.append(Stretch(left, said[left:after], wanted, inside))
                 else:
                     language = _of_script(script, plain[start:after], words, wanted, japanese=japanese)
-                    of_text.append(Segment(start, end, language, words, inside))
+                    told = None if term and language != wanted else language
+                    of_text.append(Segment(start, end, told, words, inside))
                 left = after
-    told = latin_segments(stretches)
-    return [[s for p in of_text for s in ([p] if isinstance(p, Segment) else told[p])] for of_text in pieces]
+    of_latin = latin_segments(stretches)
+    return [[s for p in of_text for s in ([p] if isinstance(p, Segment) else of_latin[p])] for of_text in pieces]
 
 
-def _of_script(script: str, text: str, words: int, wanted: str, *, japanese: bool) -> str:
+def _of_script(script: str, text: str, words: int, wanted: str, *, japanese: bool) -> str | None:
+    if script == "latin":
+        return None
     languages = SCRIPTS[script][2]
     if script == "han" and wanted == "ja":
         told = words > 2 and not _CHINESE.isdisjoint(text)

@@ -22,7 +22,7 @@ class LanguageMixCheck(Filter):
     """
 
     name: ClassVar[str] = "language_mix"
-    RULES: ClassVar[str] = "2"
+    RULES: ClassVar[str] = "3"
 
     def __init__(self, *, minimum: float = 0.95) -> None:
         given = {"minimum": share("minimum", minimum)}

@@ -9,6 +9,7 @@ import polars
 
 from dataengine.filters.identify import guessed, latin_languages, likely, ranked, same_language
 from dataengine.filters.scripts import LATIN_WORD
+from dataengine.filters.terms import named, without_names
 
 #: Latin-script sentences with fewer words than this are not told apart; beside other scripts one more is needed.
 LEAST_WORDS: Final = 2
@@ -21,6 +22,8 @@ LEAST_PROBABILITY: Final = 0.5
 #: Chosen on sentences of Tatoeba among solutions of GSM8K and questions of MGSM (benchmarks/curation.md).
 FOREIGN: Final = {2: -10.0, 3: -4.5, 4: -3.5}
 WEIGHT: Final = 0.3
+#: Words without a capital that tell a sentence's language against the names in it.
+LEAST_REST: Final = 4
 #: A sentence of `LONG` words of which fastText is less sure than this is looked at again in stretches of `STRETCH`
 #: words, which have to be as foreign as `SWITCHED`.
 QUITE: Final = 0.8
@@ -95,7 +98,14 @@ def _second_look(stretch: Stretch, language: str, sure: float) -> str | None:
     if sure >= CERTAIN and same_language(language, stretch.wanted):
         return stretch.wanted
     different = len({*LATIN_WORD.findall(stretch.text)})
-    return _compared(stretch.text, stretch.wanted, FOREIGN[max(2, min(different, 4))])
+    told = _compared(stretch.text, stretch.wanted, FOREIGN[max(2, min(different, 4))])
+    if told in (stretch.wanted, None):
+        return told
+    # Names of another language do not make a sentence one of theirs.
+    rest = without_names(stretch.text)
+    if len(LATIN_WORD.findall(rest)) < LEAST_REST or len(rest) == len(stretch.text):
+        return told
+    return stretch.wanted if _compared(rest, stretch.wanted, SWITCHED) == stretch.wanted else told
 
 
 def _switched(sentences: Sequence[Stretch]) -> list[list[Segment]]:
@@ -114,7 +124,7 @@ def _switched(sentences: Sequence[Stretch]) -> list[list[Segment]]:
             guess, sure = next(guesses)
             if same_language(guess, sentence.wanted) and sure >= LEAST_PROBABILITY:
                 continue
-            other = _compared(text, sentence.wanted, SWITCHED)
+            other = None if named(text) else _compared(text, sentence.wanted, SWITCHED)
             if other is not None and other != sentence.wanted:
                 languages[at : at + STRETCH] = [other] * STRETCH
         found.append(_parts(sentence, spans, languages) if any(languages) else [])

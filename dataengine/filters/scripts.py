@@ -44,9 +44,13 @@ SCRIPTS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "han": (r"\u3005\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af", "", ("zh", "yue", "wuu")),
 }
 # Latin letters with what may stand inside a word; a single letter is a variable or an article and tells nothing.
-_LATIN = r"A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\u0300-\u036f"
+LATIN_LETTERS: Final = r"A-Za-z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\u0300-\u036f"
+#: Characters of scripts that write no spaces between words.
+UNSPACED: Final = "".join(chars for chars, many, _ in SCRIPTS.values() if not many)
+#: Letters of scripts with capitals.
+CASED: Final = LATIN_LETTERS + "".join(SCRIPTS[name][0] for name in ("cyrillic", "greek", "armenian"))
 #: Its pattern means the same to Rust's regular expressions.
-LATIN_WORD = re.compile(rf"[{_LATIN}]{{2,}}(?:['’-][{_LATIN}]+)*")
+LATIN_WORD = re.compile(rf"[{LATIN_LETTERS}]{{2,}}(?:['’-][{LATIN_LETTERS}]+)*")
 _TOKEN = re.compile(
     "|".join(f"(?P<{name}>[{chars}]{many})" for name, (chars, many, _) in SCRIPTS.items())
     + f"|(?P<latin>{LATIN_WORD.pattern})"

@@ -57,7 +57,7 @@ class InstructionsCheck(Verifier):
     """
 
     name: ClassVar[str] = "instructions"
-    RULES: ClassVar[str] = "1"
+    RULES: ClassVar[str] = "2"
 
     def __init__(self, *, loose: bool = False) -> None:
         if not isinstance(loose, bool):

@@ -327,7 +327,7 @@ def test_loose_says_of_a_broken_rule_what_the_whole_reply_breaks() -> None:
 
 
 def test_settings_are_in_the_version() -> None:
-    assert load_check("instructions").version == load_check("instructions", {"loose": False}).version == "1"
+    assert load_check("instructions").version == load_check("instructions", {"loose": False}).version == "2"
     assert load_check("instructions").version != load_check("instructions", {"loose": True}).version
     with pytest.raises(TypeError, match="loose is 'yes'"):
         InstructionsCheck(loose="yes")  # type: ignore[arg-type]
