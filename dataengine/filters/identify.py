@@ -7,14 +7,22 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dataengine.filters.masking import masked
 from dataengine.filters.scripts import SCRIPTS
 from schemas.errors import EngineError
 
 # Languages that share their words so far that a classifier's choice between them means nothing.
-_ALIKE = ({"hr", "sr", "bs", "sh"}, {"no", "nb", "nn"}, {"id", "ms"}, {"tl", "fil"})
+_ALIKE = (
+    {"hr", "sr", "bs", "sh"},
+    {"no", "nb", "nn"},
+    {"id", "ms"},
+    {"tl", "fil"},
+    {"ar", "arz"},
+    {"ur", "pnb"},
+    {"ku", "ckb"},
+)
 # Latin-script languages that py3langid compares: the more there are that few people write, the more often it errs.
 _COMPARED = (
     *("en", "de", "fr", "es", "pt", "it", "nl", "pl", "vi", "tr", "sv", "da", "no", "fi", "cs", "sk", "ro", "hu", "id"),
@@ -22,6 +30,8 @@ _COMPARED = (
 )
 _NOISE = re.compile(r"[\d\x00-\x1f<>=+*/^$#|\\\ud800-\udfff]")
 _BLANKED = bytes(32 if _NOISE.match(chr(c)) else c for c in range(256))
+#: From here on fastText's word for a language is taken where nothing speaks for another one.
+LEAST_PROBABILITY: Final = 0.5
 #: Characters of a sentence that a model reads.
 MOST_CHARACTERS = 2_000
 
@@ -84,7 +94,13 @@ def main_language(text: str) -> tuple[str, float] | None:
 
 def known_language(code: str) -> bool:
     """Whether fastText's model can tell this language."""
-    return any(same_language(str(label).removeprefix("__label__"), code) for label in _fasttext().get_labels())
+    return any(same_language(language, code) for language in labels())
+
+
+@lru_cache(maxsize=1)
+def labels() -> frozenset[str]:
+    """The languages that fastText knows."""
+    return frozenset(str(label).removeprefix("__label__") for label in _fasttext().get_labels())
 
 
 @lru_cache(maxsize=512)
@@ -117,7 +133,7 @@ def _fasttext() -> Any:
 def latin_languages() -> frozenset[str]:
     """Languages that are written in Latin script, as far as fastText knows them."""
     others = {language for _, _, languages in SCRIPTS.values() for language in languages} - {"sr", "uz", "ku"}
-    return frozenset(str(label).removeprefix("__label__") for label in _fasttext().get_labels()) - others
+    return labels() - others
 
 
 @lru_cache(maxsize=1)

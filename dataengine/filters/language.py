@@ -2,15 +2,28 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from dataengine.filters.composing import composed
-from dataengine.filters.identify import base, latin_languages, same_language, spoken
+from dataengine.filters.identify import (
+    LEAST_PROBABILITY,
+    base,
+    guessed,
+    labels,
+    latin_languages,
+    likely,
+    same_language,
+    spoken,
+)
 from dataengine.filters.latin import Segment, Stretch, latin_segments
 from dataengine.filters.masking import masked
 from dataengine.filters.scripts import SCRIPTS, latin_sentences, only_latin, runs
 from dataengine.filters.terms import glossed, named
 
+#: Words from which on fastText is asked which of the languages that share a script it is. The one that is wanted is
+#: preferred as long as it gives it this much. Chosen on sentences of Tatoeba (benchmarks/curation.md).
+LEAST_SHARED: Final = 4
+LEAST_WANTED: Final = 0.02
 #: Han characters from which on a line without any kana is Chinese, even in a Japanese text; for a whole sentence half.
 HAN_SENTENCE: Final = 10
 
@@ -56,8 +69,8 @@ def segments(text: str, target: str | None = None) -> list[Segment]:
 def segments_of(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segment]]:
     """`segments` of many texts, each with its target language; the models are asked once for all.
 
-    The script decides where it can; among the languages that share it (Cyrillic: ru, uk, bg ...) the target is
-    preferred. In Latin script two models are asked, and the target is preferred as long as they do not both doubt it.
+    The script decides where it can; among the languages that share it (Cyrillic: ru, uk, bg ...) fastText is asked, in
+    Latin script py3langid as well, and the target is preferred as long as they do not doubt it.
     """
     forms = [composed(text) for text in texts]
     found = _segments_of([form.text if form else text for form, text in zip(forms, texts, strict=True)], targets)
@@ -70,6 +83,7 @@ def segments_of(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segme
 def _segments_of(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segment]]:
     pieces: list[list[Segment | int]] = []
     stretches: list[Stretch] = []
+    shared: list[_Shared] = []
     latin = latin_languages()
     for text, target in zip(texts, targets, strict=True):
         wanted = base(target)
@@ -95,10 +109,45 @@ def _segments_of(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segm
                 else:
                     language = _of_script(script, plain[start:after], words, wanted, japanese=japanese)
                     told = None if term and language != wanted else language
+                    if told is not None and _asked(script, words, wanted):
+                        shared.append(_Shared(of_text, len(of_text), said[left:after], script, wanted))
                     of_text.append(Segment(start, end, told, words, inside))
                 left = after
+    _tell_apart(shared)
     of_latin = latin_segments(stretches)
     return [[s for p in of_text for s in ([p] if isinstance(p, Segment) else of_latin[p])] for of_text in pieces]
+
+
+class _Shared(NamedTuple):
+    """A stretch of a script that several languages share: the list its segment stands in and where, what it holds."""
+
+    segments: list[Segment | int]
+    at: int
+    text: str
+    script: str
+    wanted: str
+
+
+def _asked(script: str, words: int, wanted: str) -> bool:
+    """Whether fastText is asked which of a script's languages it is."""
+    languages = SCRIPTS[script][2]
+    if len(languages) == 1 or script == "han" or words < LEAST_SHARED:
+        return False
+    return wanted not in languages or wanted in labels()
+
+
+def _tell_apart(stretches: Sequence[_Shared]) -> None:
+    """Puts the language of a stretch where another one than was taken for granted writes these letters too."""
+    guesses = guessed([s.text for s in stretches])
+    for (segments, at, text, script, wanted), (language, sure) in zip(stretches, guesses, strict=True):
+        segment = segments[at]
+        assert isinstance(segment, Segment)
+        if sure < LEAST_PROBABILITY or language not in SCRIPTS[script][2]:
+            continue
+        if same_language(language, segment.language or ""):
+            continue
+        if segment.language != wanted or likely(text).get(wanted, 0.0) < LEAST_WANTED:
+            segments[at] = segment._replace(language=language)
 
 
 def _of_script(script: str, text: str, words: int, wanted: str, *, japanese: bool) -> str | None:

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import polars
 
-from dataengine.filters.identify import guessed, latin_languages, likely, ranked, same_language
+from dataengine.filters.identify import LEAST_PROBABILITY, guessed, latin_languages, likely, ranked, same_language
 from dataengine.filters.scripts import LATIN_WORD
 from dataengine.filters.terms import named, without_names
 
@@ -15,8 +15,6 @@ from dataengine.filters.terms import named, without_names
 LEAST_WORDS: Final = 2
 #: From here on fastText's word for the language that is wanted needs no second opinion.
 CERTAIN: Final = 0.6
-#: From here on its word for any language is taken where none of Latin script is wanted.
-LEAST_PROBABILITY: Final = 0.5
 #: Below this a sentence is in another language than the one wanted, by the number of different words: the logarithm of
 #: the odds that fastText gives that language, and `WEIGHT` of the difference that py3langid sees to the best other one.
 #: Chosen on sentences of Tatoeba among solutions of GSM8K and questions of MGSM (benchmarks/curation.md).

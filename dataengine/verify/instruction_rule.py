@@ -79,7 +79,7 @@ def not_in(language: str, text: str) -> str | None:
         raise CannotTell("no words whose language could be told")
     if other / total > MOST_OTHER:
         return f"{other / total:.0%} of the words in another language, asked {language}"
-    # Languages that share a script, such as Hindi and Marathi, are told apart by the text as a whole only.
+    # What short sentences leave open, as between languages that share a script, the text as a whole tells.
     found, sure = told
     same = same_language(found, language)
     if sure < (LEAST_SURE if same else SURE):

@@ -272,7 +272,7 @@ def test_languages_of_one_script_and_weakly_told_ones_are_told_by_the_whole_text
         return ask(text, rule("language:response_language", language=language))
 
     assert asked("hi", HINDI).outcome == asked("mr", MARATHI).outcome == "pass"
-    assert asked("mr", HINDI).details["not_followed"][0]["message"] == "in hi, asked mr"
+    assert asked("mr", HINDI).details["not_followed"][0]["message"] == "100% of the words in another language, asked mr"
     assert asked("sw", SWAHILI).outcome == "pass"
     unsure = asked("sw", SWAHILI_TOO)
     assert (unsure.outcome, unsure.details["not_told"][0]["message"]) == (
