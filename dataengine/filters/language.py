@@ -1,7 +1,9 @@
 """Tells which language each part of a text is written in, and how much of it is in the one that was asked for."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from dataengine.filters.composing import composed
@@ -61,6 +63,15 @@ def share_of(found: Sequence[Segment], target: str) -> tuple[float, int]:
     return (right / total if total else 0.0), total
 
 
+def main_of(found: Sequence[Segment]) -> str | None:
+    """The language with the most words, the first of several; None without any whose language can be told."""
+    words: Counter[str] = Counter()
+    for segment in found:
+        if segment.language is not None:
+            words[segment.language] += segment.words
+    return max(words, key=lambda language: words[language], default=None)
+
+
 def segments(text: str, target: str | None = None) -> list[Segment]:
     """The words of `text` in stretches of one sentence and one script, in order, with their language."""
     return segments_of([text], [target or ""])[0]
@@ -72,15 +83,21 @@ def segments_of(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segme
     The script decides where it can; among the languages that share it (Cyrillic: ru, uk, bg ...) fastText is asked, in
     Latin script py3langid as well, and the target is preferred as long as they do not doubt it.
     """
+    return [list(found) for found in _segments_of(tuple(texts), tuple(targets))]
+
+
+# Two checks read the same replies, one of them the prompts as well: what is kept is a batch of each.
+@lru_cache(maxsize=2)
+def _segments_of(texts: tuple[str, ...], targets: tuple[str, ...]) -> list[list[Segment]]:
     forms = [composed(text) for text in texts]
-    found = _segments_of([form.text if form else text for form, text in zip(forms, texts, strict=True)], targets)
+    found = _of_composed([form.text if form else text for form, text in zip(forms, texts, strict=True)], targets)
     for number, form in enumerate(forms):
         if form:
             found[number] = [s._replace(start=form.places[s.start], end=form.places[s.end]) for s in found[number]]
     return found
 
 
-def _segments_of(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segment]]:
+def _of_composed(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segment]]:
     pieces: list[list[Segment | int]] = []
     stretches: list[Stretch] = []
     shared: list[_Shared] = []

@@ -9,7 +9,7 @@ import polars
 
 from dataengine.filters.identify import LEAST_PROBABILITY, guessed, latin_languages, likely, ranked, same_language
 from dataengine.filters.scripts import LATIN_WORD
-from dataengine.filters.terms import named, without_names
+from dataengine.filters.terms import named, titled, without_names
 
 #: Latin-script sentences with fewer words than this are not told apart; beside other scripts one more is needed.
 LEAST_WORDS: Final = 2
@@ -100,6 +100,8 @@ def _second_look(stretch: Stretch, language: str, sure: float) -> str | None:
     if told in (stretch.wanted, None):
         return told
     # Names of another language do not make a sentence one of theirs.
+    if titled(stretch.text):
+        return None
     rest = without_names(stretch.text)
     if len(LATIN_WORD.findall(rest)) < LEAST_REST or len(rest) == len(stretch.text):
         return told

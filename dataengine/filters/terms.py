@@ -43,6 +43,7 @@ def _closing(opens: str, closes: str) -> re.Pattern[str]:
 _QUOTED = {opens: _closing(opens, closes) for opens, closes in QUOTES.items()}
 _UNSPACED = re.compile(f"[{UNSPACED}]")
 _STOP = re.compile(r"[.!?…。！？]")
+_ENDED = re.compile(r"[.!?…]\W*$")
 _BRACKETS = {"(": ")", "[": "]", "（": "）", "【": "】"}
 _CASED_WORD = re.compile(rf"[{CASED}]{{2,}}(?:['’-][{CASED}]+)*")
 
@@ -80,6 +81,16 @@ def named(text: str) -> bool:
     """
     words: list[str] = _CASED_WORD.findall(text)
     return bool(words) and sum(word[0].isupper() for word in words) * 2 >= len(words)
+
+
+def titled(text: str) -> bool:
+    """Whether a text is a name or title by itself: a few words without a full stop, named but for the first.
+
+    >>> titled("Leonardo da Vinci"), titled("Decision trees"), titled("Tom kennt Maria.")
+    (True, False, False)
+    """
+    words: list[str] = _CASED_WORD.findall(text)
+    return len(words) <= MOST_WORDS and named(" ".join(words[1:])) and not _ENDED.search(text)
 
 
 def without_names(text: str) -> str:
