@@ -5,11 +5,13 @@ import re
 from dataengine.filters.scripts import LATIN_LETTERS
 from dataengine.filters.terms import QUOTES, quoted
 
+# Inside a word these marks are an apostrophe or a sign of feet and inches, or they close.
+_AT_EDGE = rf"(?<![0-9{LATIN_LETTERS}].)(?=\S)"
+# Each alternative begins with a letter of its own: then the search skips to the next of them.
 _OPEN = re.compile(
     r"```|~~~|`|\$\$|\$|\\\(|\\\[|\\begin\{|\\[A-Za-z]+|https?://\S+|www\.\S+|@\S+|</?\w{1,20}[^<>\n]{0,200}>"
-    # Inside a word the mark is an apostrophe or a sign of feet and inches, or it closes.
-    r"|[「『《〈«]"
-    rf"|[\"'“„”‘‚»](?<![0-9{LATIN_LETTERS}].)(?=\S)(?!(?<=')[0-9])"
+    + rf"|'(?![0-9]){_AT_EDGE}"
+    + "".join(f"|{mark}" if mark in "「『《〈«" else f"|{mark}{_AT_EDGE}" for mark in QUOTES if mark != "'")
 )
 # What ends the reasoning ends all that was open in it.
 _END = re.compile(r"</think>|\|special_token\|")
