@@ -17,7 +17,7 @@ from dataengine.filters.identify import (
     same_language,
     spoken,
 )
-from dataengine.filters.latin import Segment, Stretch, latin_segments
+from dataengine.filters.latin import Segment, Stretches, latin_segments
 from dataengine.filters.masking import masked
 from dataengine.filters.scripts import SCRIPTS, latin_sentences, only_latin, runs
 from dataengine.filters.terms import glossed, named
@@ -99,7 +99,7 @@ def _segments_of(texts: tuple[str, ...], targets: tuple[str, ...]) -> list[list[
 
 def _of_composed(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segment]]:
     pieces: list[list[Segment | int]] = []
-    stretches: list[Stretch] = []
+    stretches = Stretches()
     shared: list[_Shared] = []
     latin = latin_languages()
     for text, target in zip(texts, targets, strict=True):
@@ -109,9 +109,7 @@ def _of_composed(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segm
         of_text: list[Segment | int] = []
         pieces.append(of_text)
         if only_latin(plain):
-            for left, right in latin_sentences(plain):
-                of_text.append(len(stretches))
-                stretches.append(Stretch(left, said[left:right], wanted, False))
+            of_text += stretches.add_sentences(said, list(latin_sentences(plain)), wanted)
             continue
         for left, japanese, sentence in runs(plain):
             inside = len(sentence) > 1
@@ -121,8 +119,7 @@ def _of_composed(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segm
                     inside and plain[end:after][:1] != "." and (glossed(plain, start, end) or named(plain[start:end]))
                 )
                 if script == "latin" and (not term or wanted in latin):
-                    of_text.append(len(stretches))
-                    stretches.append(Stretch(left, said[left:after], wanted, inside))
+                    of_text.append(stretches.add(left, said[left:after], wanted, inside=inside))
                 else:
                     language = _of_script(script, plain[start:after], words, wanted, japanese=japanese)
                     told = None if term and language != wanted else language
@@ -132,7 +129,19 @@ def _of_composed(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segm
                 left = after
     _tell_apart(shared)
     of_latin = latin_segments(stretches)
-    return [[s for p in of_text for s in ([p] if isinstance(p, Segment) else of_latin[p])] for of_text in pieces]
+    return [_flat(of_text, of_latin) for of_text in pieces]
+
+
+def _flat(of_text: Sequence[Segment | int], of_latin: Sequence[Segment | list[Segment]]) -> list[Segment]:
+    """The segments of a text in order, where a number stands for those of that stretch of Latin script."""
+    flat: list[Segment] = []
+    for piece in of_text:
+        found = of_latin[piece] if isinstance(piece, int) else piece
+        if isinstance(found, Segment):
+            flat.append(found)
+        else:
+            flat += found
+    return flat
 
 
 class _Shared(NamedTuple):

@@ -61,27 +61,57 @@ class Stretch(NamedTuple):
         return Segment(self.left + start, self.left + len(self.text.rstrip(_AROUND)), language, words, self.inside)
 
 
-def latin_segments(stretches: Sequence[Stretch]) -> list[list[Segment]]:
-    """The segments of each stretch: one, none without words, several where its language changes inside."""
-    texts = polars.Series([s.text for s in stretches], dtype=polars.String)
+class Stretches:
+    """Stretches in columns: a batch holds tens of thousands, and the models are sure of most."""
+
+    def __init__(self) -> None:
+        self.left: list[int] = []
+        self.text: list[str] = []
+        self.wanted: list[str] = []
+        self.inside: list[bool] = []
+
+    def add(self, left: int, text: str, wanted: str, *, inside: bool) -> int:
+        """Puts one at the end and gives its number."""
+        self.left.append(left)
+        self.text.append(text)
+        self.wanted.append(wanted)
+        self.inside.append(inside)
+        return len(self.left) - 1
+
+    def add_sentences(self, text: str, cuts: Sequence[tuple[int, int]], wanted: str) -> range:
+        """Puts whole sentences of one text at the end and gives their numbers."""
+        first = len(self.left)
+        self.left += [left for left, _ in cuts]
+        self.text += [text[left:right] for left, right in cuts]
+        self.wanted += [wanted] * len(cuts)
+        self.inside += [False] * len(cuts)
+        return range(first, len(self.left))
+
+    def __getitem__(self, number: int) -> Stretch:
+        return Stretch(self.left[number], self.text[number], self.wanted[number], self.inside[number])
+
+
+def latin_segments(stretches: Stretches) -> list[Segment | list[Segment]]:
+    """The segment of each stretch; none without words, several where its language changes inside."""
+    texts = polars.Series(stretches.text, dtype=polars.String)
     counts: list[int] = texts.str.count_matches(LATIN_WORD.pattern).to_list()
-    asked = [n for n, (s, words) in enumerate(zip(stretches, counts, strict=True)) if words >= LEAST_WORDS + s.inside]
-    told: list[list[Segment]] = [[] for _ in stretches]
-    for number in {*range(len(stretches))}.difference(asked):
-        if counts[number]:
-            told[number] = [stretches[number].segment(None, counts[number])]
-    unsure: list[tuple[int, str, float]] = []
-    for number, (language, sure) in zip(asked, guessed([stretches[n].text for n in asked]), strict=True):
-        left, text, wanted, inside = stretches[number]
-        if language == wanted and sure >= QUITE:
-            told[number] = [Segment(left, left + len(text), wanted, counts[number], inside)]
+    ends = map(int.__add__, stretches.left, map(len, stretches.text))
+    # All in the language that is wanted, until fastText is not quite sure of that.
+    columns = zip(stretches.left, ends, stretches.wanted, counts, stretches.inside, strict=True)
+    told: list[Segment | list[Segment]] = list(map(Segment._make, columns))
+    asked: list[int] = []
+    for number, (words, inside) in enumerate(zip(counts, stretches.inside, strict=True)):
+        if words >= LEAST_WORDS + inside:
+            asked.append(number)
         else:
-            unsure.append((number, language, sure))
+            told[number] = stretches[number].segment(None, words) if words else []
     long: list[int] = []
-    for number, language, sure in unsure:
+    for number, (language, sure) in zip(asked, guessed([stretches.text[n] for n in asked]), strict=True):
+        if sure >= QUITE and language == stretches.wanted[number]:
+            continue
         stretch, words = stretches[number], counts[number]
         decided = _second_look(stretch, language, sure)
-        told[number] = [stretch.segment(decided, words)]
+        told[number] = stretch.segment(decided, words)
         if words >= LONG and decided in (stretch.wanted, None) and stretch.wanted in latin_languages():
             long.append(number)
     for number, parts in zip(long, _switched([stretches[n] for n in long]), strict=True):
