@@ -114,7 +114,7 @@ def speed(data: Path) -> None:
     """Documents of 2 KB of different English sentences, beside fastText on the same sentences, one line each."""
     import fasttext
 
-    from dataengine.filters.language import model_path
+    from dataengine.filters.identify import model_path
 
     model = fasttext.load_model(str(model_path()))
     documents, whole = [], ""
