@@ -26,16 +26,16 @@ class RepetitionCheck(Filter):
 
     - `loop_repeats` (4): the same span this often in a row at the very end is a `loop`; it must fill 60 characters, or
       400 where it holds no letter (a grid of zeros is an answer).
-    - `max_lines`, `max_sentences` (0.5 each): share of the characters in `lines` or `sentences` (of 20 characters or
-      more) that stood there before.
-    - `max_phrases` (0.5): share of the words inside `phrases` of `phrase_words` (12) words that stood there before.
-    - `min_compression` (0.15): bytes after `compression` (LZ4) by bytes before, of the 2,048 characters that are
-      compressed furthest. It finds what is said again with other numbers.
+    - `max_lines` (0.2), `max_sentences` (0.25): share of the characters in `lines` or `sentences` (of 20 characters or
+      more) that stood there twice before: an answer may say all of the reasoning once more.
+    - `max_phrases` (0.3): share of the words in `phrases` of `phrase_words` (12) words that stood there twice before.
+    - `min_compression` (0.15): bytes after `compression` (LZ4) by bytes before, of the 2,048 characters that shrink
+      most. It finds what is said again and again with other numbers.
 
-    Only words with a letter count, and of texts with fewer than `min_words` (50) only the loop is asked. What is said
-    twice is one half of a text. `score` is the largest share, the loop's of the text among them; where the
-    compression alone fails, 1 less it. `details` holds the shares above 0, the compression, and `spans` with the
-    longest stretch of each as [start, end, rule], that of the reason first. Time is linear.
+    Only words with a letter count, and texts with fewer than `min_words` (50) of them are only asked for a loop.
+    `score` is the largest share, the loop's of the text among them; where the compression alone fails, 1 less it.
+    `details` holds the shares above 0, the compression, and in `spans` the longest stretch of each as [start, end,
+    rule], that of the reason first. Time is linear.
     """
 
     name: ClassVar[str] = "repetition"
@@ -44,9 +44,9 @@ class RepetitionCheck(Filter):
     def __init__(
         self,
         *,
-        max_lines: float = 0.5,
-        max_sentences: float = 0.5,
-        max_phrases: float = 0.5,
+        max_lines: float = 0.2,
+        max_sentences: float = 0.25,
+        max_phrases: float = 0.3,
         min_compression: float = 0.15,
         phrase_words: int = 12,
         loop_repeats: int = 4,
