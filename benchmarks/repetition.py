@@ -30,6 +30,7 @@ SIZE = 2048
 BATCH = 256
 # Documents that the peers are asked of: enough seconds for a rate.
 PEERS = 400
+SAMPLED = 200
 PLANTED = 100
 
 # The file and the columns (one within another by a point) that are read as replies.
@@ -55,6 +56,10 @@ SETS = {
     "knights and knaves, steps": ("science_logic/kk_logic_rl/kk/instruct", ("cot_repeat_steps", "cot_foot")),
     "Language Confusion, 15 languages": ("langid/language_confusion/outputs/command-r.csv", ("completion",)),
     "Tatoeba, 112 languages": ("nonreasoning/tatoeba_laser/v1", ()),
+    # Nobody looked at these when the thresholds were chosen.
+    "hh-rlhf, rejected": ("preference_safety/hh_rlhf/harmless-base/test.jsonl", ("rejected",)),
+    "OASST, messages": ("nonreasoning/oasst_samples/en_100_message.jsonl", ("text",)),
+    "IFEval, prompts": ("nonreasoning/ifeval/data/input_data.jsonl", ("prompt",)),
 }
 REASONING = ("STAR-1, reasoning of R1", "Marco-o1, reasoning", "AIME, solutions", "OlympiadBench, solutions")
 
@@ -194,7 +199,7 @@ def planted(data: Path) -> dict[str, list[str]]:
     texts = spoken(data / SETS["Tatoeba, 112 languages"][0])
     for code in ("cmn", "jpn", "deu", "rus", "ara", "hin", "kor", "tha"):
         of_language = [t for t in texts[code] if len(t) > 100]
-        found[f"30 words or signs to the end, {code}"] = [
+        found[f"up to 90 characters to the end, {code}"] = [
             t + " " + long([t[: min(len(t) // 3, 90)]], 600)
             for t in (chance.choice(of_language) for _ in range(PLANTED))
         ]
@@ -217,15 +222,22 @@ def recall(data: Path, peers: dict[str, Work]) -> None:
 
 def clean(data: Path, peers: dict[str, Work]) -> None:
     sets = {**{name: texts_of(data, name) for name in SETS}, **modules()}
-    print(f"\nClean texts that are flagged; peers are asked of {PEERS} of a set at most:\n")
+    chance = random.Random(1)
+    # Long code takes the peers minutes.
+    some = {name: chance.sample(ts, min(20 if "Python" in name else SAMPLED, len(ts))) for name, ts in sets.items()}
+    every = [text for texts in some.values() for text in texts]
+    theirs = {name: work(every)["dropped"] for name, work in peers.items()}
+    print(f"\nClean texts that are flagged; peers are asked of {SAMPLED} of a set at most:\n")
     row("set", "texts", "ours", "by reason", *peers)
     row("---", "---:", "---:", "---", *["---:"] * len(peers))
+    start = 0
     for name, texts in sets.items():
         reasons = Counter(r for r in ours(texts)["dropped"] if r)
-        some = random.Random(1).sample(texts, min(PEERS // 2 if "Python" not in name else 20, len(texts)))
-        theirs = [sum(work(some)["dropped"]) / len(some) for work in peers.values()]
+        end = start + len(some[name])
+        shares = [f"{sum(dropped[start:end]) / (end - start):.1%}" for dropped in theirs.values()]
+        start = end
         by_reason = ", ".join(f"{r} {n}" for r, n in reasons.most_common())
-        row(name, f"{len(texts):,}", f"{reasons.total()}", by_reason, *(f"{t:.1%}" for t in theirs))
+        row(name, f"{len(texts):,}", reasons.total(), by_reason, *shares)
 
 
 def memory(documents: list[str], rows: int) -> None:
@@ -233,15 +245,15 @@ def memory(documents: list[str], rows: int) -> None:
     check = RepetitionCheck()
     samples = [Sample(text=d) for d in documents[:BATCH]]
     peaks = []
-    for step in range(1, rows // BATCH + 1):
-        check(samples)
-        if step * BATCH >= rows * (len(peaks) + 1) // 4:
-            peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+    for _ in range(4):
+        for _ in range(rows // 4 // BATCH):
+            check(samples)
+        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
     start = time.perf_counter()
     check([Sample(text=" ".join(documents)[:5_000_000])])
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(f"\n{rows:,} rows, MB at each quarter: {peaks}; a line of 5 MB: {seconds:.2f} s, {after} MB")
+    print(f"\n{rows:,} rows, MB after each quarter: {peaks}; a line of 5 MB: {seconds:.2f} s, {after} MB")
 
 
 def main() -> None:
