@@ -6,7 +6,7 @@ import numpy.typing as npt
 from dataengine.filters.repeats import Found
 from dataengine.filters.tokens import code_points, powers
 
-#: Characters at the end of a text that are searched.
+#: Characters at the end of a text in which a loop is looked for; one that fills them is followed further back.
 TAIL = 20_000
 #: Characters a loop must fill, and one without any letter.
 LETTERED = 60
@@ -26,21 +26,27 @@ def tail_loop(text: str, repeats: int) -> Found:
     if end < LETTERED or tail.rfind(tail[-again:], max(0, len(tail) - len(tail) // repeats - again), len(tail) - 1) < 0:
         return Found()
     points = code_points(tail)
-    longest = 0
-    passed = 0
+    longest = passed = of_longest = 0
     for unit in _units(points, repeats):
         # By Fine and Wilf, of the units that leave room for this one only its multiples come, with the same loop.
         if unit <= passed:
             continue
-        differ = np.flatnonzero(points[unit:] != points[:-unit])
-        length = len(tail) - (int(differ[-1]) + 1 if len(differ) else 0)
+        length = _length(points, unit)
         if length < unit * repeats:  # the hashes agreed by chance
             continue
         passed = max(passed, length - unit)
         lettered = any(map(str.isalpha, tail[-unit:]))
-        if length >= (LETTERED if lettered else BARE):
-            longest = max(longest, length)
+        if length >= max(longest + 1, LETTERED if lettered else BARE):
+            longest, of_longest = length, unit
+    if longest == len(tail) < end:
+        longest = _length(code_points(text[:end]), of_longest)
     return Found(longest / end, (end - longest, end)) if longest else Found()
+
+
+def _length(points: npt.NDArray[np.uint32], unit: int) -> int:
+    """How many characters at the end are equal to those one unit before, the first unit included."""
+    differ = np.flatnonzero(points[unit:] != points[:-unit])
+    return len(points) - (int(differ[-1]) + 1 if len(differ) else 0)
 
 
 def _units(points: npt.NDArray[np.uint32], repeats: int) -> list[int]:

@@ -320,6 +320,8 @@ def test_the_form_of_accents_changes_nothing(said: str, pattern: str) -> None:
 def test_long_texts_take_bounded_time(unit: str) -> None:
     opinion = ask(unit * (1_500_000 // len(unit)))
     assert opinion.reason == ("" if unit == "\n" else "loop")
+    # Marks of two classes are put in order: one after the other.
+    assert opinion.score == {"\n": 0.0, "\u0301\u0327": 0.75}.get(unit, 1.0)
 
 
 @pytest.mark.timeout(60)
