@@ -99,11 +99,9 @@ class RepetitionCheck(Filter):
         if window:
             details["compression"] = round(ratio, 4)
         if spans:
-            details["spans"] = [
-                [*(form.span(*place) if form else place), rule]
-                for rule, (start, end) in sorted(spans.items(), key=lambda item: item[0] != reason)
-                for place in [(start + offset, end + offset)]
-            ]
+            ordered = sorted(spans.items(), key=lambda item: item[0] != reason)
+            places = [(start + offset, end + offset, rule) for rule, (start, end) in ordered]
+            details["spans"] = [[*(form.span(a, b) if form else (a, b)), rule] for a, b, rule in places]
         return Opinion("fail" if reason else "pass", score, reason, details)
 
 
