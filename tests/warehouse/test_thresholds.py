@@ -1,0 +1,190 @@
+"""What another threshold would cost is told by SQL, over verdicts whose numbers were worked out by hand."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.keys import canonical_json
+from schemas.records import Trajectory
+from tests.warehouse.conftest import MakePrompt, MakeTrajectory, MakeVerdict, Rows
+from warehouse.sql import named_query, query
+from warehouse.store import Warehouse
+
+Judge = Callable[..., Trajectory]
+
+
+@pytest.fixture
+def judge(
+    warehouse: Warehouse, make_prompt: MakePrompt, make_trajectory: MakeTrajectory, make_verdict: MakeVerdict
+) -> Judge:
+    """Adds a reply with verdicts: check=(outcome, score), or an outcome alone, which has no score."""
+    prompt = make_prompt()
+    warehouse.append("prompts", [prompt])
+    numbers = iter(range(10_000))
+
+    def add(*, columns: dict[str, Any] | None = None, **verdicts: Any) -> Trajectory:
+        row = make_trajectory(prompt, next(numbers), **(columns or {}))
+        made = []
+        for check, said in verdicts.items():
+            outcome, score = (said, None) if isinstance(said, str) else said
+            against = prompt.against if check == "exact" else ""
+            made.append(make_verdict(row, outcome, check=check, score=score, against=against))
+        warehouse.append("trajectories", [row])
+        warehouse.append("verdicts", made)
+        return row
+
+    return add
+
+
+def asked(rows: Rows, sql: str) -> list[tuple[Any, ...]]:
+    return [tuple(r.values()) for r in rows(sql)]
+
+
+@pytest.fixture
+def mixed(judge: Judge) -> None:
+    """Replies of every fate: right or wrong, and in one language to a share that passes from 0.95 on."""
+    judge(exact=("pass", 1.0), language_mix=("pass", 1.0), pii=("pass", 0.0))
+    judge(exact=("pass", 1.0), language_mix=("pass", 0.96), pii=("pass", 0.0))
+    judge(exact=("pass", 1.0), language_mix=("fail", 0.92), pii=("pass", 0.0))  # kept from 0.92 on
+    judge(exact=("pass", 1.0), language_mix=("fail", 0.91), pii=("fail", 2.0))  # never, for its personal data
+    judge(exact=("fail", 0.0), language_mix=("fail", 0.93), pii=("pass", 0.0))  # never, for it is wrong
+    judge(exact=("undecided", None), language_mix=("pass", 0.99), pii=("pass", 0.0))  # never: nobody says it is right
+    judge(exact=("pass", 1.0), language_mix="undecided", pii=("pass", 0.0))  # at any threshold
+    judge(exact=("pass", 1.0), language_mix="error", pii=("pass", 0.0))  # at none
+    judge(columns={"stage": "cold_start"}, language_mix=("pass", 0.5), pii=("fail", 1.0))
+
+
+def test_the_funnel_at_a_threshold_counts_what_is_lost_and_gained(mixed: None, rows: Rows) -> None:
+    columns = "stage, scored, pass, pass_at, kept, lost, gained, kept_at"
+
+    def at(arguments: str) -> list[tuple[Any, ...]]:
+        return asked(rows, f"SELECT {columns} FROM funnel_at({arguments})")
+
+    assert at("'language_mix', at_least := 0.95") == [
+        ("cold_start", 1, 1, 0, 0, 0, 0, 0),
+        ("reasoning", 6, 3, 3, 2, 0, 0, 2),
+    ]
+    assert at("'language_mix', at_least := 0.92")[1] == ("reasoning", 6, 3, 5, 2, 0, 1, 3)
+    assert at("'language_mix', at_least := 1")[1] == ("reasoning", 6, 3, 1, 2, 1, 0, 1)
+    assert at("'pii', at_most := 2") == [("cold_start", 1, 0, 1, 0, 0, 1, 1), ("reasoning", 8, 7, 8, 3, 0, 0, 3)]
+    # Without a threshold all pass: what this check alone keeps out.
+    assert at("'exact'") == [("reasoning", 7, 6, 7, 3, 0, 0, 3)]
+    assert at("'language_mix', at_least := 0.9, at_most := 0.94")[1][3:] == (3, 2, 2, 1, 1)
+    assert at("'nosuch', at_least := 0.5") == []
+
+
+def test_kept_is_what_the_facts_say(mixed: None, rows: Rows) -> None:
+    differing = (
+        "SELECT count(*) AS n FROM scored_verdicts s JOIN trajectory_facts f USING (trajectory_id) "
+        "WHERE s.kept IS DISTINCT FROM f.kept"
+    )
+    assert rows(differing) == [{"n": 0}]
+
+
+def test_kept_if_passed_is_what_the_facts_say_once_it_passes(
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    rows: Rows,
+) -> None:
+    """A failed verdict of each reply is given anew as a pass, and then the facts are asked."""
+    chance = random.Random(0)
+    prompt = make_prompt()
+    against = {"exact": prompt.against}
+    replies = {}
+    verdicts = []
+    for i in range(60):
+        row = make_trajectory(prompt, i, **({"error": "lost", "finish_reason": None} if i % 10 == 0 else {}))
+        replies[row.trajectory_id] = row
+        for check in chance.sample(("exact", "format", "length"), chance.choice((1, 2, 3))):
+            outcome = chance.choice(("pass", "pass", "fail", "undecided", "error"))
+            verdicts.append(make_verdict(row, outcome, check=check, score=0.5, against=against.get(check, "")))
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", list(replies.values()))
+    warehouse.append("verdicts", verdicts)
+    sql = 'SELECT trajectory_id, any_value("check") AS name, any_value(kept_if_passed) AS kept FROM scored_verdicts '
+    told = {r["trajectory_id"]: r for r in rows(sql + "WHERE outcome = 'fail' GROUP BY 1")}
+    assert sum(r["kept"] for r in told.values()) > 3
+    assert sum(not r["kept"] for r in told.values()) > 3
+    names = {i: r["name"] for i, r in told.items()}
+    turned = [make_verdict(replies[i], check=n, version="2", against=against.get(n, "")) for i, n in names.items()]
+    warehouse.append("verdicts", turned)
+    facts = {r["trajectory_id"]: r["kept"] for r in rows("SELECT trajectory_id, kept FROM trajectory_facts")}
+    assert {i: facts[i] for i in told} == {i: r["kept"] for i, r in told.items()}
+
+
+def test_language_mix_tells_what_a_threshold_would_lose_and_where(
+    folder: Path,
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    rows: Rows,
+) -> None:
+    prompt = make_prompt(language="en", domain="logic")
+    # Offsets count code points, of which a family has seven and a composed é two.
+    text = "👩‍👩‍👧‍👦 cafe\u0301 first 然后 second"
+    at = text.index("然后")
+    mixed, clean, bare = (make_trajectory(prompt, i, text=text) for i in range(3))
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", [mixed, clean, bare])
+    details = canonical_json(
+        {"words": 5, "segments_off": 2, "switches": 1, "spans": [[at, at + 2, "zh"], [0, 7, None]]}
+    )
+    empty = canonical_json({"words": 4, "segments_off": 0, "switches": 0, "spans": []})
+    warehouse.append(
+        "verdicts",
+        [
+            make_verdict(mixed, "fail", check="language_mix", score=0.8, details=details),
+            make_verdict(clean, "pass", check="language_mix", score=1.0, details=empty),
+            make_verdict(bare, "undecided", check="language_mix", score=None),
+        ],
+    )
+    lost = "SELECT count(*) FILTER (WHERE share < 0.9) AS n, count(*) AS all FROM language_mix"
+    assert rows(lost) == [{"n": 1, "all": 3}]
+    columns = "domain, language, outcome, share, words, segments_off, switches, spans"
+    found = {r.pop("outcome"): r for r in rows(f"SELECT {columns} FROM language_mix")}
+    assert found["fail"]["spans"] == [
+        {"start": at, "end": at + 2, "language": "zh"},
+        {"start": 0, "end": 7, "language": None},
+    ]
+    assert (found["fail"]["words"], found["fail"]["switches"], found["pass"]["spans"]) == (5, 1, [])
+    assert found["undecided"]["share"] is found["undecided"]["words"] is None
+    spans = "SELECT text, unnest(spans) AS s FROM language_mix"
+    pieces = f'SELECT text[s."start" + 1 : s."end"] AS piece FROM ({spans}) ORDER BY 1'
+    assert [r["piece"] for r in rows(pieces)] == ["然后", "👩‍👩‍👧‍👦"]
+    (chinese, untold) = query(folder, named_query("language_mix")).fetchall()
+    assert chinese == ("reasoning", "en", "zh", 1, 1, 1, 2, f"{mixed.trajectory_id[:12]}: 然后")
+    assert untold[2] is None
+
+
+def test_the_shipped_grid_asks_each_check_in_its_direction(folder: Path, judge: Judge) -> None:
+    for i in range(10):
+        share = i / 10
+        judge(
+            language_mix=("pass" if share >= 0.5 else "fail", share),
+            repetition=("fail" if share > 0.7 else "pass", share),
+            length=("pass", 100.0 + i),
+            format=("pass", 1.0),
+        )
+    answer = query(folder, named_query("thresholds"))
+    assert answer.columns == ["stage", "check", "threshold", "x", "pass_share", "lost", "gained"]
+    found = {(c, t, x): told for _, c, t, x, *told in answer.fetchall()}
+    assert {c for c, _, _ in found} == {"language_mix", "repetition", "length"}, "format has one score alone"
+    assert {t for c, t, _ in found if c == "language_mix"} == {"at_least"}
+    assert {t for c, t, _ in found if c == "repetition"} == {"at_most"}
+    assert {t for c, t, _ in found if c == "length"} == {"at_least", "at_most"}, "nothing says which way it fails"
+    # Kept today: shares 0.5, 0.6 and 0.7.
+    assert found["language_mix", "at_least", 0.4] == [0.6, 0, 1]
+    assert found["language_mix", "at_least", 0.7] == [0.3, 2, 0]
+    assert found["repetition", "at_most", 0.4] == [0.5, 3, 0]
+    assert found["repetition", "at_most", 0.9] == [1.0, 0, 2]
+
+
+def test_users_may_call_the_function_and_change_nothing_by_it(folder: Path, mixed: None) -> None:
+    assert len(query(folder, "FROM funnel_at('language_mix', at_least := 0.9)").fetchall()) == 2
+    assert query(folder, "SELECT sum(lost) FROM funnel_at('language_mix', at_least := 0.999)").fetchall() == [(1,)]
