@@ -79,14 +79,17 @@ def unmet(
 
     Raises SnapshotError for a `where` that is no condition.
     """
+    if not trajectory_ids:
+        return {}
     missing = without_verdicts(connection, source)
     asked = conditions(source)
+    marks = ", ".join("?" for _ in trajectory_ids)
     columns = ", ".join("false" if c.check in missing else f"coalesce({c.sql}, false)" for c in asked)
     with _named(mix, source):
         _refuse_more_than_a_condition(connection, source)
         rows = connection.execute(
-            f"SELECT trajectory_id, [{columns}] FROM trajectory_facts WHERE list_contains(?::VARCHAR[], trajectory_id)",
-            [list(trajectory_ids)],
+            f"SELECT trajectory_id, [{columns}] FROM trajectory_facts WHERE trajectory_id IN ({marks})",
+            list(trajectory_ids),
         ).fetchall()
     return {ident: [c for c, met in zip(asked, every, strict=True) if not met] for ident, every in rows}
 
@@ -100,8 +103,8 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
     and for a `where` that is no condition.
     """
     connection.execute(
-        "CREATE TABLE chosen (source INTEGER, trajectory_id VARCHAR, prompt_id VARCHAR, copy BIGINT, rank BIGINT, "
-        "place BIGINT, dropped VARCHAR)"
+        "CREATE OR REPLACE TABLE chosen (source INTEGER, trajectory_id VARCHAR, prompt_id VARCHAR, copy BIGINT, "
+        "rank BIGINT, place BIGINT, dropped VARCHAR)"
     )
     for number, source in enumerate(mix.sources):
         for check in without_verdicts(connection, source):
