@@ -71,9 +71,7 @@ def _prompt(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[M
         "WHERE prompt_id = $id ORDER BY created_at, sample_index, trajectory_id",
         ident,
     )
-    attempts = [{"trajectory": f["trajectory_id"][:12], **f} for f in facts]
-    for attempt in attempts:
-        del attempt["trajectory_id"]
+    attempts = [{"trajectory": f["trajectory_id"][:12], **{k: f[k] for k in list(f)[1:]}} for f in facts]
     lines = [f"prompt {ident}", _fields(current, ("domain", "language", "source", "reference", "verifier"))]
     if current["conflict"]:
         lines.append(

@@ -48,7 +48,9 @@ def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mappi
         elif ident in fates:
             told = next((f"taken, {f['split']}" for f in fates[ident] if not f["dropped"]), fates[ident][0]["dropped"])
         else:
-            told = "not met: " + ", ".join(_short(c) for c in min(own, key=len))
+            # Of several sources of this stage the one that it comes nearest to.
+            missed = ", ".join(_short(c) for c in min(own, key=len))
+            told = f"not met: {missed}" if missed else "meets every condition"
         rows.append({"trajectory": ident[:12], "stage": stage, "mix": told})
     return [table(rows, most=100), *_cannot_be_made(connection, mix)]
 

@@ -241,12 +241,15 @@ def test_a_check_that_nobody_ran_is_named_and_a_wrong_condition_refused(place: t
 def test_the_replies_of_a_prompt_have_a_line_each(cli: Cli, place: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     data, ids = place
     (tmp_path / "apples.yaml").write_text(json.dumps(MIX))
-    (tmp_path / "other.yaml").write_text(json.dumps({"mix": "m", "sources": [{"stage": "eval", "require": ["pii"]}]}))
+    (tmp_path / "other.yaml").write_text(json.dumps({"mix": "m", "sources": [{"stage": "eval", "require": ["judge"]}]}))
+    two = [*MIX["sources"], {"stage": "eval", "require": ["judge"]}]  # type: ignore[misc]
+    (tmp_path / "two.yaml").write_text(json.dumps({"mix": "two", "sources": two}))
     of_river = explain(data, ids["river"]).partition("\nprompt ")[2][:64]
     prompt = explain(data, ids["right"]).partition("\nprompt ")[2][:64]
     assert prompt != of_river
-    answered = cli("explain", prompt, "--warehouse", data, "--mix", "apples.yaml", "--mix", "other.yaml")
-    apples, _, other = answered.out.partition("mix apples:")[2].partition("mix m:")
+    answered = cli("explain", prompt, "--warehouse", data, *(f"--mix={m}.yaml" for m in ("apples", "other", "two")))
+    apples, _, others = answered.out.partition("mix apples:")[2].partition("mix m:")
+    other, _, both = others.partition("mix two:")
     lines = {line[:12]: line.partition("reasoning")[2].strip() for line in apples.splitlines()}
     found = {name: lines[ident[:12]] for name, ident in ids.items() if name != "river"}
     assert found["wrong"] == "not met: exact" or found["wrong"] == "not met: exact, duplicate"
@@ -255,6 +258,8 @@ def test_the_replies_of_a_prompt_have_a_line_each(cli: Cli, place: tuple[Path, d
     assert sorted([found["right"], found["again"]]) == ["not met: duplicate", "taken, train"]
     assert sorted([found["longer"], found["copied"]]) == ["not met: duplicate", "taken, train"]
     assert other.count("no source has its stage") == len(REPLIES) + 1
+    assert both.count("meets every condition") == sum(line.startswith("taken") for line in found.values())
+    assert "no snapshot of it can be made here yet: no reply has a verdict of judge" in both
 
 
 def test_a_prompt_without_replies_and_a_mix(cli: Cli, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What another threshold would cost is told by SQL, over verdicts whose numbers were worked out by hand."""
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -188,3 +189,14 @@ def test_the_shipped_grid_asks_each_check_in_its_direction(folder: Path, judge: 
 def test_users_may_call_the_function_and_change_nothing_by_it(folder: Path, mixed: None) -> None:
     assert len(query(folder, "FROM funnel_at('language_mix', at_least := 0.9)").fetchall()) == 2
     assert query(folder, "SELECT sum(lost) FROM funnel_at('language_mix', at_least := 0.999)").fetchall() == [(1,)]
+
+
+def test_the_documents_examples_are_answered(folder: Path, mixed: None) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "warehouse.md").read_text(encoding="utf-8")
+    section = page.partition("## What another threshold would cost\n")[2].partition("\n## ")[0]
+    blocks = re.findall(r"(?:^    .*\n)+", section, re.MULTILINE)
+    commands = re.findall(r'^    dataengine sql "(.*)"', section, re.MULTILINE)
+    statements = [s for b in blocks for s in re.split(r"^(?=    SELECT)", b, flags=re.MULTILINE) if "SELECT" in s]
+    assert (len(commands), len(statements)) == (1, 3)
+    for sql in commands + statements:
+        assert query(folder, sql).fetchall() is not None
