@@ -81,17 +81,22 @@ def unmet(
     """
     if not trajectory_ids:
         return {}
-    missing = without_verdicts(connection, source)
-    asked = conditions(source)
     marks = ", ".join("?" for _ in trajectory_ids)
-    columns = ", ".join("false" if c.check in missing else f"coalesce({c.sql}, false)" for c in asked)
+    connection.execute(
+        f"CREATE OR REPLACE TABLE asked AS SELECT * FROM trajectory_facts WHERE trajectory_id IN ({marks})",
+        list(trajectory_ids),
+    )
+    missing = without_verdicts(connection, source)
+    found: dict[str, list[Condition]] = {ident: [] for ident in trajectory_ids}
     with _named(mix, source):
         _refuse_more_than_a_condition(connection, source)
-        rows = connection.execute(
-            f"SELECT trajectory_id, [{columns}] FROM trajectory_facts WHERE trajectory_id IN ({marks})",
-            list(trajectory_ids),
-        ).fetchall()
-    return {ident: [c for c, met in zip(asked, every, strict=True) if not met] for ident, every in rows}
+        for condition in conditions(source):
+            # As a WHERE, and over a table of the same name, so that it means here what it means in `choose`.
+            met = "false" if condition.check in missing else condition.sql
+            rows = connection.execute(f"SELECT trajectory_id FROM asked AS trajectory_facts WHERE {met}").fetchall()
+            for ident in found.keys() - {row[0] for row in rows}:
+                found[ident].append(condition)
+    return found
 
 
 def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:

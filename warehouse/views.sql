@@ -113,12 +113,12 @@ WHERE g.score IS NOT NULL AND g.outcome IN ('pass', 'fail');
 CREATE VIEW language_mix AS
 SELECT trajectory_id, prompt_id, t.stage, t.policy, p.domain, p.source, p.language,
     v.version, v.outcome, v.score AS share,
-    (v.details ->> 'words')::BIGINT AS words,
-    (v.details ->> 'segments_off')::BIGINT AS segments_off,
-    (v.details ->> 'switches')::BIGINT AS switches,
+    TRY_CAST(v.details ->> 'words' AS BIGINT) AS words,
+    TRY_CAST(v.details ->> 'segments_off' AS BIGINT) AS segments_off,
+    TRY_CAST(v.details ->> 'switches' AS BIGINT) AS switches,
     list_zip(
-        json_extract(v.details, '$.spans[*][0]')::BIGINT[],
-        json_extract(v.details, '$.spans[*][1]')::BIGINT[],
+        TRY_CAST(json_extract(v.details, '$.spans[*][0]') AS BIGINT[]),
+        TRY_CAST(json_extract(v.details, '$.spans[*][1]') AS BIGINT[]),
         json_extract_string(v.details, '$.spans[*][2]')
     )::STRUCT("start" BIGINT, "end" BIGINT, "language" VARCHAR)[] AS spans,
     t.text

@@ -1,6 +1,7 @@
 """`dataengine explain` says why a reply would not enter a mix, with the spans at fault, from real checks' verdicts."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -234,8 +235,12 @@ def test_a_check_that_nobody_ran_is_named_and_a_wrong_condition_refused(place: t
     text = told(place, "right", mix_with(require=["judge"]))
     assert "    no   require: judge: no verdict\n" in text
     assert "  no snapshot of it can be made here yet: no reply has a verdict of judge" in text
-    with pytest.raises(SnapshotError, match="mix apples: where: nosuch = 1: "):
-        told(place, "right", mix_with(where="nosuch = 1"))
+    for where in ("nosuch = 1", "count(*) > 0", "true) OR (true", "true; SELECT 1"):
+        with pytest.raises(SnapshotError, match=f"mix apples: where: {re.escape(where)}: "):
+            told(place, "right", mix_with(where=where))
+    assert "yes  where: trajectory_facts.stage = 'reasoning'" in told(
+        place, "right", mix_with(where="trajectory_facts.stage = 'reasoning'")
+    )
 
 
 def test_the_replies_of_a_prompt_have_a_line_each(cli: Cli, place: tuple[Path, dict[str, str]], tmp_path: Path) -> None:

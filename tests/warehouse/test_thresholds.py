@@ -163,6 +163,25 @@ def test_language_mix_tells_what_a_threshold_would_lose_and_where(
     assert untold[2] is None
 
 
+def test_details_of_another_form_leave_the_view_readable(
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    rows: Rows,
+) -> None:
+    prompt = make_prompt()
+    odd = ["{}", "[]", "3", '{"words": "many", "spans": [["a", "b", 3]]}', '{"spans": "none"}', '{"spans": [[1, 2]]}']
+    replies = [make_trajectory(prompt, i) for i in range(len(odd))]
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", replies)
+    verdicts = [make_verdict(t, check="language_mix", details=d) for t, d in zip(replies, odd, strict=True)]
+    warehouse.append("verdicts", verdicts)
+    found = rows("SELECT words, spans FROM language_mix")
+    assert len(found) == len(odd)
+    assert [r["spans"] for r in found if r["spans"]][-1] == [{"start": 1, "end": 2, "language": None}]
+
+
 def test_the_shipped_grid_asks_each_check_in_its_direction(folder: Path, judge: Judge) -> None:
     for i in range(10):
         share = i / 10
