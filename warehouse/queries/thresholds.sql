@@ -10,17 +10,16 @@ WITH scored AS (
     FROM scored
     GROUP BY "check"
     HAVING count(DISTINCT score) > 2
-), grid AS (
-    SELECT DISTINCT stage, "check",
-        unnest(quantile_disc(score, [0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99])) AS x
-    FROM scored
-    GROUP BY stage, "check"
 ), counted AS (
-    -- Equal scores as one row: a grid of few points is then held against few rows.
     SELECT stage, "check", score, count(*) AS replies, count(*) FILTER (WHERE kept) AS kept,
         count(*) FILTER (WHERE kept_if_passed AND NOT kept) AS kept_out
     FROM scored
     GROUP BY ALL
+), grid AS (
+    -- Deciles of the different scores: most replies may have the best one.
+    SELECT DISTINCT stage, "check", unnest(quantile_disc(score, [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1])) AS x
+    FROM counted
+    GROUP BY stage, "check"
 )
 SELECT stage, "check", threshold, x,
     round(sum(replies) FILTER (WHERE passes) / sum(replies), 4) AS pass_share,
