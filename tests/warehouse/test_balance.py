@@ -26,40 +26,48 @@ def filled(
     warehouse: Warehouse, make_prompt: MakePrompt, make_trajectory: MakeTrajectory, make_verdict: MakeVerdict
 ) -> list[Trajectory]:
     """Replies of 20 tokens; every reply passes `format`, so that what is right, or has no verifier, is kept."""
-    made: list[Trajectory] = []
+    prompts, made, lost, verdicts = [], [], [], []
     for question, source, domain, language, verifier, replies, right in PROMPTS:
         prompt = make_prompt(question, source=source, domain=domain, language=language, verifier=verifier,
                              reference="2" if verifier else None)  # fmt: skip
-        warehouse.append("prompts", [prompt])
+        prompts.append(prompt)
         rows = [make_trajectory(prompt, i, completion_tokens=20) for i in range(replies)]
-        lost = make_trajectory(prompt, 99, error="lost", finish_reason=None, text="", reasoning=None, answer=None)
-        warehouse.append("trajectories", [*rows, lost])
-        warehouse.append("verdicts", [make_verdict(t) for t in rows])
+        lost.append(make_trajectory(prompt, 99, error="lost", finish_reason=None, text="", reasoning=None, answer=None))
+        verdicts += [make_verdict(t) for t in rows]
         if verifier:
             said = ["pass" if i < right else "fail" for i in range(replies)]
             against = {"check": "exact", "against": prompt.against}
-            warehouse.append("verdicts", [make_verdict(t, o, **against) for t, o in zip(rows, said, strict=True)])
+            verdicts += [make_verdict(t, o, **against) for t, o in zip(rows, said, strict=True)]
         made += rows
+    warehouse.append("prompts", prompts)
+    warehouse.append("trajectories", made + lost)
+    warehouse.append("verdicts", verdicts)
     return made
 
 
-def balance(rows: Rows, dimension: str) -> dict[str, tuple[Any, ...]]:
+def balance(rows: Rows) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """dimension -> value -> the numbers of the stage `reasoning`."""
     sql = (
-        "SELECT value, prompts, replies, share, kept, kept_share, kept_tokens, duplicates, solve_rate FROM balance "
-        "WHERE stage = 'reasoning' AND dimension = ?"
+        "SELECT dimension, value, prompts, replies, share, kept, kept_share, kept_tokens, duplicates, solve_rate "
+        "FROM balance WHERE stage = 'reasoning'"
     )
-    return {r.pop("value"): tuple(r.values()) for r in rows(sql, dimension)}
+    found: dict[str, dict[str, tuple[Any, ...]]] = {}
+    for row in rows(sql):
+        dimension, value, *numbers = row.values()
+        found.setdefault(dimension, {})[value] = tuple(numbers)
+    return found
 
 
 def test_balance_by_source_domain_language_and_difficulty(filled: list[Trajectory], rows: Rows) -> None:
-    assert balance(rows, "source") == {
+    found = balance(rows)
+    assert found["source"] == {
         "sums": (3, 12, 0.75, 4, 0.5, 80, 0, round((0 + 1 / 4 + 3 / 4) / 3, 3)),
         "chat": (1, 2, 0.125, 2, 0.25, 40, 0, None),
         "proofs": (1, 2, 0.125, 2, 0.25, 40, 0, 1.0),
     }
-    assert balance(rows, "domain")["general"] == (1, 2, 0.125, 2, 0.25, 40, 0, None)
-    assert balance(rows, "language")["de"] == (1, 4, 0.25, 3, 0.375, 60, 0, 0.75)
-    difficulty = balance(rows, "difficulty")
+    assert found["domain"]["general"] == (1, 2, 0.125, 2, 0.25, 40, 0, None)
+    assert found["language"]["de"] == (1, 4, 0.25, 3, 0.375, 60, 0, 0.75)
+    difficulty = found["difficulty"]
     assert list(difficulty) == ["0", "to 0.25", "to 0.75", "1", "not verified"], "the hardest first"
     assert difficulty["0"] == (1, 4, 0.25, 0, 0.0, 0, 0, 0.0)
     assert difficulty["to 0.75"] == (1, 4, 0.25, 3, 0.375, 60, 0, 0.75)
@@ -126,7 +134,7 @@ def test_diversity_before_and_after_the_checks(
     assert (replied["prompts"], replied["prompt_clusters"], replied["reply_clusters"]) == (5, 4, 10)
     assert replied["exact_duplicates"] == replied["near_duplicates"] == round(1 / 12, 4), "of those compared"
     assert (kept["replies"], kept["exact_duplicates"]) == (7, 0.0)
-    assert balance(rows, "source")["sums"][6] == 2
+    assert balance(rows)["source"]["sums"][6] == 2
 
 
 def test_the_shipped_questions_show_the_views(folder: Path, filled: list[Trajectory]) -> None:

@@ -9,33 +9,30 @@ from typing import Any
 import pytest
 
 from schemas.keys import canonical_json
-from schemas.records import Trajectory
 from tests.warehouse.conftest import MakePrompt, MakeTrajectory, MakeVerdict, Rows
 from warehouse.sql import named_query, query
 from warehouse.store import Warehouse
 
-Judge = Callable[..., Trajectory]
+Judge = Callable[..., None]
 
 
 @pytest.fixture
 def judge(
     warehouse: Warehouse, make_prompt: MakePrompt, make_trajectory: MakeTrajectory, make_verdict: MakeVerdict
 ) -> Judge:
-    """Adds a reply with verdicts: check=(outcome, score), or an outcome alone, which has no score."""
+    """Adds replies with the verdicts given: check -> (outcome, score); `stage` may be among them."""
     prompt = make_prompt()
     warehouse.append("prompts", [prompt])
-    numbers = iter(range(10_000))
 
-    def add(*, columns: dict[str, Any] | None = None, **verdicts: Any) -> Trajectory:
-        row = make_trajectory(prompt, next(numbers), **(columns or {}))
-        made = []
-        for check, said in verdicts.items():
-            outcome, score = (said, None) if isinstance(said, str) else said
-            against = prompt.against if check == "exact" else ""
-            made.append(make_verdict(row, outcome, check=check, score=score, against=against))
-        warehouse.append("trajectories", [row])
-        warehouse.append("verdicts", made)
-        return row
+    def add(*replies: dict[str, Any]) -> None:
+        rows, verdicts = [], []
+        for number, said in enumerate(replies):
+            rows.append(make_trajectory(prompt, number, stage=said.get("stage", "reasoning")))
+            for check, (outcome, score) in ((c, v) for c, v in said.items() if c != "stage"):
+                against = prompt.against if check == "exact" else ""
+                verdicts.append(make_verdict(rows[-1], outcome, check=check, score=score, against=against))
+        warehouse.append("trajectories", rows)
+        warehouse.append("verdicts", verdicts)
 
     return add
 
@@ -47,15 +44,18 @@ def asked(rows: Rows, sql: str) -> list[tuple[Any, ...]]:
 @pytest.fixture
 def mixed(judge: Judge) -> None:
     """Replies of every fate: right or wrong, and in one language to a share that passes from 0.95 on."""
-    judge(exact=("pass", 1.0), language_mix=("pass", 1.0), pii=("pass", 0.0))
-    judge(exact=("pass", 1.0), language_mix=("pass", 0.96), pii=("pass", 0.0))
-    judge(exact=("pass", 1.0), language_mix=("fail", 0.92), pii=("pass", 0.0))  # kept from 0.92 on
-    judge(exact=("pass", 1.0), language_mix=("fail", 0.91), pii=("fail", 2.0))  # never, for its personal data
-    judge(exact=("fail", 0.0), language_mix=("fail", 0.93), pii=("pass", 0.0))  # never, for it is wrong
-    judge(exact=("undecided", None), language_mix=("pass", 0.99), pii=("pass", 0.0))  # never: nobody says it is right
-    judge(exact=("pass", 1.0), language_mix="undecided", pii=("pass", 0.0))  # at any threshold
-    judge(exact=("pass", 1.0), language_mix="error", pii=("pass", 0.0))  # at none
-    judge(columns={"stage": "cold_start"}, language_mix=("pass", 0.5), pii=("fail", 1.0))
+    right, wrong, clean = ("pass", 1.0), ("fail", 0.0), ("pass", 0.0)
+    judge(
+        {"exact": right, "language_mix": ("pass", 1.0), "pii": clean},
+        {"exact": right, "language_mix": ("pass", 0.96), "pii": clean},
+        {"exact": right, "language_mix": ("fail", 0.92), "pii": clean},  # kept from 0.92 on
+        {"exact": right, "language_mix": ("fail", 0.91), "pii": ("fail", 2.0)},  # never, for its personal data
+        {"exact": wrong, "language_mix": ("fail", 0.93), "pii": clean},  # never
+        {"exact": ("undecided", None), "language_mix": ("pass", 0.99), "pii": clean},  # never: nobody says it is right
+        {"exact": right, "language_mix": ("undecided", None), "pii": clean},  # at any threshold
+        {"exact": right, "language_mix": ("error", None), "pii": clean},  # at none
+        {"stage": "cold_start", "language_mix": ("pass", 0.5), "pii": ("fail", 1.0)},
+    )
 
 
 def test_the_funnel_at_a_threshold_counts_what_is_lost_and_gained(mixed: None, rows: Rows) -> None:
@@ -177,20 +177,24 @@ def test_details_of_another_form_leave_the_view_readable(
     warehouse.append("trajectories", replies)
     verdicts = [make_verdict(t, check="language_mix", details=d) for t, d in zip(replies, odd, strict=True)]
     warehouse.append("verdicts", verdicts)
-    found = rows("SELECT words, spans FROM language_mix")
+    found = {r["trajectory_id"]: r["spans"] for r in rows("SELECT trajectory_id, words, spans FROM language_mix")}
     assert len(found) == len(odd)
-    assert [r["spans"] for r in found if r["spans"]][-1] == [{"start": 1, "end": 2, "language": None}]
+    assert found[replies[-1].trajectory_id] == [{"start": 1, "end": 2, "language": None}]
 
 
 def test_the_shipped_grid_asks_each_check_in_its_direction(folder: Path, judge: Judge) -> None:
-    for i in range(10):
-        share = i / 10
-        judge(
-            language_mix=("pass" if share >= 0.5 else "fail", share),
-            repetition=("fail" if share > 0.7 else "pass", share),
-            length=("pass", 100.0 + i),
-            format=("pass", 1.0),
+    shares = [i / 10 for i in range(10)]
+    judge(
+        *(
+            {
+                "language_mix": ("pass" if share >= 0.5 else "fail", share),
+                "repetition": ("fail" if share > 0.7 else "pass", share),
+                "length": ("pass", 100.0 + share),
+                "format": ("pass", 1.0),
+            }
+            for share in shares
         )
+    )
     answer = query(folder, named_query("thresholds"))
     assert answer.columns == ["stage", "check", "threshold", "x", "pass_share", "lost", "gained"]
     found = {(c, t, x): told for _, c, t, x, *told in answer.fetchall()}
