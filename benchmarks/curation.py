@@ -22,7 +22,7 @@ from pathlib import Path
 from contamination import BENCHMARKS, entries, row, rows_of, texts_of
 
 from dataengine.checks import Check, Sample, load_check
-from dataengine.filters.language import model_path
+from dataengine.filters.identify import model_path
 from dataengine.prompting import take_apart
 
 SETS = ("STAR-1, reasoning of R1", "GSM8K, train", "Marco-o1, reasoning", "CruxEval")
