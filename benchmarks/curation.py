@@ -19,7 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from contamination import BENCHMARKS, entries, row, rows_of, texts_of
+from contamination import BENCHMARKS, entries, texts_of
+from public_sets import row, rows_of
 
 from dataengine.checks import Check, Sample, load_check
 from dataengine.filters.identify import model_path
