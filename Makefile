@@ -75,7 +75,7 @@ lint: $(STAMP)   ## form and types
 
 # DATA is the folder of the public sets, the others are interpreters of environments with the peers: benchmarks/curation.md.
 bench: $(STAMP)  ## measure again what benchmarks/ reports: make bench DATA=... DATATROVE=... DATAJUICER=...
-	@$(BIN)/python benchmarks/again.py benchmarks/curation.md benchmarks/duplicates.md \
+	@$(BIN)/python benchmarks/again.py benchmarks/curation.md \
 		$(foreach name,DATA DATATROVE DATAJUICER,$(if $($(name)),$(name)=$($(name))))
 	@$(BIN)/python benchmarks/engines.py
 	@$(BIN)/python benchmarks/commands.py
