@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dataengine.screen import printable
 from schemas.errors import ConfigError, UserError
 
 app = typer.Typer(
@@ -94,12 +95,16 @@ def status(
 @app.command()
 def explain(
     id: Annotated[str, typer.Argument(help="Of a prompt or trajectory; its first characters will do.")],
+    mix: Annotated[
+        list[str] | None, typer.Option(help="A shipped mix's name, or a path: what it makes of this. Repeatable.")
+    ] = None,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
-    """The life of one prompt or trajectory."""
+    """The life of one prompt or trajectory, and what speaks against it, with the spans at fault."""
     from dataengine.explain import explain as tell
+    from dataengine.shipped import load_mix
 
-    _say(tell(warehouse, id))
+    _say(tell(warehouse, id, [load_mix(m) for m in mix or []]))
 
 
 @app.command()
@@ -310,7 +315,8 @@ def _mapping(pairs: list[str] | None) -> dict[str, str]:
 
 
 def _say(text: Any, err: bool = False) -> None:
-    print(text, file=sys.stderr if err else sys.stdout, flush=True)
+    # Much of what is said was written by models.
+    print(printable(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def _say_notes(notes: list[str]) -> None:
@@ -332,7 +338,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UserError as e:
-        print(f"{type(e).__name__}: {e}", file=sys.stderr)
+        _say(f"{type(e).__name__}: {e}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as e:
         # Typer has turned Ctrl-C into exit code 130, without a word.
