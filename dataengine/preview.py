@@ -10,6 +10,7 @@ from dataengine.generate import run_id as new_run_id
 from dataengine.policy import Policy
 from dataengine.runlog import RunLog, recipe_checks
 from dataengine.sampling import asking_of, sample_and_check
+from dataengine.screen import indented
 from dataengine.sources.build import PromptSet, join
 from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, Recipe
 from warehouse.connect import connect
@@ -102,7 +103,7 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
             continue
         say("    a prompt as it is sent:")
         for message in asking.render(todo[0].prompt):
-            say(_indented(f"{message['role']}: {message['content']}"))
+            say(indented(f"{message['role']}: {message['content']}", 8))
         found = _sample(name, prompts.limited(rows), policy, replace(asking, samples=1), step.check_specs)
         say(f"    {len(found)} rows:")
         for row in found:
@@ -175,11 +176,7 @@ def _sample(name: str, prompts: PromptSet, policy: Policy, asking: Asking, check
 def _told(row: Row) -> str:
     verdict = row.error or ("kept" if row.kept else f"not kept: {', '.join(row.not_passed) or 'no check'}")
     text = row.text if len(row.text) <= 400 else f"{row.text[:300]} … {row.text[-80:]}"
-    return f"    - {row.source}: {row.question!r}\n{_indented(text)}\n      {verdict}"
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"        {line}" for line in text.splitlines())
+    return f"    - {row.source}: {row.question!r}\n{indented(text, 8)}\n      {verdict}"
 
 
 def _span(low: float, high: float, unit: str, digits: int) -> str:
