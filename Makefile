@@ -73,7 +73,10 @@ lint: $(STAMP)   ## form and types
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-bench: $(STAMP)  ## measure again what benchmarks/ reports
+# DATA is the folder of the public sets, the others are interpreters of environments with the peers: benchmarks/curation.md.
+bench: $(STAMP)  ## measure again what benchmarks/ reports: make bench DATA=... DATATROVE=... DATAJUICER=...
+	@$(BIN)/python benchmarks/again.py benchmarks/curation.md \
+		$(foreach name,DATA DATATROVE DATAJUICER,$(if $($(name)),$(name)=$($(name))))
 	@$(BIN)/python benchmarks/engines.py
 	@$(BIN)/python benchmarks/commands.py
 	@$(BIN)/python benchmarks/client.py

@@ -24,12 +24,17 @@ from warehouse.store import Warehouse
 REPLY = "<think>\n" + "I add the two numbers one after the other. " * 20 + "\n</think>\n7\n<answer>7</answer>"
 
 
+# Every reply meets its condition, so that its caps are worked out over all of them.
+MIX = {"mix": "all", "sources": [{"stage": "reasoning", "require": ["format"], "max_per_prompt": 2, "max_rows": 1000}]}
+
+
 def fill(path: Path, rows: int) -> float:
-    """Writes `rows` trajectories of rows / 8 prompts with two verdicts each; seconds it took."""
+    """Writes `rows` trajectories of rows / 8 prompts with three verdicts each; seconds it took."""
     warehouse = Warehouse.open(path, create=True)
     started = time.perf_counter()
     checks = '[{"stage":"reasoning","check":"math","version":"1","verifier":true},'
-    checks += '{"stage":"reasoning","check":"format","version":"1","verifier":false}]'
+    checks += '{"stage":"reasoning","check":"format","version":"1","verifier":false},'
+    checks += '{"stage":"reasoning","check":"language_mix","version":"1","verifier":false}]'
     warehouse.append(
         "runs", [Run(run_id="r", event="started", recipe="bench", config="{}", checks=checks, created_at=now())]
     )
@@ -50,6 +55,11 @@ def fill(path: Path, rows: int) -> float:
             outcome = "pass" if number % 3 else "fail"
             verdicts.append(_verdict(t, "math", against, outcome, "verifier"))
             verdicts.append(_verdict(t, "format", "", "pass", "filter"))
+            share = 1 - (start + number) % 97 / 970
+            told = {"words": 180, "spans": [[10, 40, "de"]], "segments_off": 1, "switches": 0}
+            details = json.dumps(told if share < 1 else {**told, "spans": [], "segments_off": 0})
+            mixed = _verdict(t, "language_mix", "", "pass" if share >= 0.95 else "fail", "filter")
+            verdicts.append(mixed.model_copy(update={"score": share, "details": details}))
         warehouse.append("verdicts", verdicts)
     return time.perf_counter() - started
 
@@ -146,14 +156,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "warehouse"
         seconds = fill(path, rows)
-        print(f"written: {rows:,} trajectories, {2 * rows:,} verdicts {seconds:6.1f} s")
+        print(f"written: {rows:,} trajectories, {3 * rows:,} verdicts {seconds:6.1f} s")
         at = ("--warehouse", str(path))
         with connect(path) as connection:
             ident = connection.sql("SELECT max(trajectory_id) FROM trajectories").fetchall()[0][0]
         print(f"dataengine status                    {command('status', *at):6.2f} s")
         print(f"dataengine sql --name funnel         {command('sql', '--name', 'funnel', *at):6.2f} s")
         print(f"dataengine sql --name pass_at_k      {command('sql', '--name', 'pass_at_k', *at):6.2f} s")
+        for question in ("language_mix", "thresholds", "balance", "diversity"):
+            print(f"dataengine sql --name {question:<14} {command('sql', '--name', question, *at):6.2f} s")
+        at_least = "FROM funnel_at('language_mix', at_least := 0.93)"
+        print(f'dataengine sql "FROM funnel_at ..."  {command("sql", at_least, *at):6.2f} s')
         print(f"dataengine explain ID                {command('explain', ident, *at):6.2f} s")
+        (path.parent / "mix.yaml").write_text(json.dumps(MIX))
+        mix = ("--mix", str(path.parent / "mix.yaml"))
+        print(f"dataengine explain ID --mix          {command('explain', ident, *mix, *at):6.2f} s")
         print(f"first request of dataengine run      {first_request(path, rows):6.2f} s")
         print(f"dataengine compact                   {command('compact', *at):6.2f} s")
         print(f"dataengine status, compacted         {command('status', *at):6.2f} s")

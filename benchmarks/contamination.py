@@ -8,15 +8,15 @@ respelled. One process; nothing is copied.
 
 import argparse
 import gzip
-import json
 import random
 import resource
 import string
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+
+from public_sets import existing, row, rows_of
 
 from dataengine.checks import Sample
 from dataengine.filters.contamination import ContaminationCheck
@@ -62,19 +62,6 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 }
 
 
-def existing(path: Path) -> Path:
-    return path if path.exists() else path.with_name(path.name + ".gz")
-
-
-def rows_of(path: Path) -> Iterator[dict[str, Any]]:
-    found = existing(path)
-    content = gzip.decompress(found.read_bytes()) if found.suffix == ".gz" else found.read_bytes()
-    if ".json" in found.suffixes:
-        yield from json.loads(content)
-    else:
-        yield from map(json.loads, content.splitlines())
-
-
 def texts_of(data: Path, name: str) -> list[str]:
     path, columns = OTHERS[name]
     return ["\n".join(str(row.get(c) or "") for c in columns) for row in rows_of(data / path)]
@@ -82,10 +69,6 @@ def texts_of(data: Path, name: str) -> list[str]:
 
 def entries(data: Path, names: Iterable[str]) -> list[dict[str, str]]:
     return [{"path": str(existing(data / path)), "name": name} for name in names for path in BENCHMARKS[name]]
-
-
-def row(*cells: object) -> None:
-    print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 def memory() -> int:

@@ -1,4 +1,4 @@
-"""What a run asked for and what that cost, by stage and policy, and for each sample that is kept."""
+"""What a run asked for and what that cost, by stage or judge and policy, and for each sample that is kept."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,11 +23,30 @@ GROUP BY t.stage, t.policy
 ORDER BY min(t.created_at)
 """
 
+# What judges said stands in their verdicts; a request that failed left none.
+_JUDGED = """
+SELECT "check", vote.policy,
+    count(*) AS requests,
+    NULL AS failed,
+    coalesce(sum(vote.prompt_tokens), 0)::BIGINT AS prompt_tokens,
+    coalesce(sum(vote.completion_tokens), 0)::BIGINT AS reply_tokens,
+    NULL AS kept,
+    epoch(max(created_at) - min(created_at)) + max(vote.seconds) AS seconds
+FROM (
+    SELECT "check", created_at, unnest(from_json(details -> 'votes', '[{"policy": "VARCHAR", "prompt_tokens": "BIGINT",
+        "completion_tokens": "BIGINT", "seconds": "DOUBLE"}]')) AS vote
+    FROM verdicts
+    WHERE kind = 'judge' AND run_id = ?
+)
+GROUP BY "check", vote.policy
+ORDER BY min(created_at)
+"""
+
 
 def account(path: Path, run_id: str, prices: Mapping[str, Price]) -> list[dict[str, Any]]:
-    """A row per stage and policy of a run; `usd` and `usd_per_kept` where the policy has a price."""
+    """A row per stage or judge and policy of a run; `usd` and `usd_per_kept` where the policy has a price."""
     with connect(path) as connection:
-        spent = connection.execute(_SPENT, [run_id]).fetchall()
+        spent = connection.execute(_SPENT, [run_id]).fetchall() + connection.execute(_JUDGED, [run_id]).fetchall()
     rows = []
     for stage, policy, requests, failed, prompt_tokens, reply_tokens, kept, seconds in spent:
         row = {

@@ -60,7 +60,7 @@ def pending(warehouse: Warehouse, checks: Sequence[Check], trajectory_ids: Seque
     """Whether any of the checks lacks a verdict on any of the trajectories."""
     if not checks:
         return False
-    with _wanted(warehouse, trajectory_ids) as connection:
+    with wanted_trajectories(warehouse, trajectory_ids) as connection:
         return any(_count(connection, check) for check in checks)
 
 
@@ -69,7 +69,7 @@ def run_checks(
 ) -> Checked:
     """Runs each check on those of the trajectories that lack its verdict, and writes the verdicts."""
     result = Checked()
-    with _wanted(warehouse, trajectory_ids) as connection:
+    with wanted_trajectories(warehouse, trajectory_ids) as connection:
         connection.execute(_PARENTS)
         for check in checks:
             count = _count(connection, check)
@@ -129,7 +129,8 @@ def _compare(
 
 
 @contextlib.contextmanager
-def _wanted(warehouse: Warehouse, trajectory_ids: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+def wanted_trajectories(warehouse: Warehouse, trajectory_ids: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection whose temporary table `wanted` holds those ids."""
     with connect(warehouse.path) as connection:
         connection.execute("CREATE TABLE wanted (trajectory_id VARCHAR)")
         insert_ids(connection, trajectory_ids)

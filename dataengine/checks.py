@@ -25,6 +25,7 @@ CHECKS: dict[str, str] = {
     "format": "dataengine.filters.format:FormatCheck",
     "length": "dataengine.filters.length:LengthCheck",
     "repetition": "dataengine.filters.repetition:RepetitionCheck",
+    "language": "dataengine.filters.language_check:LanguageCheck",
     "language_mix": "dataengine.filters.language_mix:LanguageMixCheck",
     "pii": "dataengine.filters.pii:PiiCheck",
     "refusal": "dataengine.filters.refusal:RefusalCheck",

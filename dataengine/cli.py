@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from dataengine.screen import printable
 from schemas.errors import ConfigError, UserError
 
 app = typer.Typer(
@@ -48,7 +49,9 @@ def run(
         _say("the conservation line does not add up: see `dataengine doctor`")
     if result.errors:
         _say(f"{result.errors} requests or checks failed and are recorded: `dataengine sql --name errors`")
-    raise typer.Exit(1 if result.errors or not result.balanced else 0)
+    if result.missing:
+        _say(f"{result.missing} verdicts of judges are missing, their requests failed: run again to ask again")
+    raise typer.Exit(1 if result.errors or result.missing or not result.balanced else 0)
 
 
 @app.command()
@@ -94,12 +97,16 @@ def status(
 @app.command()
 def explain(
     id: Annotated[str, typer.Argument(help="Of a prompt or trajectory; its first characters will do.")],
+    mix: Annotated[
+        list[str] | None, typer.Option(help="A shipped mix's name, or a path: what it makes of this. Repeatable.")
+    ] = None,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
-    """The life of one prompt or trajectory."""
+    """The life of one prompt or trajectory, and what speaks against it, with the spans at fault."""
     from dataengine.explain import explain as tell
+    from dataengine.shipped import load_mix
 
-    _say(tell(warehouse, id))
+    _say(tell(warehouse, id, [load_mix(m) for m in mix or []]))
 
 
 @app.command()
@@ -129,7 +136,7 @@ def sql(
 @app.command(name="import")
 def import_(
     file: Annotated[Path, typer.Argument(help="JSONL, JSON, TSV or Parquet; also .gz")],
-    kind: Annotated[str, typer.Option("--as", help="prompts or trajectories.")],
+    kind: Annotated[str, typer.Option("--as", help="prompts, trajectories or reviews.")],
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
     layout: LayoutOption = None,
     mapping: MapOption = None,
@@ -143,7 +150,7 @@ def import_(
     stage: Annotated[str, typer.Option(help="For trajectories.")] = "reasoning",
     policy: Annotated[str, typer.Option(help="For trajectories: who wrote them, model@revision.")] = "imported@unknown",
 ) -> None:
-    """Take prompts or trajectories from a file."""
+    """Take prompts, trajectories, or reviews of trajectories from a file."""
     from dataengine.importing import import_file
     from schemas.recipe import FileSource
 
@@ -310,7 +317,8 @@ def _mapping(pairs: list[str] | None) -> dict[str, str]:
 
 
 def _say(text: Any, err: bool = False) -> None:
-    print(text, file=sys.stderr if err else sys.stdout, flush=True)
+    # Much of what is said was written by models.
+    print(printable(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
 
 
 def _say_notes(notes: list[str]) -> None:
@@ -332,7 +340,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UserError as e:
-        print(f"{type(e).__name__}: {e}", file=sys.stderr)
+        _say(f"{type(e).__name__}: {e}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as e:
         # Typer has turned Ctrl-C into exit code 130, without a word.

@@ -1,29 +1,36 @@
-"""The life of one prompt or trajectory, in words."""
+"""The life of one prompt or trajectory, in words: what happened to it, and what speaks against it."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from dataengine.evidence import lines_of, secrets_hidden, spans_of
+from dataengine.explain_mix import mix_of_prompt, mix_of_trajectory
 from dataengine.lineage import family
+from dataengine.screen import indented, printable
 from dataengine.tables import table
 from schemas.errors import InputError
+from schemas.mix import Mix
 from warehouse.connect import connect
 from warehouse.snapshot import list_snapshots
 from warehouse.store import Warehouse
 
 
-def explain(path: Path, ident: str) -> str:
-    """What happened to the prompt or trajectory whose id starts with `ident`.
+def explain(path: Path, ident: str, mixes: Sequence[Mix] = ()) -> str:
+    """What happened to the prompt or trajectory whose id starts with `ident`, and what each of `mixes` makes of it.
 
-    Raises InputError when no id starts so, or several do.
+    Passwords and keys that the check `pii` found are masked, and so is what would act on a terminal. Raises InputError
+    when no id starts so, or several do, SnapshotError for a mix whose `where` is no condition.
     """
     with connect(path) as connection:
         kind, full = _find(connection, ident.strip().lower())
-        text = _prompt(connection, full) if kind == "prompt" else _trajectory(connection, full)
+        tell = _prompt if kind == "prompt" else _trajectory
+        text = tell(connection, full, mixes)
         snapshots = _snapshots(Warehouse.open(path).path, kind, full)
-    return f"{text}\n\n{snapshots}"
+    return printable(f"{text}\n\n{snapshots}")
 
 
 def _find(connection: duckdb.DuckDBPyConnection, ident: str) -> tuple[str, str]:
@@ -50,7 +57,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, ident: str) -> list[d
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _prompt(connection: duckdb.DuckDBPyConnection, ident: str) -> str:
+def _prompt(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[Mix]) -> str:
     current = _rows(connection, "SELECT * FROM prompts_current WHERE prompt_id = $id", ident)[0]
     history = _rows(
         connection,
@@ -58,66 +65,108 @@ def _prompt(connection: duckdb.DuckDBPyConnection, ident: str) -> str:
         "created FROM prompts WHERE prompt_id = $id ORDER BY created_at",
         ident,
     )
-    attempts = _rows(
+    facts = _rows(
         connection,
-        "SELECT left(trajectory_id, 12) AS trajectory, stage, policy, sample_index AS sample, finish_reason AS finish, "
+        "SELECT trajectory_id, stage, policy, sample_index AS sample, finish_reason AS finish, "
         "correct, kept, array_to_string(not_passed, ' ') AS not_passed, error FROM trajectory_facts "
-        "WHERE prompt_id = $id ORDER BY created_at, sample_index",
+        "WHERE prompt_id = $id ORDER BY created_at, sample_index, trajectory_id",
         ident,
     )
+    attempts = [{"trajectory": f["trajectory_id"][:12], **{k: f[k] for k in list(f)[1:]}} for f in facts]
     lines = [f"prompt {ident}", _fields(current, ("domain", "language", "source", "reference", "verifier"))]
     if current["conflict"]:
         lines.append(
             "CONFLICT: sources give different references, so it is verified against none; import the right one with "
             "--source resolution"
         )
-    lines += [_indented(f"{m['role']}: {m['content']}") for m in current["messages"]]
+    lines += [indented(f"{m['role']}: {m['content']}") for m in current["messages"]]
     lines += ["", "rows of this prompt:", table(history), "", f"{len(attempts)} trajectories:", table(attempts)]
+    for mix in mixes:
+        told = mix_of_prompt(connection, mix, {f["trajectory_id"]: f["stage"] for f in facts})
+        lines += ["", f"mix {mix.mix}:", *told]
     return "\n".join(lines)
 
 
-def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str) -> str:
+def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[Mix]) -> str:
     attempts = _rows(connection, "SELECT * FROM trajectories WHERE trajectory_id = $id ORDER BY attempt", ident)
-    current = _rows(connection, "SELECT * FROM trajectories_current WHERE trajectory_id = $id", ident)[0]
-    prompt = _rows(
-        connection,
-        "SELECT p.* FROM prompts_current p JOIN trajectories_current t USING (prompt_id) WHERE t.trajectory_id = $id",
-        ident,
-    )[0]
+    current = _rows(connection, "SELECT * FROM trajectory_facts WHERE trajectory_id = $id", ident)[0]
+    given = _rows(connection, 'SELECT * FROM verdicts_current WHERE trajectory_id = $id ORDER BY "check"', ident)
+    details = {v["check"]: _details(v["details"]) for v in given}
+    hide = _hider(current["text"], details)
+    texts = {"prompt": hide(current["messages"][-1]["content"]), "reply": hide(current["text"])}
+    first = {c: s[0].within(texts.get(s[0].of, "")) for c, told in details.items() if (s := spans_of(told))}
     lines = [
         f"trajectory {ident}",
-        _fields(current, ("stage", "policy", "engine", "sampling", "sample_index", "parent_id", "run_id")),
-        f"prompt {prompt['prompt_id']}  ({prompt['domain']}, {prompt['source']}, reference {prompt['reference']!r})",
-        *(_indented(f"{m['role']}: {m['content']}") for m in prompt["messages"]),
+        _fields({**attempts[-1], **current}, ("stage", "policy", "engine", "sampling", "sample_index", "parent_id",
+                                              "run_id")),
+        f"prompt {current['prompt_id']}  ({current['domain']}, {current['source']}, "
+        f"reference {current['reference']!r})",
+        *(indented(f"{m['role']}: {hide(m['content'])}") for m in current["messages"]),
         "",
         "attempts:",
         table([{k: a[k] for k in ("attempt", "finish_reason", "prompt_tokens", "completion_tokens", "max_tokens",
                                   "seconds", "error")} for a in attempts], most=100),
+        "",
     ]  # fmt: skip
     if linked := family(connection, ident):
         lines += ["", linked]
     if current["error"] is not None:
-        lines += ["", "it has no reply: the request failed, and is asked again by the next run of its recipe"]
-        return "\n".join(lines)
-    lines += ["", "reply:", _indented(current["text"]), "", "verdicts:"]
-    verdicts = _rows(connection, 'SELECT * FROM verdicts WHERE trajectory_id = $id ORDER BY attempt, "check"', ident)
-    lines.append(
-        table([{k: v[k] for k in ("attempt", "check", "version", "outcome", "score", "reason")} for v in verdicts])
-    )
-    for verdict in verdicts:
-        details = json.loads(verdict["details"])
-        if verdict["outcome"] != "pass" and details:
-            lines.append(f"  {verdict['check']}: {json.dumps(details, ensure_ascii=False)[:400]}")
-            lines += [_indented(s) for s in _evidence(current["text"], details)]
-    facts = _rows(connection, "SELECT kept, not_passed FROM trajectory_facts WHERE trajectory_id = $id", ident)[0]
-    against = ", ".join(facts["not_passed"] or []) or "no check has a verdict"
-    lines += ["", "kept: the verifier passed and no check failed" if facts["kept"] else f"not kept: {against}"]
+        lines.append("it has no reply: the request failed, and is asked again by the next run of its recipe")
+    else:
+        lines += ["reply:", indented(texts["reply"]), "", "verdicts:", _verdicts(connection, ident, given)]
+        for verdict in given:
+            if verdict["outcome"] != "pass":
+                lines += [
+                    "",
+                    f"{verdict['check']}: {_said(verdict)}",
+                    *map(indented, lines_of(details[verdict["check"]], texts, hide)),
+                ]
+        lines += ["", _kept(current, given)]
+    for mix in mixes:
+        told = mix_of_trajectory(connection, mix, ident, {v["check"]: _said(v) for v in given}, first)
+        lines += ["", f"mix {mix.mix}:", *told]
     return "\n".join(lines)
 
 
-def _evidence(text: str, details: dict[str, Any]) -> list[str]:
-    spans = details.get("spans") or []
-    return [f"…{text[s[0] : s[1]][:120]}…" for s in spans[:5] if isinstance(s, list) and len(s) >= 2]
+def _said(verdict: dict[str, Any]) -> str:
+    """A verdict in a few words: `fail, language_mixed, score 0.82`."""
+    score = "" if verdict["score"] is None else f"score {verdict['score']:.4g}"
+    return ", ".join(part for part in (verdict["outcome"], verdict["reason"], score) if part)
+
+
+def _details(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    return value if isinstance(value, dict) else {}
+
+
+def _hider(text: str, details: dict[str, dict[str, Any]]) -> Callable[[str], str]:
+    spans = spans_of(details.get("pii", {}))
+    return secrets_hidden(text, spans) if spans else str
+
+
+def _verdicts(connection: duckdb.DuckDBPyConnection, ident: str, given: Sequence[dict[str, Any]]) -> str:
+    keys = ("attempt", "check", "version", "against")
+    counting = {tuple(v[k] for k in keys) for v in given}
+    every = _rows(connection, 'SELECT * FROM verdicts WHERE trajectory_id = $id ORDER BY attempt, "check", created_at',
+                  ident)  # fmt: skip
+    return table(
+        [
+            {k: v[k] for k in ("attempt", "check", "version", "outcome", "score", "reason")}
+            | {"counts": "yes" if tuple(v[k] for k in keys) in counting else "no"}
+            for v in every
+        ]
+    )
+
+
+def _kept(current: dict[str, Any], given: Sequence[dict[str, Any]]) -> str:
+    if current["kept"]:
+        return "kept: the verifier passed and no check failed"
+    against = [
+        f"{v['check']} ({v['outcome']})"
+        for v in given
+        if v["outcome"] in ("fail", "error") or (v["kind"] == "verifier" and v["outcome"] == "undecided")
+    ]
+    return f"not kept: {', '.join(against) or 'no check has a verdict'}"
 
 
 def _snapshots(warehouse: Path, kind: str, ident: str) -> str:
@@ -135,7 +184,3 @@ def _snapshots(warehouse: Path, kind: str, ident: str) -> str:
 
 def _fields(row: dict[str, Any], names: tuple[str, ...]) -> str:
     return "\n".join(f"  {name:<13} {row[name]}" for name in names if row[name] is not None)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())

@@ -1,12 +1,10 @@
 """Sampling: the attempts that a step wants and that the warehouse does not hold yet."""
 
 import asyncio
-import gc
 import random
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +12,15 @@ import duckdb
 
 from dataengine.engines.client import ChatReply, ChatRequest
 from dataengine.engines.fleet import Fleet
+from dataengine.in_flight import ask_all
 from dataengine.progress import Progress
 from dataengine.prompting import Parts, assemble, render, system_prompt, take_apart
 from dataengine.rewrites.rewriting import Parent, Rewriting
-from schemas.errors import EngineError
 from schemas.keys import canonical_json, key
 from schemas.recipe import Demonstration, Guided, Sampling
 from schemas.records import Prompt, Stage, Trajectory, now
 from warehouse.connect import connect
 from warehouse.store import Warehouse
-
-# Replies are committed in batches of this many, or what there is after this many seconds: what a kill can cost. From a
-# fast server a batch is larger, up to the second figure, so that writing takes no more than a tenth of the time.
-_BATCH, _MOST_BATCH = 128, 4096
-_BATCH_SECONDS = 3.0
-_WRITING = 0.1
 
 
 @dataclass(frozen=True)
@@ -179,42 +171,15 @@ class Sampler:
         self.errors: dict[str, int] = {}
 
     async def run(self, windows: AsyncIterator[Sequence[Wanted]], count: int, progress: Progress) -> None:
-        """Samples what `windows` hand out, `count` in all; the next window is made ready while one is asked for.
+        """Samples what `windows` hand out, `count` in all; see `ask_all`."""
+        await ask_all(windows, count, [self._fleet], partial(self._ask, progress), self._write)
 
-        Raises EngineError when the server cannot be reached any more; what came before is kept.
-        """
-        finished: asyncio.Queue[Trajectory | None] = asyncio.Queue()
-        writer = asyncio.create_task(self._write(finished))
-        feed = _Feed(windows)
-        most = self._fleet.most * len(self._fleet.clients)
-        workers = [asyncio.create_task(self._work(feed, finished, progress)) for _ in range(min(most, count))]
-        # What is here now stays until the end: looked through again and again it would cost a tenth of the speed.
-        gc.freeze()
-        try:
-            await _all_or_first_failure([*workers, writer], len(workers))
-        finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, feed.close(), return_exceptions=True)
-            # Also after Ctrl-C: what was answered is written before the run ends.
-            finished.put_nowait(None)
-            gc.unfreeze()
-            await writer
-        if self._fleet.stopped:
-            raise EngineError(
-                f"{', '.join(c.url for c in self._fleet.clients)}: {self._fleet.stopped}; what was asked is recorded: "
-                "mend the server and run the same command again"
-            )
-
-    async def _work(self, feed: "_Feed", finished: "asyncio.Queue[Trajectory | None]", progress: Progress) -> None:
-        async for wanted in feed:
-            if self._fleet.stopped:
-                return
-            progress.started()
-            reply = await self._fleet.complete(self._request(wanted))
-            self._note(reply)
-            progress.finished(reply.completion_tokens or 0, reply.error)
-            finished.put_nowait(self._row(wanted, reply))
+    async def _ask(self, progress: Progress, wanted: Wanted) -> Trajectory:
+        progress.started()
+        reply = await self._fleet.complete(self._request(wanted))
+        self._note(reply)
+        progress.finished(reply.completion_tokens or 0, reply.error)
+        return self._row(wanted, reply)
 
     def _note(self, reply: ChatReply) -> None:
         if reply.error is not None:
@@ -266,89 +231,9 @@ class Sampler:
             created_at=now(),
         )
 
-    async def _write(self, finished: "asyncio.Queue[Trajectory | None]") -> None:
-        async for batch in _batches(finished):
-            done = await asyncio.to_thread(self._warehouse.append, "trajectories", batch)
-            self._written([row for row in done.added if isinstance(row, Trajectory)])
-
-
-class _Feed:
-    """Hands out the samples of one window after the other to whoever asks next."""
-
-    def __init__(self, windows: AsyncIterator[Sequence[Wanted]]) -> None:
-        self._windows = windows
-        self._ready: deque[Wanted] = deque()
-        self._next: asyncio.Task[Sequence[Wanted] | None] | None = self._fetch()
-
-    def _fetch(self) -> "asyncio.Task[Sequence[Wanted] | None]":
-        async def fetch() -> Sequence[Wanted] | None:
-            return await anext(self._windows, None)
-
-        return asyncio.create_task(fetch())
-
-    def __aiter__(self) -> "_Feed":
-        return self
-
-    async def __anext__(self) -> Wanted:
-        while not self._ready:
-            task = self._next
-            if task is None:
-                raise StopAsyncIteration
-            # Shielded: a worker that is cancelled must not cancel what the others wait for.
-            window = await asyncio.shield(task)
-            if self._next is task:  # the first of those who waited
-                self._ready.extend(window or ())
-                self._next = None if window is None else self._fetch()
-        return self._ready.popleft()
-
-    async def close(self) -> None:
-        """Ends the fetching, whatever it is at."""
-        if self._next is not None:
-            self._next.cancel()
-            await asyncio.gather(self._next, return_exceptions=True)
-
-
-async def _all_or_first_failure(tasks: list["asyncio.Task[None]"], workers: int) -> None:
-    """Waits until the first `workers` tasks are done, or any task failed."""
-    pending = set(tasks[:workers])
-    watched = set(tasks)
-    while pending:
-        done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-        pending -= done
-
-
-async def _batches(queue: "asyncio.Queue[Trajectory | None]") -> AsyncIterator[list[Trajectory]]:
-    """Rows to commit together; the caller writes a batch before it takes the next."""
-    ended = False
-    loop = asyncio.get_running_loop()
-    rest = 0.0  # when writing again keeps to its share of the time
-    while not ended:
-        batch: list[Trajectory] = []
-        deadline = None
-        while not ended and len(batch) < _MOST_BATCH:
-            if queue.empty():
-                time = loop.time()
-                if deadline is not None and time >= (rest if len(batch) >= _BATCH else deadline):
-                    break
-                until: float | None = min(deadline, rest) if deadline and len(batch) >= _BATCH else deadline
-                try:
-                    item = await asyncio.wait_for(queue.get(), until and max(0.01, until - time))
-                except TimeoutError:
-                    continue
-            else:
-                item = queue.get_nowait()
-            if item is None:
-                ended = True
-            else:
-                batch.append(item)
-                deadline = deadline or loop.time() + _BATCH_SECONDS
-        if batch:
-            began = loop.time()
-            yield batch
-            took = loop.time() - began
-            rest = loop.time() + took * (1 / _WRITING - 1)
+    async def _write(self, batch: list[Trajectory]) -> None:
+        done = await asyncio.to_thread(self._warehouse.append, "trajectories", batch)
+        self._written([row for row in done.added if isinstance(row, Trajectory)])
 
 
 def run_id() -> str:

@@ -1,4 +1,4 @@
-"""Files into the warehouse: prompts, or finished trajectories with their prompts."""
+"""Files into the warehouse: prompts, finished trajectories with their prompts, or what people said of trajectories."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,6 +7,8 @@ from typing import Any, get_args
 
 from dataengine.generate import run_id
 from dataengine.prompting import take_apart
+from dataengine.review_import import import_reviews
+from dataengine.reviewing import settle
 from dataengine.runlog import RunLog
 from dataengine.sources.files import prompt_of, prompts_of, reader_of, reason_of
 from dataengine.sources.rows import read_rows
@@ -18,7 +20,7 @@ from warehouse.connect import connect, refresh_duckdb_file
 from warehouse.store import Warehouse
 
 _BATCH = 2000
-KINDS = ("prompts", "trajectories")
+KINDS = ("prompts", "trajectories", "reviews")
 
 
 @dataclass
@@ -54,6 +56,8 @@ def import_file(path: Path, spec: FileSource, kind: str, *, stage: str, policy: 
         raise ConfigError(f"--as {kind}: there are {', '.join(KINDS)}")
     if stage not in get_args(Stage):
         raise ConfigError(f"--stage {stage}: there are {', '.join(get_args(Stage))}")
+    if kind == "reviews":
+        return _reviews(Warehouse.open(path), spec)
     take = _prompts if kind == "prompts" else _trajectories
     result = Imported(kind)
     prepared = take(spec, result, stage, policy)
@@ -89,7 +93,7 @@ def _prompts(spec: FileSource, result: Imported, stage: str, policy: str) -> _Wr
 
 def _trajectories(spec: FileSource, result: Imported, stage: str, policy: str) -> _Writer:
     path = Path(spec.path).expanduser()
-    name = spec.name or path.name.split(".")[0]
+    (name,) = spec.names
     fields_of = reader_of(spec)
     taken: list[tuple[Prompt, dict[str, Any], str]] = []
     for row in read_rows(path):
@@ -118,6 +122,16 @@ def _trajectories(spec: FileSource, result: Imported, stage: str, policy: str) -
             result.known += done.known
 
     return write
+
+
+def _reviews(warehouse: Warehouse, spec: FileSource) -> Imported:
+    """Into the journal and from there into the tables; what was left in the journal before comes along."""
+    result = Imported("reviews")
+    result.read, result.added, result.known = import_reviews(warehouse, spec, result.notes)
+    if settle(warehouse).worked:
+        warehouse.compact()
+        refresh_duckdb_file(warehouse)
+    return result
 
 
 def _trajectory(prompt: Prompt, fields: dict[str, Any], stage: str, policy: str, run: str) -> Trajectory:

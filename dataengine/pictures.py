@@ -46,6 +46,23 @@ def funnel_bars(lines: Sequence[Any]) -> str:
     return _svg(figure)
 
 
+def balance_shift(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Share of the replies (hollow) and of those kept (full), one line per row of the view `balance`."""
+    figure, axes = _figure(9, 0.8 + 0.22 * len(rows))
+    places = range(len(rows))
+    before, after = [row["share"] for row in rows], [row["kept_share"] for row in rows]
+    axes.hlines(places, before, after, color="#bbbbbb", lw=1.5, zorder=1)
+    axes.plot(before, places, "o", ms=5, mfc="white", mec=_SERIES[2], label="share of the replies")
+    axes.plot(after, places, "o", ms=5, color=_SERIES[2], label="share of those kept")
+    # A dollar sign would start a formula.
+    labels = [f"{row['stage']}, {row['dimension']}: {row['value']}".replace("$", r"\$") for row in rows]
+    axes.set_yticks(places, labels, fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(-0.02, 1.02)
+    axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1.0), fontsize=8)
+    return _svg(figure)
+
+
 def loss_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     """Training loss over steps, one line per training."""
     figure, axes = _figure(9, 3)

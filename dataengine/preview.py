@@ -12,6 +12,7 @@ from dataengine.rewrites.parents import look_over, read_parents
 from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, recipe_checks
 from dataengine.sampling import asking_of, asking_of_rewrite, sample_and_check
+from dataengine.screen import indented
 from dataengine.sources.build import PromptSet, join
 from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, Recipe, RewriteStep
 from warehouse.connect import connect
@@ -89,7 +90,7 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
     steps = {n: s for n, s in recipe.steps.items() if isinstance(s, GenerateStep | EvaluateStep | RewriteStep)}
     for number, (name, step) in enumerate(steps.items(), start=1):
         if isinstance(step, RewriteStep):
-            say(f"[{number}/{len(steps)}] {name}: rewrites of {', '.join(step.of)}")
+            say(f"[{number}/{len(steps)}] {name}: rewrites of {', '.join(step.steps)}")
             rewrites.append(_rewrites(recipe, path, name, step, made, limit, say))
             continue
         prompts = join(step.prompt_sets, recipe.prompts, limit)
@@ -146,7 +147,7 @@ def _rewrites(
     look_over(name, step, recipe)
     engine = recipe.engines[step.engine]
     trained = isinstance(engine, EndpointEngine) or not engine.checkpoint
-    if not trained or not is_warehouse(path) or any(other not in made for other in step.of):
+    if not trained or not is_warehouse(path) or any(other not in made for other in step.steps):
         say("    nothing to rewrite is there yet")
         return None
     asking = asking_of_rewrite(step, Policy.of(engine))
@@ -164,7 +165,7 @@ def _rewrites(
 def _show(messages: Sequence[dict[str, str]], say: Callable[[str], None]) -> None:
     say("    a prompt as it is sent:")
     for message in messages:
-        say(_indented(f"{message['role']}: {message['content']}"))
+        say(indented(f"{message['role']}: {message['content']}", 8))
 
 
 def estimate(rows: Sequence[Row], requests: int, policy: Policy) -> Estimate:
@@ -222,11 +223,7 @@ def _sample(name: str, prompts: PromptSet, policy: Policy, asking: Asking, check
 def _told(row: Row) -> str:
     verdict = row.error or ("kept" if row.kept else f"not kept: {', '.join(row.not_passed) or 'no check'}")
     text = row.text if len(row.text) <= 400 else f"{row.text[:300]} … {row.text[-80:]}"
-    return f"    - {row.source}: {row.question!r}\n{_indented(text)}\n      {verdict}"
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"        {line}" for line in text.splitlines())
+    return f"    - {row.source}: {row.question!r}\n{indented(text, 8)}\n      {verdict}"
 
 
 def _span(low: float, high: float, unit: str, digits: int) -> str:

@@ -102,9 +102,17 @@ def take_apart(text: str) -> Parts:
     >>> take_apart("4")
     Parts(reasoning=None, answer='4')
     """
+    reasoning, answer = places(text)
+    return Parts(text[reasoning].strip() if reasoning else None, (text[answer].strip() or None) if answer else None)
+
+
+def places(text: str) -> tuple[slice | None, slice | None]:
+    """Where reasoning and answer stand in a reply, space around them included; None where a part is missing."""
     opened = re.match(r"\s*(<think>|\|special_token\|)", text)
     if not opened:
-        return Parts(None, text.strip() or None)
+        return None, slice(0, len(text))
     closing = "</think>" if opened[1] == "<think>" else opened[1]
-    inside, closed, after = text[opened.end() :].partition(closing)
-    return Parts(inside.strip(), (after.strip() or None) if closed else None)
+    end = text.find(closing, opened.end())
+    if end < 0:
+        return slice(opened.end(), len(text)), None
+    return slice(opened.end(), end), slice(end + len(closing), len(text))

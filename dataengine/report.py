@@ -1,6 +1,7 @@
 """The end of a recipe: funnel, conservation, scores before and after, samples; on the screen and as one HTML file."""
 
 import html
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from warehouse.snapshot import list_snapshots
 from warehouse.store import Warehouse
 
 _SAMPLES = 3
+_LARGEST = 20
 
 
 @dataclass(frozen=True)
@@ -128,17 +130,16 @@ def _rungs(compared: Sequence[_Compared], solvable: Sequence[str]) -> list[dict[
 
 def _examples(warehouse: Warehouse, kept: bool) -> list[dict[str, Any]]:
     """A few trajectories, of different sources, chosen by their ids."""
-    with connect(warehouse.path) as connection:
-        cursor = connection.execute(
-            "SELECT stage, source, messages[-1].content AS question, text, reference, trajectory_id, "
-            "array_to_string(not_passed, ', ') AS not_passed FROM trajectory_facts "
-            "WHERE stage <> 'eval' AND error IS NULL AND checks > 0 AND kept = ? "
-            "QUALIFY row_number() OVER (PARTITION BY stage, source ORDER BY trajectory_id) = 1 "
-            "ORDER BY sha256(trajectory_id) LIMIT ?",
-            [kept, _SAMPLES],
-        )
-        names = [d[0] for d in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return _rows(
+        warehouse,
+        "SELECT stage, source, messages[-1].content AS question, text, reference, trajectory_id, "
+        "array_to_string(not_passed, ', ') AS not_passed FROM trajectory_facts "
+        "WHERE stage <> 'eval' AND error IS NULL AND checks > 0 AND kept = ? "
+        "QUALIFY row_number() OVER (PARTITION BY stage, source ORDER BY trajectory_id) = 1 "
+        "ORDER BY sha256(trajectory_id) LIMIT ?",
+        kept,
+        _SAMPLES,
+    )
 
 
 def _why(example: dict[str, Any]) -> str:
@@ -201,6 +202,7 @@ def _page(
         "<h2>Funnel</h2><p>applicable = pass + fail + undecided + error + pending</p>",
         pictures.funnel_bars(lines),
         _html_table(funnel),
+        *_balance(warehouse),
         "<h2>Snapshots</h2>",
         _html_table(snapshots),
     ]
@@ -213,6 +215,35 @@ def _page(
             parts.append(f"<p class='muted'>{_escape(about)}</p><pre>{_escape(e['question'])}</pre>")
             parts.append(f"<pre>{_escape(e['text'])}</pre>")
     return "\n".join(parts) + "\n</html>\n"
+
+
+def _balance(warehouse: Warehouse) -> list[str]:
+    """How balanced and varied the replies are, before and after the checks; nothing where there are none."""
+    shown = "WHERE stage <> 'eval'"
+    every = _rows(warehouse, f"SELECT * FROM balance {shown}")
+    if not every:
+        return []
+    # The largest of each dimension: sources may be hundreds.
+    balance = [
+        row
+        for _, group in itertools.groupby(every, lambda r: (r["stage"], r["dimension"]))
+        for row in itertools.islice(group, _LARGEST)
+    ]
+    return [
+        "<h2>Balance</h2><p>By source, domain, language and difficulty (share of a prompt's replies that are right): "
+        f"what a group is of its stage's replies, and of those kept. The {_LARGEST} largest of each.</p>",
+        pictures.balance_shift(balance),
+        _html_table(balance),
+        "<p class='muted'>Effective numbers: so many equally frequent ones would be as varied.</p>",
+        _html_table(_rows(warehouse, f"SELECT * FROM diversity {shown}")),
+    ]
+
+
+def _rows(warehouse: Warehouse, sql: str, *parameters: Any) -> list[dict[str, Any]]:
+    with connect(warehouse.path) as connection:
+        cursor = connection.execute(sql, parameters)
+        names = [d[0] for d in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _order(rungs: Sequence[dict[str, Any]]) -> list[str]:
@@ -238,7 +269,7 @@ def _html_table(rows: Sequence[dict[str, Any]]) -> str:
     body = []
     for row in rows:
         cells = (
-            f"<td class='n'>{v:,}</td>" if isinstance(v, int | float) else f"<td>{_escape(v)}</td>"
+            f"<td class='n'>{v:,}</td>" if isinstance(v, int | float) else f"<td>{'' if v is None else _escape(v)}</td>"
             for v in row.values()
         )
         body.append(f"<tr>{''.join(cells)}</tr>")

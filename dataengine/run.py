@@ -15,6 +15,8 @@ from dataengine.account import account
 from dataengine.checking import load_checks, pending
 from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
+from dataengine.judge.judge import Judge
+from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
@@ -32,6 +34,7 @@ from schemas.recipe import (
     EndpointEngine,
     EvaluateStep,
     GenerateStep,
+    JudgeStep,
     Recipe,
     ReportStep,
     RewriteStep,
@@ -50,11 +53,16 @@ class TrainerFailed(UserError):
 
 @dataclass
 class RunResult:
-    """What a run did. `errors` counts requests and checks that failed and are recorded."""
+    """What a run did.
+
+    `errors` counts requests and checks that failed and are recorded, `missing` the verdicts of judges whose requests
+    failed.
+    """
 
     run_id: str
     worked: bool = False
     errors: int = 0
+    missing: int = 0
     balanced: bool = True
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -130,6 +138,8 @@ class _Loop:
                 done = self._generate(name, step)
             elif isinstance(step, RewriteStep):
                 done = self._rewrite(name, step)
+            elif isinstance(step, JudgeStep):
+                done = self._judge(name, step)
             elif isinstance(step, SnapshotStep):
                 done = self._snapshot(name, step)
             elif isinstance(step, TrainStep):
@@ -166,7 +176,7 @@ class _Loop:
 
     def _keep(self, name: str, wanted: Sequence[Wanted], sets: tuple[str, ...]) -> None:
         """Remembers what a step wanted for the steps that are `of` it."""
-        if any(name in s.of for s in self.recipe.steps.values() if isinstance(s, RewriteStep)):
+        if any(name in s.steps for s in self.recipe.steps.values() if isinstance(s, RewriteStep | JudgeStep)):
             self._made[name] = Made([w.trajectory_id for w in wanted], sets)
 
     def _sampled(self, sampled: Sampled, what: str, stage: Stage, policy: Policy) -> str:
@@ -180,6 +190,26 @@ class _Loop:
             self.result.balanced &= line.balanced
         failed = f", {sampled.failed} requests failed (recorded; run again to ask them again)" if sampled.failed else ""
         return f"{sampled.asked:,} of {len(sampled.wanted):,} {what} asked for by {policy.name}{failed}"
+
+    def _judge(self, name: str, step: JudgeStep) -> str:
+        engines = self.recipe.judges[step.judge].engines
+        judge = Judge.of(step.judge, self.recipe, {engine: self._policy(engine) for engine in engines})
+        # A step's samples may be another's as well.
+        ids = list(dict.fromkeys(i for made in step.steps for i in self._made[made].ids))
+        judged = judge_trajectories(self.warehouse, self.log, name, judge, ids, step.scope)
+        self.result.add("verdicts", judged.checked.total)
+        self.result.missing += judged.missing
+        if not judged.asked:
+            return f"nothing to do, {step.judge} has judged what it is asked about"
+        self.result.worked = True
+        for line in conservation(self.warehouse.path):
+            if line.check == step.judge:
+                self.say(f"    {line.text}")
+                self.result.balanced &= line.balanced
+        by = ", ".join(policy.name for policy in judge.policies)
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(judged.failed.items()))
+        failed = f", {judged.missing:,} got no verdict ({kinds}; run again to ask again)" if judged.failed else ""
+        return f"{judged.asked:,} of {len(ids):,} samples judged by {by}{failed}"
 
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
         mix = _mix_of(step)
@@ -215,6 +245,7 @@ class _Loop:
         asking = asking_of(step, policy, prompts)
         wanted = plan(prompts.prompts, asking)
         self._evaluated[name] = (policy.name, [w.trajectory_id for w in wanted])
+        self._keep(name, wanted, tuple(step.prompt_sets))
         todo = missing(self.warehouse.path, wanted, asking.max_tokens)
         if not todo and not pending(self.warehouse, load_checks(step.check_specs), [w.trajectory_id for w in wanted]):
             return f"nothing to do, {len(wanted):,} samples are there"

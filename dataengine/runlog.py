@@ -9,7 +9,7 @@ from dataengine.checks import load_check
 from dataengine.rewrites.examples import rewriting_of
 from schemas.errors import ConfigError
 from schemas.keys import canonical_json
-from schemas.recipe import CheckSpec, EvaluateStep, GenerateStep, Recipe, RewriteStep
+from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, JudgeStep, Recipe, RewriteStep, Share
 from schemas.records import Run, now
 from warehouse.store import Warehouse
 
@@ -53,7 +53,53 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
             rows += expected_checks(step.stage, step.check_specs, rewriting_of(step).version)
         elif isinstance(step, EvaluateStep):
             rows += expected_checks("eval", step.check_specs)
+        elif isinstance(step, JudgeStep):
+            rows += _expected_of_judge(recipe, step)
     return [row for i, row in enumerate(rows) if row not in rows[:i]]
+
+
+def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object]]:
+    """As `expected_checks`: of each step that is judged the stage, its prompts' sources, and the scope."""
+    version = _version_of_judge(recipe, step.judge)
+    scope = {"scope": "share", "share": step.scope.share} if isinstance(step.scope, Share) else {"scope": step.scope}
+    rows: list[dict[str, object]] = []
+    for name in step.steps:
+        judged = recipe.steps[name]
+        assert isinstance(judged, GenerateStep | RewriteStep | EvaluateStep)
+        rows.append(
+            {
+                "stage": "eval" if isinstance(judged, EvaluateStep) else judged.stage,
+                "rewrite": rewriting_of(judged).version if isinstance(judged, RewriteStep) else None,
+                "check": step.judge,
+                "version": version,
+                "verifier": False,
+                "sources": _sources_of(recipe, judged),
+                **scope,
+            }
+        )
+    return rows
+
+
+def _sources_of(recipe: Recipe, step: GenerateStep | RewriteStep | EvaluateStep) -> list[str]:
+    """The sources of a step's prompts; of a rewrite those of what it rewrites."""
+    if isinstance(step, RewriteStep):
+        earlier = [recipe.steps[name] for name in step.steps]
+        asked = [e for e in earlier if isinstance(e, GenerateStep | RewriteStep)]
+        return list(dict.fromkeys(source for e in asked for source in _sources_of(recipe, e)))
+    return [source for chosen in step.prompt_sets for source in recipe.prompts[chosen].names]
+
+
+def _version_of_judge(recipe: Recipe, name: str) -> str | None:
+    """A judge's version; None while an engine is not trained. Raises ConfigError for a judge that cannot be."""
+    from dataengine.judge.judge import judge_prompt, judge_version
+    from dataengine.policy import Policy
+
+    spec = recipe.judges[name]
+    prompt = judge_prompt(name, spec)
+    engines = [recipe.engines[engine] for engine in spec.engines]
+    if any(not isinstance(engine, EndpointEngine) and engine.checkpoint for engine in engines):
+        return None
+    return judge_version(spec, prompt, [Policy.of(engine).name for engine in engines])
 
 
 class RunLog:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from dataengine.screen import printable
+
 
 def table(rows: Sequence[dict[str, Any]], *, most: int = 60) -> str:
     """Rows as aligned columns, numbers to the right; cells longer than `most` characters are cut."""
@@ -25,5 +27,5 @@ def _cell(value: Any, most: int) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e6 else f"{value:,.0f}"
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,12 +1,41 @@
 """A mix: which trajectories, under which verdicts, how many of a prompt, split how."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.records import Stage
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+class Threshold(BaseModel):
+    """The scores with which a check passes, in place of its own threshold."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    at_least: float | None = Field(default=None, description="the lowest score that passes")
+    at_most: float | None = Field(default=None, description="the highest score that passes")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _directed(cls, value: Any) -> Any:
+        if isinstance(value, cls) or (isinstance(value, dict) and value):
+            return value
+        raise ValueError("a threshold says which way: {at_least: 0.9}, {at_most: 0.2} or both")
+
+    @model_validator(mode="after")
+    def _passable(self) -> "Threshold":
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("a threshold says which way: {at_least: 0.9}, {at_most: 0.2} or both")
+        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
+            raise ValueError(f"at_least is {self.at_least}, above at_most, which is {self.at_most}: nothing passes")
+        return self
+
+    @property
+    def text(self) -> str:
+        """As it stands in a mix: `at_least 0.9`."""
+        bounds = (("at_least", self.at_least), ("at_most", self.at_most))
+        return ", ".join(f"{name} {value:g}" for name, value in bounds if value is not None)
 
 
 class MixSource(BaseModel):
@@ -19,6 +48,10 @@ class MixSource(BaseModel):
     not_failed: list[str] = Field(
         default_factory=list, description="checks that must not have failed; `undecided` is let in"
     )
+    thresholds: dict[str, Threshold] = Field(
+        default_factory=dict,
+        description="by check of `require` or `not_failed`: the stored score decides between pass and fail",
+    )
     max_per_prompt: int | None = Field(default=None, ge=1, description="at most this many rows of a prompt")
     choose: Literal["shortest", "hash"] = Field(
         default="hash", description="which of a prompt's rows stay: the fewest tokens, or by hash of id and seed"
@@ -30,6 +63,13 @@ class MixSource(BaseModel):
         description="reasoning in think tags, or as the R1 report's cold start: "
         "|special_token|<reasoning>|special_token|<summary>",
     )
+
+    @model_validator(mode="after")
+    def _thresholds_of_its_checks(self) -> "MixSource":
+        for check in self.thresholds:
+            if check not in (*self.require, *self.not_failed):
+                raise ValueError(f"thresholds names {check}, which neither require nor not_failed does")
+        return self
 
 
 class Mix(BaseModel):

@@ -1,9 +1,10 @@
 """A recipe: engines, prompt sets and the steps that turn prompts into trajectories, snapshots and checkpoints."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schemas.mix import NAME, Mix
 from schemas.records import Message, Stage
@@ -172,6 +173,11 @@ class ReasoningGymSource(_Strict):
     tasks: list[Task] = Field(min_length=1)
     exclude: list[str] = Field(default_factory=list, description="prompt sets whose prompts must not occur here")
 
+    @property
+    def names(self) -> list[str]:
+        """The sources' names in the tables."""
+        return [task.name or task.task for task in self.tasks]
+
 
 class FileSource(_Strict):
     """A JSONL, JSON or Parquet file."""
@@ -189,6 +195,11 @@ class FileSource(_Strict):
     license: str | None = None
     demonstrations: list[Demonstration] = Field(default_factory=list)
     exclude: list[str] = Field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        """The source's name in the tables."""
+        return [self.name or Path(self.path).name.split(".")[0]]
 
 
 class InlinePrompt(_Strict):
@@ -211,6 +222,11 @@ class InlineSource(_Strict):
     demonstrations: list[Demonstration] = Field(default_factory=list)
     prompts: list[InlinePrompt] = Field(min_length=1)
 
+    @property
+    def names(self) -> list[str]:
+        """The source's name in the tables."""
+        return [self.name]
+
 
 Source = Annotated[ReasoningGymSource | FileSource | InlineSource, Field(discriminator="source")]
 
@@ -232,6 +248,53 @@ class Sampling(_Strict):
         given = self.temperature
         temperature = given[index % len(given)] if isinstance(given, list) else given
         return {"temperature": temperature, "top_p": self.top_p, "seed": self.seed}
+
+
+class JudgeSampling(Sampling):
+    """The same for a judge, which says the same each time unless it is told otherwise."""
+
+    temperature: Temperature | Annotated[list[Temperature], Field(min_length=1)] = Field(
+        default=0.0, description="one for all votes, or a list that they take in turn"
+    )
+
+
+class JudgeSpec(_Strict):
+    """A model that is asked for verdicts. Its version holds the prompt file's content, the policies, the decoding."""
+
+    ask: str = Field(
+        min_length=1,
+        description="correctness, equivalence, safety, helpfulness, or the path of a prompt file: docs/judging.md",
+    )
+    engine: str | Annotated[list[str], Field(min_length=1)] = Field(description="one, or several that vote")
+    sampling: JudgeSampling = Field(default_factory=JudgeSampling)
+    max_tokens: int = Field(default=2048, ge=1, description="for the analysis and the verdict together")
+    votes: int = Field(
+        default=1, ge=1, le=64, description="how often each engine is asked; over half of all votes make a verdict"
+    )
+    guided: bool = Field(default=True, description="bind the reply to its form; for servers that cannot, false")
+
+    @model_validator(mode="after")
+    def _votes_differ(self) -> Self:
+        if len(set(self.engines)) < len(self.engines):
+            raise ValueError("`engine` names one twice; set `votes` to ask it more than once")
+        temperatures = {self.sampling.of(index)["temperature"] for index in range(self.votes)}
+        if self.votes > 1 and temperatures == {0.0}:
+            raise ValueError(f"{self.votes} votes at temperature 0 are one vote; set sampling.temperature")
+        return self
+
+    @property
+    def engines(self) -> list[str]:
+        """The names of the engines, as a list."""
+        return [self.engine] if isinstance(self.engine, str) else self.engine
+
+
+class Share(_Strict):
+    """A random sample, by hash of the trajectory and the judge's version: the same in every run."""
+
+    share: float = Field(gt=0.0, le=1.0)
+
+
+Scope = Literal["unsettled", "all"] | Share
 
 
 class CheckSpec(_Strict):
@@ -296,7 +359,9 @@ class RewriteStep(_Asked):
 
     kind: Literal["rewrite"]
     rewrite: str = Field(description="a shipped rewrite's name, or the path of a prompt file: docs/recipes.md")
-    of: list[str] = Field(min_length=1, description="the generate and rewrite steps whose replies are rewritten")
+    of: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="the generate and rewrite steps whose replies are rewritten"
+    )
     stage: Literal["cold_start", "reasoning", "non_reasoning"] = Field(description="of the rewritten replies")
     require: list[str] = Field(default_factory=list, description="checks that a reply must have passed")
     not_failed: list[str] = Field(
@@ -314,6 +379,35 @@ class RewriteStep(_Asked):
         default_factory=list, description="rewrites that are shown first"
     )
     prefill: str = Field(default="", description="start of the rewriter's reply, given to the model")
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of the steps, as a list."""
+        return [self.of] if isinstance(self.of, str) else self.of
+
+
+class JudgeStep(_Strict):
+    """Ask a judge about the trajectories of earlier steps."""
+
+    kind: Literal["judge"]
+    judge: str = Field(description="one of `judges`")
+    of: str | Annotated[list[str], Field(min_length=1)] = Field(description="earlier steps whose trajectories it is of")
+    scope: Scope = Field(
+        default="unsettled",
+        description="unsettled: what the prompt's verifier has not passed, or nobody verifies; all; or {share: 0.1}",
+    )
+
+    @field_validator("scope", mode="before")
+    @classmethod
+    def _known_scope(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in ("unsettled", "all"):
+            raise ValueError(f"{value!r} is no scope; there are unsettled, all, and a share as in {{share: 0.1}}")
+        return value
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of the steps, as a list."""
+        return [self.of] if isinstance(self.of, str) else self.of
 
 
 class SnapshotStep(_Strict):
@@ -349,9 +443,15 @@ class ReportStep(_Strict):
 
 
 Step = Annotated[
-    GenerateStep | RewriteStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
+    GenerateStep | RewriteStep | JudgeStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
     Field(discriminator="kind"),
 ]
+
+
+# A judge's name is the check of its verdicts, and so a column's name.
+JudgeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
+# Kinds of steps that make trajectories.
+_SAMPLED = ("generate", "rewrite", "evaluate")
 
 
 class Recipe(_Strict):
@@ -361,10 +461,13 @@ class Recipe(_Strict):
     description: str = ""
     engines: dict[str, Engine] = Field(default_factory=dict)
     prompts: dict[str, Source] = Field(default_factory=dict)
+    judges: dict[JudgeName, JudgeSpec] = Field(default_factory=dict)
     steps: dict[str, Step] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _references(self) -> "Recipe":
+        for name, judge in self.judges.items():
+            self._known(f"judges.{name}.engine", judge.engines, self.engines)
         seen: dict[str, str] = {}
         for name, step in self.steps.items():
             if isinstance(step, GenerateStep | EvaluateStep):
@@ -374,9 +477,16 @@ class Recipe(_Strict):
             elif isinstance(step, RewriteStep):
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)
-                for other in step.of:
+                for other in step.steps:
                     if seen.get(other) not in ("generate", "rewrite"):
                         raise ValueError(f"steps.{name}.of: {other!r} is no earlier generate or rewrite step")
+            elif isinstance(step, JudgeStep):
+                self._known(f"steps.{name}.judge", [step.judge], self.judges)
+                for engine in self.judges[step.judge].engines:
+                    self._engine_ready(name, engine, seen)
+                for earlier in step.steps:
+                    if seen.get(earlier) not in _SAMPLED:
+                        raise ValueError(f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories")
             elif isinstance(step, TrainStep):
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)
@@ -385,8 +495,8 @@ class Recipe(_Strict):
                 if self.engines[step.engine].kind != "embedded":
                     raise ValueError(f"steps.{name}.engine: only an embedded engine has weights to train")
             elif isinstance(step, ReportStep):
-                earlier = {n: k for n, k in seen.items() if k == "evaluate"}
-                self._known(f"steps.{name}.evaluations", step.evaluations, earlier)
+                evaluated = {n: k for n, k in seen.items() if k == "evaluate"}
+                self._known(f"steps.{name}.evaluations", step.evaluations, evaluated)
             seen[name] = step.kind
         for name, source in self.prompts.items():
             if not isinstance(source, InlineSource):

@@ -1,22 +1,37 @@
 """The rows of the warehouse. The Arrow types, the JSON Schema and the messages of refused rows all come from here."""
 
+import unicodedata
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from schemas.keys import canonical_json, key
+from schemas.keys import canonical_json, key, storable
 
 Stage = Literal["cold_start", "r1_zero", "reasoning", "non_reasoning", "rl_rollout", "eval"]
 Outcome = Literal["pass", "fail", "undecided", "error"]
+Word = Literal["approve", "reject", "edit"]
 Kind = Literal["verifier", "filter", "judge", "reward", "person"]
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "unknown"]
+MOST_NAME = 100
 JsonText = Annotated[str, Field(description="a JSON object as text; query it with DuckDB's JSON functions")]
 
 
 def now() -> datetime:
     """The current time in UTC, to the microsecond."""
     return datetime.now(UTC)
+
+
+def reviewer_name(name: str) -> str:
+    """A reviewer's name as rows hold it: composed (NFC), without space around. Raises ValueError for what is no name.
+
+    >>> reviewer_name(" ann ")
+    'ann'
+    """
+    composed = unicodedata.normalize("NFC", storable(name)).strip()
+    if not composed.isprintable() or not 1 <= len(composed) <= MOST_NAME:
+        raise ValueError(f"a reviewer's name is 1 to {MOST_NAME} printable characters")
+    return composed
 
 
 class _Held(BaseModel):
@@ -112,7 +127,7 @@ class Trajectory(Record):
     prompt_id: str
     stage: Stage
     policy: str = Field(description="model@revision, or checkpoint@hash of its weights")
-    engine: str = Field(description="embedded, endpoint, or import")
+    engine: str = Field(description="embedded, endpoint, import, or review for what a person edited")
     sampling: JsonText = Field(description="sampling parameters without max_tokens")
     sample_index: int = Field(ge=0)
     parent_id: str | None = Field(default=None, description="the trajectory this one rewrites")
@@ -152,6 +167,32 @@ class Verdict(Record):
     seconds: float | None = None
     run_id: str
     created_at: datetime
+
+
+class Review(Record):
+    """What one person said of one attempt; an event of the journal, copied here in its order."""
+
+    TABLE: ClassVar[str] = "reviews"
+    KEYS: ClassVar[tuple[str, ...]] = ("review_id",)
+
+    review_id: str = Field(pattern="^[0-9a-f]{32,64}$", description="drawn at random; key(content) if imported")
+    number: int = Field(default=0, ge=0, description="its place in the journal, where numbers grow and may leave gaps")
+    trajectory_id: str
+    attempt: int = Field(ge=1, description="the attempt that the reviewer saw")
+    reviewer: Annotated[str, AfterValidator(reviewer_name)]
+    verdict: Word
+    text: str | None = Field(default=None, description="what an edit made of the reply")
+    child_id: str | None = Field(default=None, description="the trajectory with the edited text")
+    note: str = ""
+    tags: list[str] = Field(default_factory=list)
+    seconds: float | None = Field(default=None, description="from taking the lease to submitting")
+    created_at: datetime = Field(description="when it was submitted")
+
+    @model_validator(mode="after")
+    def _edit_has_text(self) -> "Review":
+        if {self.text is None, self.child_id is None} != {self.verdict != "edit"}:
+            raise ValueError("an edit has `text` and `child_id`, other verdicts have neither")
+        return self
 
 
 class Cluster(Record):
@@ -207,4 +248,6 @@ class Migration(Record):
     created_at: datetime
 
 
-RECORDS: dict[str, type[Record]] = {r.TABLE: r for r in (Prompt, Trajectory, Verdict, Cluster, Run, Metric, Migration)}
+RECORDS: dict[str, type[Record]] = {
+    r.TABLE: r for r in (Prompt, Trajectory, Verdict, Review, Cluster, Run, Metric, Migration)
+}

@@ -169,10 +169,11 @@ def _tags(model: Any) -> list[Any]:
 def _locate(root: Any, where: list[Any]) -> tuple[int, str]:
     """The line of the deepest part of `where` that stands in the file, and its dotted name."""
     node, line, names = root, root.start_mark.line + 1, []
-    for part in where:
+    for place, part in enumerate(where, start=1):
         if isinstance(node, yaml.MappingNode):
             found = [(k, v) for k, v in node.value if k.value == str(part)]
-            if found:
+            # A kind of step may be called as one of its settings is: what is inside of a plain value is the kind's.
+            if found and (place == len(where) or not isinstance(found[0][1], yaml.ScalarNode)):
                 key, node = found[0]
                 line = key.start_mark.line + 1
                 names.append(str(part))

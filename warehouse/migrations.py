@@ -24,7 +24,12 @@ def m002_clusters(warehouse: "Warehouse") -> None:
     warehouse.create_table("clusters")
 
 
-MIGRATIONS: list[Callable[["Warehouse"], None]] = [m001_tables, m002_clusters]
+def m003_reviews(warehouse: "Warehouse") -> None:
+    """Makes the table of what people said."""
+    warehouse.create_table("reviews")
+
+
+MIGRATIONS: list[Callable[["Warehouse"], None]] = [m001_tables, m002_clusters, m003_reviews]
 
 
 def migrate(warehouse: "Warehouse", *, create: bool) -> None:

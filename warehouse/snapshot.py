@@ -17,10 +17,10 @@ import duckdb
 from schemas.errors import SnapshotError
 from schemas.keys import canonical_json
 from schemas.manifest import Manifest, SnapshotFile
-from schemas.mix import NAME, Mix, MixSource
+from schemas.mix import NAME, Mix
 from schemas.records import now
-from warehouse.conditions import conditions, known_checks, refuse_more_than_a_condition
 from warehouse.connect import connect
+from warehouse.mixing import DROPPED, SPLIT, choose
 from warehouse.store import Warehouse
 
 SPLITS = ("train", "validation")
@@ -112,86 +112,35 @@ def create_snapshot(
 
 
 def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[str, str | None]) -> dict[str, int]:
-    """Fills the temporary table `selected`; returns how many rows each rule left out."""
-    known = known_checks(connection)
-    dropped = {"duplicate_reply": 0, "over_max_per_prompt": 0, "over_max_rows": 0, "in_another_source": 0}
-    for number, source in enumerate(mix.sources):
-        for check in [*source.require, *source.not_failed]:
-            if check not in known:
-                raise SnapshotError(
-                    f"mix {mix.mix}: requires the check {check!r}, which has no verdict here; add it to the `checks` "
-                    f"of the {source.stage} step and run the recipe again"
-                )
-        try:
-            refuse_more_than_a_condition(connection, source.where)
-            connection.execute(_candidates(number, source, mix), {"seed": str(mix.seed)})
-        except duckdb.Error as e:
-            raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
-        _count_dropped(connection, number, source, dropped)
-        if source.pattern == "special_token":
-            _refuse_marks_within(connection, number, mix)
-        render = "CREATE TABLE selected AS " if number == 0 else "INSERT INTO selected "
-        system = systems[source.template]
-        connection.execute(
-            render + _rendered(number, source),
-            {"system": system, "salt": mix.salt, "share": mix.validation},
-        )
+    """Fills the table `selected`; returns how many rows each rule left out."""
+    choose(connection, mix)
+    patterns = [source.pattern for source in mix.sources]
+    _refuse_marks_within(connection, mix, [i for i, pattern in enumerate(patterns) if pattern == "special_token"])
+    connection.execute(
+        f"CREATE TABLE selected AS {_RENDERED}",
+        {
+            "systems": [systems[source.template] for source in mix.sources],
+            "patterns": patterns,
+            "salt": mix.salt,
+            "share": mix.validation,
+        },
+    )
     if not _scalar(connection, "SELECT count(*) FROM selected"):
         raise SnapshotError(
             f"mix {mix.mix}: no trajectory of {', '.join(s.stage for s in mix.sources)} passes what it requires; "
-            "`dataengine status` shows where they stop"
+            "`dataengine status` shows where they stop, `dataengine explain ID --mix` why one does"
         )
-    return dropped
+    counted = connection.execute("SELECT dropped, count(*) FROM chosen WHERE dropped IS NOT NULL GROUP BY 1").fetchall()
+    return dict.fromkeys(DROPPED, 0) | {rule: int(rows) for rule, rows in counted}
 
 
-def _qualifies(source: MixSource) -> str:
-    asked = [f"stage = '{source.stage}'", "error IS NULL"]
-    return " AND ".join(asked + conditions(source.require, source.not_failed, source.where))
-
-
-def _candidates(number: int, source: MixSource, mix: Mix) -> str:
-    order = "completion_tokens, trajectory_id" if source.choose == "shortest" else "lottery, trajectory_id"
-    # A trajectory that two sources choose stands in the snapshot once, as the first has it.
-    once = "AND trajectory_id NOT IN (SELECT trajectory_id FROM selected)" if number else ""
-    return f"""
-        CREATE TABLE candidates_{number} AS
-        WITH passing AS (
-            SELECT *, sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery
-            FROM trajectory_facts
-            WHERE {_qualifies(source)} {once}
-        ), numbered AS (
-            SELECT *, row_number() OVER (PARTITION BY prompt_id, text ORDER BY {order}) AS copy
-            FROM passing
-        ), ranked AS (
-            SELECT *, row_number() OVER (PARTITION BY prompt_id, copy = 1 ORDER BY {order}) AS rank FROM numbered
-        )
-        SELECT *, row_number() OVER (
-            PARTITION BY copy = 1 AND rank <= {source.max_per_prompt or "rank"} ORDER BY prompt_lottery, lottery
-        ) AS place
-        FROM ranked"""
-
-
-def _count_dropped(
-    connection: duckdb.DuckDBPyConnection, number: int, source: MixSource, dropped: dict[str, int]
-) -> None:
-    limit = source.max_per_prompt or "rank"
-    rules = {
-        "duplicate_reply": "copy > 1",
-        "over_max_per_prompt": f"copy = 1 AND rank > {limit}",
-        "over_max_rows": f"copy = 1 AND rank <= {limit} AND place > {source.max_rows or 'place'}",
-    }
-    for rule, condition in rules.items():
-        dropped[rule] += _scalar(connection, f"SELECT count(*) FROM candidates_{number} WHERE {condition}")
-    if number:
-        twice = f"{_qualifies(source)} AND trajectory_id IN (SELECT trajectory_id FROM selected)"
-        dropped["in_another_source"] += _scalar(connection, f"SELECT count(*) FROM trajectory_facts WHERE {twice}")
-
-
-def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, number: int, mix: Mix) -> None:
-    """Raises SnapshotError for a row that could not be taken apart again."""
+def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, mix: Mix, sources: list[int]) -> None:
+    """Raises SnapshotError for a row of these sources that could not be taken apart again."""
     found = connection.execute(
-        f"SELECT trajectory_id FROM candidates_{number} WHERE reasoning IS NOT NULL "
-        "AND contains(concat(reasoning, answer), '|special_token|') ORDER BY 1"
+        "SELECT trajectory_id FROM chosen JOIN trajectories_current USING (trajectory_id) "
+        "WHERE dropped IS NULL AND list_contains(?::INTEGER[], source) AND reasoning IS NOT NULL "
+        "AND contains(concat(reasoning, answer), '|special_token|') ORDER BY 1",
+        [sources],
     ).fetchall()
     if found:
         raise SnapshotError(
@@ -200,34 +149,41 @@ def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, number: int, mix
         )
 
 
-def _rendered(number: int, source: MixSource) -> str:
-    # A reply whose think tags were never closed has no answer; a mix that does not require `format` may hold it.
-    answer, reasoning = "trim(coalesce(c.answer, ''), E' \\n')", "trim(c.reasoning, E' \\n')"
-    thought = f"'<think>' || chr(10) || {reasoning} || chr(10) || '</think>' || chr(10)"
-    if source.pattern == "special_token":
-        thought = f"'|special_token|' || {reasoning} || '|special_token|'"
-    # The split is by prompt, from its id alone: no prompt stands in two splits, whatever else is in the mix.
-    return f"""
-        SELECT
-            CASE WHEN ('0x' || sha256($salt || c.prompt_id)[:13])::BIGINT / 16.0**13 < $share::DOUBLE
-                THEN 'validation' ELSE 'train' END AS split,
-            c.trajectory_id, c.attempt, c.prompt_id, c.stage, c.domain, c.source, c.language, c.policy, c.license,
-            list_concat(
-                -- A prompt's own system message joins the template's, as when it was asked.
-                CASE WHEN $system::VARCHAR IS NULL THEN []
-                    WHEN c.messages[1].role = 'system' THEN
-                        [{{'role': 'system', 'content': $system::VARCHAR || E'\\n\\n' || c.messages[1].content}}]
-                    ELSE [{{'role': 'system', 'content': $system::VARCHAR}}] END,
-                CASE WHEN $system::VARCHAR IS NOT NULL AND c.messages[1].role = 'system' THEN c.messages[2:]
-                    ELSE c.messages END,
-                [{{'role': 'assistant', 'content': CASE WHEN c.reasoning IS NULL THEN {answer}
-                    ELSE {thought} || {answer} END}}]
-            ) AS messages,
-            c.prompt_tokens, c.completion_tokens, 1.0::DOUBLE AS weight,
-            (SELECT list({{'check': v."check", 'version': v.version, 'outcome': v.outcome}} ORDER BY v."check")
-                FROM verdicts_current v WHERE v.trajectory_id = c.trajectory_id) AS verdicts
-        FROM candidates_{number} c
-        WHERE copy = 1 AND rank <= {source.max_per_prompt or "rank"} AND place <= {source.max_rows or "place"}"""
+# A reply whose think tags were never closed has no answer; a mix that does not require `format` may hold it.
+_ANSWER = "trim(coalesce(t.answer, ''), E' \\n')"
+_REASONING = "trim(t.reasoning, E' \\n')"
+_RENDERED = f"""
+    WITH taken AS (
+        SELECT trajectory_id, prompt_id, ($systems::VARCHAR[])[source + 1] AS system,
+            ($patterns::VARCHAR[])[source + 1] AS pattern
+        FROM chosen WHERE dropped IS NULL
+    ), judged AS (
+        SELECT trajectory_id,
+            list({{'check': "check", 'version': version, 'outcome': outcome}} ORDER BY "check") AS verdicts
+        FROM verdicts_current SEMI JOIN taken USING (trajectory_id)
+        GROUP BY trajectory_id
+    )
+    SELECT
+        {SPLIT} AS split,
+        trajectory_id, t.attempt, prompt_id, t.stage, p.domain, p.source, p.language, t.policy, p.license,
+        list_concat(
+            -- A prompt's own system message joins the template's, as when it was asked.
+            CASE WHEN system IS NULL THEN []
+                WHEN p.messages[1].role = 'system' THEN
+                    [{{'role': 'system', 'content': system || E'\\n\\n' || p.messages[1].content}}]
+                ELSE [{{'role': 'system', 'content': system}}] END,
+            CASE WHEN system IS NOT NULL AND p.messages[1].role = 'system' THEN p.messages[2:]
+                ELSE p.messages END,
+            [{{'role': 'assistant', 'content': CASE WHEN t.reasoning IS NULL THEN {_ANSWER}
+                ELSE '<think>' || chr(10) || trim(t.reasoning, E' \\n') || chr(10) || '</think>' || chr(10)
+                    || {_ANSWER} END}}]
+        ) AS messages,
+        t.prompt_tokens, t.completion_tokens, 1.0::DOUBLE AS weight,
+        judged.verdicts
+    FROM taken
+    JOIN trajectories_current t USING (trajectory_id, prompt_id)
+    JOIN prompts_current p USING (prompt_id)
+    LEFT JOIN judged USING (trajectory_id)"""
 
 
 def _logical_hash(connection: duckdb.DuckDBPyConnection) -> str:

@@ -51,6 +51,49 @@ SELECT 'response' AS kind, trajectory_id AS id, coalesce(details ->> 'representa
 FROM verdicts_current
 WHERE "check" = 'duplicate' AND outcome IN ('pass', 'fail');
 
+-- The latest word of each person on each attempt. Who edited one has approved what came of it (`by_editing`), for as long
+-- as the edit is their latest word.
+CREATE VIEW reviews_current AS
+WITH said AS (
+    SELECT review_id, number, trajectory_id, attempt, reviewer, verdict, false AS by_editing, child_id, note, tags,
+        seconds, created_at
+    FROM reviews
+    QUALIFY row_number() OVER (
+        PARTITION BY trajectory_id, attempt, reviewer ORDER BY created_at DESC, number DESC
+    ) = 1
+), approved AS (
+    SELECT * REPLACE (child_id AS trajectory_id, 1 AS attempt, 'approve' AS verdict, true AS by_editing,
+        NULL AS child_id)
+    FROM said
+    WHERE verdict = 'edit'
+)
+SELECT * FROM (FROM said UNION ALL BY NAME FROM approved)
+QUALIFY row_number() OVER (PARTITION BY trajectory_id, attempt, reviewer ORDER BY created_at DESC, number DESC) = 1;
+
+-- Each two people who looked at the same attempts, without knowing of each other's edits: how many attempts, the share
+-- on which they said the same, and Cohen's kappa, which is NULL where both always said one and the same thing.
+CREATE VIEW review_agreement AS
+WITH compared AS (
+    SELECT a.reviewer AS reviewer_a, b.reviewer AS reviewer_b, a.verdict AS said_a, b.verdict AS said_b
+    FROM reviews_current a
+    JOIN reviews_current b USING (trajectory_id, attempt)
+    WHERE a.reviewer < b.reviewer AND NOT a.by_editing AND NOT b.by_editing
+), shares AS (
+    SELECT reviewer_a, reviewer_b, count(*) AS n,
+        count(*) FILTER (WHERE said_a = said_b) / n AS agreement,
+        list_sum([
+            count(*) FILTER (WHERE said_a = 'approve') * count(*) FILTER (WHERE said_b = 'approve'),
+            count(*) FILTER (WHERE said_a = 'reject') * count(*) FILTER (WHERE said_b = 'reject'),
+            count(*) FILTER (WHERE said_a = 'edit') * count(*) FILTER (WHERE said_b = 'edit')
+        ]) / n ** 2 AS by_chance
+    FROM compared
+    GROUP BY reviewer_a, reviewer_b
+)
+SELECT reviewer_a, reviewer_b, n, round(agreement, 4) AS agreement,
+    round((agreement - by_chance) / nullif(1 - by_chance, 0), 4) AS kappa
+FROM shares
+ORDER BY n DESC, reviewer_a, reviewer_b;
+
 CREATE VIEW runs_current AS
 SELECT run_id, recipe, config, checks, versions,
     arg_max(event, created_at) AS state,
@@ -88,12 +131,72 @@ FROM trajectories_current t
 JOIN prompts_current p USING (prompt_id)
 LEFT JOIN pivoted f USING (trajectory_id);
 
--- Which checks a recipe asks for at a stage, of samples or of one rewrite (by its version), by its latest run.
+-- One row per verdict that a threshold on its score could turn: `kept` as in trajectory_facts, `kept_if_passed` says
+-- whether the reply would be kept if this check passed and every other verdict stayed as it is.
+CREATE VIEW scored_verdicts AS
+WITH given AS MATERIALIZED (
+    SELECT trajectory_id, "check", version, kind, outcome, score, created_at FROM verdicts_current
+), judged AS (
+    SELECT trajectory_id,
+        arg_max(outcome, created_at) FILTER (WHERE kind = 'verifier') AS verifier_outcome,
+        count(*) FILTER (WHERE outcome IN ('fail', 'error')) AS against
+    FROM given GROUP BY trajectory_id
+)
+SELECT trajectory_id, prompt_id, t.stage, t.policy, p.domain, p.source, p.language,
+    g."check", g.version, g.kind, g.outcome, g.score,
+    t.error IS NULL AND j.against = (g.outcome = 'fail')::INT
+        AND (g.kind = 'verifier' OR coalesce(j.verifier_outcome = 'pass', true)) AS kept_if_passed,
+    g.outcome = 'pass' AND kept_if_passed AS kept
+FROM given g
+JOIN judged j USING (trajectory_id)
+JOIN trajectories_current t USING (trajectory_id)
+JOIN prompts_current p USING (prompt_id)
+WHERE g.score IS NOT NULL AND g.outcome IN ('pass', 'fail');
+
+-- One row per verdict of language_mix. `share` is the score: count(*) FILTER (WHERE share < 0.9) is what 0.9 would fail.
+-- Spans count characters of `text` from 0, the end not included, so a span is text[s."start" + 1 : s."end"].
+CREATE VIEW language_mix AS
+SELECT trajectory_id, prompt_id, t.stage, t.policy, p.domain, p.source, p.language,
+    v.version, v.outcome, v.score AS share,
+    TRY_CAST(v.details ->> 'words' AS BIGINT) AS words,
+    TRY_CAST(v.details ->> 'segments_off' AS BIGINT) AS segments_off,
+    TRY_CAST(v.details ->> 'switches' AS BIGINT) AS switches,
+    list_zip(
+        TRY_CAST(json_extract(v.details, '$.spans[*][0]') AS BIGINT[]),
+        TRY_CAST(json_extract(v.details, '$.spans[*][1]') AS BIGINT[]),
+        json_extract_string(v.details, '$.spans[*][2]')
+    )::STRUCT("start" BIGINT, "end" BIGINT, "language" VARCHAR)[] AS spans,
+    t.text
+FROM verdicts_current v
+JOIN trajectories_current t USING (trajectory_id)
+JOIN prompts_current p USING (prompt_id)
+WHERE v."check" = 'language_mix';
+
+-- What the prompt's own verifier has passed: the rest is for a judge.
+CREATE VIEW settled AS
+SELECT v.trajectory_id
+FROM verdicts_current v
+JOIN trajectories_current t USING (trajectory_id)
+JOIN prompts_current p ON p.prompt_id = t.prompt_id AND p.verifier = v."check"
+WHERE v.outcome = 'pass';
+
+-- Whether a judge is asked about a trajectory. A share is drawn by hash, so that every run draws the same.
+CREATE MACRO in_scope(scope, share, is_settled, trajectory_id, version) AS
+    CASE scope
+        WHEN 'unsettled' THEN NOT is_settled
+        WHEN 'share' THEN ('0x' || sha256(trajectory_id || version)[:13])::BIGINT / 16.0**13 < share
+        ELSE true
+    END;
+
+-- Which checks a recipe asks for at a stage, of samples or of one rewrite (by its version), by its latest run. For a judge
+-- also of which prompts' sources, and in which scope; its version is NULL where it is not known before an engine is
+-- trained, and then any will do.
 CREATE VIEW recipe_checks AS
-SELECT recipe, c.stage, c.rewrite, c."check", c.version, c.verifier
+SELECT recipe, c.stage, c.rewrite, c."check", c.version, c.verifier, c.sources, c.scope, c.share
 FROM (
-    SELECT recipe, unnest(from_json(checks, '[{"stage": "VARCHAR", "rewrite": "VARCHAR", "check": "VARCHAR",
-        "version": "VARCHAR", "verifier": "BOOLEAN"}]')) AS c
+    SELECT recipe, unnest(from_json(checks,
+        '[{"stage": "VARCHAR", "rewrite": "VARCHAR", "check": "VARCHAR", "version": "VARCHAR", "verifier": "BOOLEAN",
+           "sources": ["VARCHAR"], "scope": "VARCHAR", "share": "DOUBLE"}]')) AS c
     FROM runs
     QUALIFY dense_rank() OVER (PARTITION BY recipe ORDER BY created_at DESC) = 1
 );
@@ -101,19 +204,23 @@ FROM (
 -- Every verdict that there is or should be: outcome NULL means that it is still to come.
 CREATE VIEW expected_verdicts AS
 WITH current AS (
-    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, p.against, p.verifier,
+    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, p.against, p.verifier, p.source,
         CASE WHEN t.parent_id IS NOT NULL THEN split_part(t.sampling ->> 'rewrite', '@', -1) END AS rewrite
     FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
 ), asked AS (
     -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
-    SELECT recipe, stage, rewrite, "check", list(version) AS versions, bool_or(verifier) AS verifier
+    SELECT recipe, stage, rewrite, "check", list(version) FILTER (version IS NOT NULL) AS versions,
+        bool_or(verifier) AS verifier, sources, scope, share
     FROM recipe_checks GROUP BY ALL
 ), wanted AS (
     SELECT t.trajectory_id, t.stage, c."check", c.versions
     FROM current t
     JOIN runs_current r USING (run_id)
     JOIN asked c ON c.recipe = r.recipe AND c.stage = t.stage AND c.rewrite IS NOT DISTINCT FROM t.rewrite
+    LEFT JOIN settled s ON s.trajectory_id = t.trajectory_id
     WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = t.verifier)
+        AND coalesce(list_contains(c.sources, t.source), true)
+        AND in_scope(c.scope, c.share, s.trajectory_id IS NOT NULL, t.trajectory_id, c.versions[1])
 ), given AS (
     SELECT t.trajectory_id, t.stage, v."check", v.version, v.outcome, v.created_at
     FROM verdicts v JOIN current t ON t.trajectory_id = v.trajectory_id AND t.attempt = v.attempt
@@ -155,6 +262,23 @@ SELECT * FROM (
 )
 ORDER BY stage, "check" = '(kept)', "check" <> '(replied)', "check";
 
+-- The funnel of one check at another threshold, over the replies that it gave a score: FROM funnel_at('language_mix',
+-- at_least := 0.9). `lost` are kept today and would not be, `gained` the other way round; undecided stays undecided.
+CREATE MACRO funnel_at(check_name, at_least := NULL, at_most := NULL) AS TABLE
+SELECT stage, count(*) AS scored,
+    count(*) FILTER (WHERE outcome = 'pass') AS pass,
+    count(*) FILTER (WHERE passes) AS pass_at,
+    count(*) FILTER (WHERE kept) AS kept,
+    count(*) FILTER (WHERE kept AND NOT passes) AS lost,
+    count(*) FILTER (WHERE NOT kept AND kept_if_passed AND passes) AS gained,
+    count(*) FILTER (WHERE kept_if_passed AND passes) AS kept_at
+FROM (
+    SELECT *, coalesce(score >= at_least, true) AND coalesce(score <= at_most, true) AS passes
+    FROM scored_verdicts WHERE "check" = check_name
+)
+GROUP BY stage
+ORDER BY stage;
+
 CREATE VIEW yield_by_prompt AS
 SELECT *, round(correct / greatest(replies, 1), 3) AS solve_rate
 FROM (
@@ -167,6 +291,74 @@ FROM (
     FROM trajectory_facts f
     GROUP BY prompt_id, stage, policy, domain, source
 );
+
+-- What replies are made of, before and after the checks: per stage one row for each source, domain, language and
+-- difficulty. A prompt's difficulty is the share of its replies that are right, over all policies of the stage.
+CREATE VIEW balance AS
+WITH repeated AS (
+    SELECT trajectory_id FROM verdicts_current WHERE "check" = 'duplicate' AND outcome = 'fail'
+), asked AS (
+    SELECT f.stage, f.prompt_id,
+        any_value(f.source) AS source, any_value(f.domain) AS domain, any_value(f.language) AS language,
+        count(*) AS replies, count(*) FILTER (WHERE f.kept) AS kept, count(r.trajectory_id) AS duplicates,
+        sum(f.completion_tokens) FILTER (WHERE f.kept) AS kept_tokens,
+        CASE WHEN count(f.correct) > 0 THEN count(*) FILTER (WHERE f.correct) / count(*) END AS solve_rate
+    FROM trajectory_facts f LEFT JOIN repeated r USING (trajectory_id)
+    WHERE f.error IS NULL
+    GROUP BY f.stage, f.prompt_id
+), placed AS (
+    SELECT *, CASE
+        WHEN solve_rate IS NULL THEN 'not verified' WHEN solve_rate = 0 THEN '0' WHEN solve_rate <= 0.25 THEN 'to 0.25'
+        WHEN solve_rate <= 0.5 THEN 'to 0.5' WHEN solve_rate <= 0.75 THEN 'to 0.75' WHEN solve_rate < 1 THEN 'below 1'
+        ELSE '1' END AS difficulty
+    FROM asked
+), grouped AS (
+    SELECT stage,
+        CASE WHEN grouping(source) = 0 THEN 'source' WHEN grouping(domain) = 0 THEN 'domain'
+            WHEN grouping(language) = 0 THEN 'language' ELSE 'difficulty' END AS dimension,
+        coalesce(source, domain, language, difficulty) AS value,
+        count(*) AS prompts, sum(replies)::BIGINT AS replies, sum(kept)::BIGINT AS kept,
+        sum(duplicates)::BIGINT AS duplicates, coalesce(sum(kept_tokens), 0)::BIGINT AS kept_tokens,
+        avg(solve_rate) AS solve_rate
+    FROM placed
+    GROUP BY GROUPING SETS ((stage, source), (stage, domain), (stage, language), (stage, difficulty))
+)
+SELECT stage, dimension, value, prompts, replies,
+    round(replies / sum(replies) OVER part, 4) AS share,
+    kept,
+    round(kept / greatest(sum(kept) OVER part, 1), 4) AS kept_share,
+    kept_tokens, duplicates, round(solve_rate, 3) AS solve_rate
+FROM grouped
+WINDOW part AS (PARTITION BY stage, dimension)
+ORDER BY stage, dimension, CASE WHEN dimension = 'difficulty' THEN solve_rate END NULLS LAST, replies DESC, value;
+
+-- How varied the replies of a stage are, all of them and those kept. An effective number is 2 to the power of the
+-- entropy in bits: how many equally frequent sources would be as varied (Hill number of order 1).
+CREATE VIEW diversity AS
+WITH repeated AS (
+    SELECT trajectory_id, reason, coalesce(details ->> 'representative', trajectory_id) AS cluster_id
+    FROM verdicts_current WHERE "check" = 'duplicate' AND outcome IN ('pass', 'fail')
+), replies AS (
+    SELECT f.stage, f.prompt_id, f.source, f.domain, f.language, f.kept, p.cluster_id AS prompt_cluster,
+        r.cluster_id AS reply_cluster, r.reason, lower(left(ltrim(coalesce(f.reasoning, f.text)), 60)) AS opening
+    FROM trajectory_facts f
+    LEFT JOIN repeated r USING (trajectory_id)
+    LEFT JOIN clusters_current p ON p.kind = 'prompt' AND p.id = f.prompt_id
+    WHERE f.error IS NULL
+)
+SELECT stage, part, count(*) AS replies, count(DISTINCT prompt_id) AS prompts,
+    nullif(count(DISTINCT prompt_cluster), 0) AS prompt_clusters,
+    nullif(count(DISTINCT reply_cluster), 0) AS reply_clusters,
+    round(count(*) FILTER (WHERE reason = 'exact') / nullif(count(reply_cluster), 0), 4) AS exact_duplicates,
+    round(count(*) FILTER (WHERE reason = 'near') / nullif(count(reply_cluster), 0), 4) AS near_duplicates,
+    round(pow(2, entropy(source)), 2) AS effective_sources,
+    round(pow(2, entropy(domain)), 2) AS effective_domains,
+    round(pow(2, entropy(language)), 2) AS effective_languages,
+    round(pow(2, entropy(opening)), 1) AS effective_openings
+FROM replies, (VALUES ('replied'), ('kept')) AS parts(part)
+WHERE part = 'replied' OR kept
+GROUP BY stage, part
+ORDER BY stage, part DESC;
 
 -- Unbiased pass@k = 1 - C(n-c, k) / C(n, k) (Chen et al. 2021), mean over prompts with at least k replies.
 CREATE VIEW pass_at_k AS

@@ -1,11 +1,17 @@
 """Texts in Unicode's composed form (NFC), in which both ways to write an accent are one, and the way back."""
 
-import re
 import unicodedata
+from functools import cache, lru_cache
+from itertools import groupby
 from typing import NamedTuple
 
-# A character with the marks that may join it, or the parts of a Korean syllable.
-_CLUSTER = re.compile("[\u1100-\u115f][\u1160-\u11a7](?:[\u11a8-\u11ff])?|.", re.DOTALL)
+import numpy as np
+import numpy.typing as npt
+
+from dataengine.filters.tokens import LAST, code_points
+
+# Python puts marks into order in quadratic time; more of them in a row are sorted first.
+_MANY = 32
 
 
 class Composed(NamedTuple):
@@ -20,25 +26,53 @@ class Composed(NamedTuple):
 
 
 def composed(text: str) -> Composed | None:
-    """The text in NFC; None where it is already.
+    """The text in NFC, in linear time; None where it is already.
 
     >>> found = composed("cafe\\u0301 noir")
     >>> found.text, found.span(0, 4)
     ('café noir', (0, 5))
     """
-    if unicodedata.is_normalized("NFC", text):
+    if text.isascii() or unicodedata.is_normalized("NFC", text):
         return None
+    joins, changes = _tables()
+    points = code_points(text)
+    joined = joins.take(points, mode="clip")
+    joined[0] = False
+    # A character with what may join it; most stand alone and stay as they are.
+    starts = np.flatnonzero(~joined)
+    ends = np.append(starts[1:], len(text))
+    sizes = np.ones(len(starts), np.int64)
     parts: list[str] = []
-    places: list[int] = []
-    at = 0
-    while at < len(text):
-        match = _CLUSTER.match(text, at)
-        assert match is not None
-        end = match.end()
-        while end < len(text) and unicodedata.combining(text[end]):
-            end += 1
-        part = unicodedata.normalize("NFC", text[at:end])
-        parts.append(part)
-        places += [at] * len(part)
-        at = end
-    return Composed("".join(parts), [*places, len(text)])
+    done = 0
+    for number in np.flatnonzero((ends - starts > 1) | changes.take(points[starts], mode="clip")).tolist():
+        start, end = int(starts[number]), int(ends[number])
+        part = _part(text[start:end]) if end - start <= _MANY else _ordered(text[start:end])
+        parts += (text[done:start], part)
+        sizes[number] = len(part)
+        done = end
+    parts.append(text[done:])
+    return Composed("".join(parts), [*np.repeat(starts, sizes).tolist(), len(text)])
+
+
+@lru_cache(maxsize=4096)
+def _part(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _ordered(text: str) -> str:
+    plain = "".join(unicodedata.normalize("NFD", c) for c in text)
+    groups = groupby(plain, key=lambda c: unicodedata.combining(c) == 0)
+    return _part("".join(c for bare, g in groups for c in (g if bare else sorted(g, key=unicodedata.combining))))
+
+
+@cache
+def _tables() -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """By code point: whether it may join what is before it (a mark, or the second of two that compose, such as a vowel
+    sign or the parts of a Korean syllable), and whether NFC changes it.
+    """
+    plain = [unicodedata.normalize("NFD", chr(point)) for point in range(LAST)]
+    # What a composed character ends with: marks, but also some that no class of marks has.
+    seconds = {p[-1] for p in plain if len(p) > 1}
+    joins = [unicodedata.combining(p[0]) != 0 or p[0] in seconds for p in plain]
+    changes = [not unicodedata.is_normalized("NFC", chr(point)) for point in range(LAST)]
+    return np.array([*joins, False]), np.array([*changes, False])

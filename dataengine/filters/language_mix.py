@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from dataengine.checks import Filter, Opinion, Sample
-from dataengine.filters.language import Segment, model_path, same_language, segments_of, share_of
+from dataengine.filters.identify import model_path, same_language
+from dataengine.filters.language import segments_of, share_of
+from dataengine.filters.latin import Segment
 from dataengine.filters.settings import changed, share
 
 #: Spans that are listed as evidence.
@@ -20,7 +22,7 @@ class LanguageMixCheck(Filter):
     """
 
     name: ClassVar[str] = "language_mix"
-    RULES: ClassVar[str] = "2"
+    RULES: ClassVar[str] = "3"
 
     def __init__(self, *, minimum: float = 0.95) -> None:
         given = {"minimum": share("minimum", minimum)}

@@ -1,21 +1,42 @@
-"""Blanks what belongs to no language: code, LaTeX, URLs, tags."""
+"""Blanks what belongs to no language: code, LaTeX, URLs, tags, quoted terms."""
 
 import re
 
+from dataengine.filters.scripts import LATIN_LETTERS
+from dataengine.filters.terms import QUOTES, quoted
+
+# Inside a word these marks are an apostrophe or a sign of feet and inches, or they close.
+_AT_EDGE = rf"(?<![0-9{LATIN_LETTERS}].)(?=\S)"
+# Each alternative begins with a letter of its own: then the search skips to the next of them.
 _OPEN = re.compile(
     r"```|~~~|`|\$\$|\$|\\\(|\\\[|\\begin\{|\\[A-Za-z]+|https?://\S+|www\.\S+|@\S+|</?\w{1,20}[^<>\n]{0,200}>"
+    + rf"|'(?![0-9]){_AT_EDGE}"
+    + "".join(f"|{mark}" if mark in "「『《〈«" else f"|{mark}{_AT_EDGE}" for mark in QUOTES if mark != "'")
 )
+# What ends the reasoning ends all that was open in it.
+_END = re.compile(r"</think>|\|special_token\|")
 _CLOSE = {"\\(": "\\)", "\\[": "\\]"}
 
 
 def masked(text: str) -> str:
-    """`text`, of the same length, with code, LaTeX, URLs and tags blanked; line breaks outside of them stay."""
+    """`text`, of the same length, with code, LaTeX, URLs, tags and quoted terms blanked; other line breaks stay."""
+    parts: list[str] = []
+    at = 0
+    for end in _END.finditer(text):
+        parts += (_masked(text[at : end.start()]), "\n" * len(end.group()))
+        at = end.end()
+    return "".join([*parts, _masked(text[at:])])
+
+
+def _masked(text: str) -> str:
     out: list[str] = []
     at = 0
     never: set[str] = set()  # closing marks that do not come again
     while (opening := _OPEN.search(text, at)) is not None:
         mark, start, end = opening.group(), opening.start(), opening.end()
-        if mark in ("`", "$"):
+        if mark in QUOTES:
+            end = quoted(text, mark, end)
+        elif mark in ("`", "$"):
             end = _inline(text, mark, end)
         elif mark in ("```", "~~~", "$$", *_CLOSE) or mark == "\\begin{":
             end = _block(text, mark, end, never)

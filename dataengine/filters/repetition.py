@@ -1,160 +1,121 @@
-"""Checks that a reply does not go round in circles: repeated lines, repeated phrases, a loop at its end."""
+"""Checks that a reply does not go round in circles: what it says again, a loop at its end, how far it is compressed."""
 
-import re
-from typing import ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
 
 from dataengine.checks import Filter, Opinion, Sample
+from dataengine.filters.composing import Composed, composed
+from dataengine.filters.repeats import Repeats, repeats
 from dataengine.filters.settings import changed, count, share
+from dataengine.filters.tail_loop import tail_loop
+from dataengine.filters.tokens import Integers
 
-#: Characters of a reply that are read for lines and phrases (its last ones), and for a loop at the end.
+#: Characters of a reply that are read, its last ones.
 SCANNED = 1_000_000
-TAIL = 20_000
+#: Characters that are compressed together.
+WINDOW = 2048
 
-# Words between spaces; scripts without spaces go character by character.
-_WORD = re.compile(
-    r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]|[^\s\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]+"
-)
-_LETTERS = re.compile(r"[^\W\d_]")
-
-
-class Found(NamedTuple):
-    """How much of a text one rule finds repeated, and where: offsets of the offending span, or None."""
-
-    share: float
-    span: tuple[int, int] | None
+_LZ4 = pa.Codec("lz4_raw")
 
 
 class RepetitionCheck(Filter):
     """Fails a reply that repeats itself. The thresholds are ours: the R1 report publishes none.
 
-    - `max_lines` (0.5): share of the characters in lines that stood there before (lines of 20 characters or more).
-    - `max_phrases` (0.5): share of the words inside phrases of `phrase_words` (8) words that stood there before.
-    - `loop_repeats` (4): the same span this often in a row at the very end is a loop; it must fill 60 characters, or
+    - `loop_repeats` (4): the same span this often in a row at the very end is a `loop`; it must fill 60 characters, or
       400 where it holds no letter (a grid of zeros is an answer).
+    - `max_lines` (0.2), `max_sentences` (0.25): share of the characters in `lines` or `sentences` (of 20 characters or
+      more) that stood there twice before: an answer may say all of the reasoning once more.
+    - `max_phrases` (0.3): share of the words in `phrases` of `phrase_words` (12) words that stood there twice before.
+    - `min_compression` (0.15): bytes after `compression` (LZ4) by bytes before, of the 2,048 characters that shrink
+      most. It finds what is said again and again with other numbers.
 
-    The two shares are not asked of texts under `min_words` (50). `score` is the largest share; time is linear.
+    Only words with a letter count, and texts with fewer than `min_words` (50) of them are only asked for a loop.
+    `score` is the largest share, the loop's of the text among them; where the compression alone fails, 1 less it.
+    `details` holds the shares above 0, the compression, and in `spans` the longest stretch of each as [start, end,
+    rule], that of the reason first. Time is linear.
     """
 
     name: ClassVar[str] = "repetition"
-    RULES: ClassVar[str] = "1"
+    RULES: ClassVar[str] = "2"
 
     def __init__(
         self,
         *,
-        max_lines: float = 0.5,
-        max_phrases: float = 0.5,
-        phrase_words: int = 8,
+        max_lines: float = 0.2,
+        max_sentences: float = 0.25,
+        max_phrases: float = 0.3,
+        min_compression: float = 0.15,
+        phrase_words: int = 12,
         loop_repeats: int = 4,
         min_words: int = 50,
     ) -> None:
         given = {
             "max_lines": share("max_lines", max_lines),
+            "max_sentences": share("max_sentences", max_sentences),
             "max_phrases": share("max_phrases", max_phrases),
+            "min_compression": share("min_compression", min_compression),
             "phrase_words": count("phrase_words", phrase_words, 2),
             "loop_repeats": count("loop_repeats", loop_repeats, 2),
             "min_words": count("min_words", min_words),
         }
         super().__init__(**changed(type(self).__init__, given))
-        self.max_lines = max_lines
-        self.max_phrases = max_phrases
+        self.most = {"loop": 0.0, "lines": max_lines, "sentences": max_sentences, "phrases": max_phrases}
+        self.min_compression = min_compression
         self.phrase_words = phrase_words
         self.loop_repeats = loop_repeats
         self.min_words = min_words
 
     def opinion(self, sample: Sample) -> Opinion:
         """The opinion on one sample."""
-        offset = max(0, len(sample.text) - SCANNED)
-        text = sample.text[offset:]
-        loop = tail_loop(text, self.loop_repeats)
-        # Tables of numbers and chains of sums look alike line by line without being a fault: only words are counted.
-        words = [(m.start(), m.end()) for m in _WORD.finditer(text) if _LETTERS.search(m.group())]
-        long_enough = len(words) >= self.min_words
-        lines = repeated_lines(text) if long_enough else Found(0.0, None)
-        phrases = repeated_phrases(text, words, self.phrase_words) if long_enough else Found(0.0, None)
-        rules = (
-            ("loop", loop, 0.0),
-            ("lines", lines, self.max_lines),
-            ("phrases", phrases, self.max_phrases),
-        )
-        score = max(found.share for _, found, _ in rules)
-        for rule, found, most in rules:
-            if found.span and found.share > most:
-                span = [found.span[0] + offset, found.span[1] + offset]
-                return Opinion("fail", score, rule, {"rule": rule, "share": round(found.share, 4), "span": span})
-        return Opinion("pass", score)
+        return self([sample])[0]
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
+        """One opinion per sample, in order."""
+        forms = [composed(s.text) for s in samples]
+        texts = [(form.text if form else s.text)[-SCANNED:] for form, s in zip(forms, samples, strict=True)]
+        told = []
+        for sample, form, text, said in zip(samples, forms, texts, repeats(texts, self.phrase_words), strict=True):
+            offset = (len(form.text) if form else len(sample.text)) - len(text)
+            told.append(self._told(text, said, offset, form))
+        return told
+
+    def _told(self, text: str, said: Repeats, offset: int, form: Composed | None) -> Opinion:
+        found = {"loop": tail_loop(text, self.loop_repeats)}
+        ratio, window = 1.0, None
+        if len(said.words) >= self.min_words:
+            found |= {"lines": said.lines, "sentences": said.sentences, "phrases": said.phrases}
+            ratio, window = compression(text, said.words, self.min_words)
+        score = max(part.share for part in found.values())
+        reason = next((rule for rule, part in found.items() if part.span and part.share > self.most[rule]), "")
+        spans = {rule: part.span for rule, part in found.items() if part.span}
+        if ratio < self.min_compression and window:
+            spans["compression"] = window
+            if not reason:
+                reason, score = "compression", max(score, 1 - ratio)
+        details: dict[str, Any] = {rule: round(part.share, 4) for rule, part in found.items() if part.span}
+        if window:
+            details["compression"] = round(ratio, 4)
+        if spans:
+            ordered = sorted(spans.items(), key=lambda item: item[0] != reason)
+            places = [(start + offset, end + offset, rule) for rule, (start, end) in ordered]
+            details["spans"] = [[*(form.span(a, b) if form else (a, b)), rule] for a, b, rule in places]
+        return Opinion("fail" if reason else "pass", score, reason, details)
 
 
-def repeated_lines(text: str, shortest: int = 20) -> Found:
-    """The share of characters in lines (of `shortest` characters or more) that stood before, and the longest one."""
-    seen: set[str] = set()
-    repeated = total = start = 0
-    span: tuple[int, int] | None = None
-    for line in text.split("\n"):
-        bare = line.strip()
-        total += len(bare)
-        if len(bare) >= shortest and _LETTERS.search(bare):
-            if bare in seen:
-                repeated += len(bare)
-                if span is None or len(line) > span[1] - span[0]:
-                    span = (start, start + len(line))
-            seen.add(bare)
-        start += len(line) + 1
-    return Found(repeated / total if total else 0.0, span)
-
-
-def repeated_phrases(text: str, words: list[tuple[int, int]], size: int) -> Found:
-    """The share of `words` (start, end) in a run of `size` words that stood before, and the longest such stretch."""
-    tokens = [hash(text[a:b]) for a, b in words]
-    seen: set[int] = set()
-    covered = 0
-    reach = 0  # words up to here are counted
-    run = 0  # where the present stretch began
-    longest: tuple[int, int] | None = None
-    for i in range(len(tokens) - size + 1):
-        phrase = hash(tuple(tokens[i : i + size]))
-        if phrase in seen:
-            if i > reach or longest is None:
-                run = max(i, reach)
-            covered += i + size - max(i, reach)
-            reach = i + size
-            if longest is None or reach - run > longest[1] - longest[0]:
-                longest = (run, reach)
-        seen.add(phrase)
-    span = (words[longest[0]][0], words[longest[1] - 1][1]) if longest else None
-    return Found(covered / len(tokens) if tokens else 0.0, span)
-
-
-def tail_loop(text: str, repeats: int) -> Found:
-    """The span at the end of `text` that is one unit said `repeats` times or more, as a share of the text.
-
-    The text is read backwards: its Z-function (the length of the common prefix with itself from p on) tells for every
-    unit length p how far back the unit goes on, in linear time.
+def compression(text: str, words: Integers, least: int) -> tuple[float, tuple[int, int] | None]:
+    """Bytes after LZ4 by bytes before, of that stretch of `WINDOW` characters (counted from the end) that is compressed
+    furthest and holds `least` words or more, which begin at `words`; and the stretch. Of no such stretch: 1.0, None.
     """
-    end = len(text.rstrip())
-    back = text[max(0, end - TAIL) : end][::-1]
-    best: tuple[int, int] | None = None
-    z = _z_function(back)
-    for period in range(1, len(back) // repeats + 1):
-        length = z[period] + period
-        if length < period * repeats or (best and length <= best[1]):
-            continue
-        unit = back[:period]
-        if length >= (60 if _LETTERS.search(unit) else 400):
-            best = (period, length)
-    if best is None:
-        return Found(0.0, None)
-    return Found(best[1] / end, (end - best[1], end))
-
-
-def _z_function(text: str) -> list[int]:
-    n = len(text)
-    z = [0] * n
-    left = right = 0
-    for i in range(1, n):
-        k = min(right - i, z[i - left]) if i < right else 0
-        while i + k < n and text[k] == text[i + k]:
-            k += 1
-        z[i] = k
-        if i + k > right:
-            left, right = i, i + k
-    return z
+    number = (len(text) - 1 - words) // WINDOW
+    lowest: tuple[float, tuple[int, int] | None] = (1.0, None)
+    for n in np.flatnonzero(np.bincount(number) >= least).tolist():
+        end = len(text) - n * WINDOW
+        start = max(0, end - WINDOW)
+        plain = text[start:end].encode("utf-8", "surrogatepass")
+        ratio = _LZ4.compress(plain).size / len(plain)
+        if ratio < lowest[0] or lowest[1] is None:
+            lowest = ratio, (start, end)
+    return lowest

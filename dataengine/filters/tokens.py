@@ -13,14 +13,14 @@ Hashes = npt.NDArray[np.uint64]
 
 #: Characters that are looked at together; a longer text is cut at a space.
 BLOCK = 1 << 15
-# The last code point of our tables stands for itself and all above, of which none is in a word.
-_LAST = 0x323B0
-_APART, _LETTER, _DIGIT, _ALONE = range(4)
-# Scripts without spaces, whose characters are words: Thai, Lao, Burmese, Khmer, kana, Han.
-_UNSPACED = (
+#: The last code point of our tables stands for itself and all above, of which none is in a word.
+LAST = 0x323B0
+#: Scripts without spaces, whose characters are words: Thai, Lao, Burmese, Khmer, kana, Han.
+UNSPACED = (
     *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0xAA60, 0xAA7F), (0x1780, 0x17FF), (0x3041, 0x30FF), (0x3005, 0x3005)),
     *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0x20000, 0x323AF)),
 )
+_APART, _LETTER, _DIGIT, _ALONE = range(4)
 _BASE = 0x9E3779B97F4A7C15
 _MODULUS = 1 << 64
 
@@ -71,6 +71,11 @@ def mixed(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(29))
 
 
+def code_points(text: str) -> npt.NDArray[np.uint32]:
+    """The characters as numbers, lone surrogates too."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
 @lru_cache(maxsize=4)
 def _powers(size: int) -> tuple[Hashes, Hashes]:
     result = []
@@ -96,17 +101,17 @@ class _Tables(NamedTuple):
 
 @lru_cache(maxsize=1)
 def _tables() -> _Tables:
-    kind = np.zeros(_LAST + 1, np.uint8)
-    written = [_written(chr(c)) for c in range(_LAST)] + [" "]
+    kind = np.zeros(LAST + 1, np.uint8)
+    written = [_written(chr(c)) for c in range(LAST)] + [" "]
     for character in set("".join(written)):
         category = unicodedata.category(character)[0]
         kind[ord(character)] = {"L": _LETTER, "M": _LETTER, "N": _DIGIT}.get(category, _APART)
-    for first, last in _UNSPACED:
+    for first, last in UNSPACED:
         kind[first : last + 1] = np.where(kind[first : last + 1] == _LETTER, _ALONE, kind[first : last + 1])
     length = np.fromiter(map(len, written), np.uint8, len(written))
-    flat = _code_points("".join(written))
+    flat = code_points("".join(written))
     place = np.cumsum(length, dtype=np.int64) - length
-    value = mixed(mixed(np.arange(1, _LAST + 2, dtype=np.uint64) * np.uint64(_BASE)))
+    value = mixed(mixed(np.arange(1, LAST + 2, dtype=np.uint64) * np.uint64(_BASE)))
     value[kind == _APART] = 0
     return _Tables(length, place, flat, flat[np.minimum(place, len(flat) - 1)], kind, value)
 
@@ -123,10 +128,6 @@ def _written(character: str) -> str:
         and (unicodedata.category(c) != "Cf" or c == "\u200b")
         and not 0xFE00 <= ord(c) <= 0xFE0F
     )
-
-
-def _code_points(text: str) -> npt.NDArray[np.uint32]:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 _Piece = tuple[int, int, str]
@@ -156,14 +157,14 @@ def _blocks(texts: Sequence[str]) -> Iterator[list[_Piece]]:
 def _block(pieces: list[_Piece], joined: bool) -> Tokens:
     tables = _tables()
     numbers, offsets, parts = zip(*pieces, strict=True)
-    code_points = np.minimum(_code_points("\n".join(parts)), _LAST)
-    length = tables.length[code_points]
+    points = np.minimum(code_points("\n".join(parts)), LAST)
+    length = tables.length[points]
     if (length == 1).all():
-        characters, places = tables.first[code_points], None
+        characters, places = tables.first[points], None
     else:
-        places = np.repeat(np.arange(len(code_points)), length)
+        places = np.repeat(np.arange(len(points)), length)
         before = np.cumsum(length, dtype=np.int64) - length
-        characters = tables.flat[np.arange(len(places)) + np.repeat(tables.place[code_points] - before, length)]
+        characters = tables.flat[np.arange(len(places)) + np.repeat(tables.place[points] - before, length)]
     kind = tables.kind[characters]
     if joined and len(marks := _joining(characters, kind)):
         places = np.delete(np.arange(len(characters)) if places is None else places, marks)

@@ -14,8 +14,8 @@ from dataengine.rewrites.rewriting import Parent
 from schemas.errors import ConfigError
 from schemas.recipe import GenerateStep, Recipe, RewriteStep
 from schemas.records import Prompt
-from warehouse.conditions import conditions, known_checks, refuse_more_than_a_condition
 from warehouse.connect import connect
+from warehouse.mixing import asked_of_verdicts, refuse_more_than_a_condition, without_verdicts
 
 _BATCH = 256
 
@@ -40,7 +40,7 @@ class Chosen:
 def look_over(name: str, step: RewriteStep, recipe: Recipe) -> None:
     """Raises ConfigError or InputError for what would stop the step `name` when it is reached."""
     rewriting_of(step)
-    for other in step.of:
+    for other in step.steps:
         asked = recipe.steps[other]
         given = {spec.check for spec in asked.check_specs} if isinstance(asked, GenerateStep | RewriteStep) else set()
         for check in [*step.require, *step.not_failed]:
@@ -71,10 +71,10 @@ def choose(path: Path, name: str, step: RewriteStep, prompts: Sequence[Prompt], 
         replies = _count(connection, "trajectories_current SEMI JOIN wanted USING (trajectory_id) WHERE error IS NULL")
         if not replies:
             return Chosen([], 0, 0, 0)
-        for check in sorted({*step.require, *step.not_failed} - known_checks(connection)):
+        for check in without_verdicts(connection, (*step.require, *step.not_failed)):
             raise ConfigError(
                 f"steps.{name}: asks for the check {check!r}, which has no verdict here; add it to the `checks` of "
-                f"{', '.join(step.of)}"
+                f"{', '.join(step.steps)}"
             )
         try:
             refuse_more_than_a_condition(connection, step.where)
@@ -98,7 +98,7 @@ def _passing(step: RewriteStep) -> str:
     order = "completion_tokens, trajectory_id" if step.choose == "shortest" else "trajectory_id"
     stays = "answer IS NOT NULL" if rewriting_of(step).settings.replaces == "reasoning" else "true"
     asked = ["error IS NULL", "(reasoning IS NOT NULL OR answer IS NOT NULL)", stays]
-    asked += conditions(step.require, step.not_failed, step.where)
+    asked += [c.sql for c in asked_of_verdicts(step.require, step.not_failed, step.where, {})]
     return f"""
         SELECT prompt_id, trajectory_id, row_number() OVER (PARTITION BY prompt_id ORDER BY {order}) AS place
         FROM trajectory_facts

@@ -41,7 +41,7 @@ def plan_step(
     asking: Asking,
 ) -> Planned:
     """The rewrites of the step `name`, with parents among what earlier steps `made`. Raises ConfigError."""
-    earlier = [made[other] for other in step.of]
+    earlier = [made[other] for other in step.steps]
     sets = tuple(dict.fromkeys(s for m in earlier for s in m.sets))
     prompts = prompts_of(sets).prompts
     chosen = choose(path, name, step, prompts, [i for m in earlier for i in m.ids])

@@ -251,7 +251,7 @@ def prompts_of(source: FileSource) -> PromptSet:
     """
     path = Path(source.path).expanduser()
     fields_of = reader_of(source)
-    name = source.name or path.name.split(".")[0]
+    (name,) = source.names
     found = PromptSet([])
     seen: dict[str, tuple[str, str | None]] = {}
     ids: dict[str, str] = {}

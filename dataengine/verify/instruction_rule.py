@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from dataengine.filters.language import main_language, same_language, segments
+from dataengine.filters.identify import main_language, same_language
+from dataengine.filters.language import segments
 
 #: Share of words that may be told to be in another language than the one asked for.
 MOST_OTHER = 0.2
@@ -78,7 +79,7 @@ def not_in(language: str, text: str) -> str | None:
         raise CannotTell("no words whose language could be told")
     if other / total > MOST_OTHER:
         return f"{other / total:.0%} of the words in another language, asked {language}"
-    # Languages that share a script, such as Hindi and Marathi, are told apart by the text as a whole only.
+    # What short sentences leave open, as between languages that share a script, the text as a whole tells.
     found, sure = told
     same = same_language(found, language)
     if sure < (LEAST_SURE if same else SURE):

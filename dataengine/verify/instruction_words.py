@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StringConstraints
 
-from dataengine.filters.language import known_language
+from dataengine.filters.identify import known_language
 from dataengine.verify import prose
 from dataengine.verify.instruction_rule import Count, Relation, Rule, Word, Words, compared, exactly, not_in, quoted
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ValidationError
 
 from dataengine.checks import Opinion, Sample, Verifier
-from dataengine.filters.language import model_path
+from dataengine.filters.identify import model_path
 from dataengine.verify import instruction_form as form
 from dataengine.verify import instruction_words as words
 from dataengine.verify.extract import visible
@@ -57,7 +57,7 @@ class InstructionsCheck(Verifier):
     """
 
     name: ClassVar[str] = "instructions"
-    RULES: ClassVar[str] = "1"
+    RULES: ClassVar[str] = "2"
 
     def __init__(self, *, loose: bool = False) -> None:
         if not isinstance(loose, bool):

@@ -47,6 +47,21 @@ def scripted_reply(body: dict[str, Any]) -> tuple[str, str]:
     return f"<think>\nI add them up and get {result}.\n</think>\nIt is {result}.\n<answer>{result}</answer>", "stop"
 
 
+def scripted_judge(body: dict[str, Any]) -> tuple[str, str]:
+    """Plays a strong judge of sums, from nothing but the messages: right is who ends in the reference."""
+    asked = body["messages"][-1]["content"]
+    shown = dict(re.findall(r"^<(\w+)-[0-9a-f]{12}>\n(.*?)\n</\1-[0-9a-f]{12}>$", asked, re.M | re.S))
+    found = re.findall(r"<answer>(.*?)</answer>", shown["response"])
+    verdict = "correct" if found and found[-1] == shown["reference"] else "incorrect"
+    said = f"It ends in {found[-1] if found else 'nothing'}, the reference is {shown['reference']}."
+    return json.dumps({"analysis": said, "verdict": verdict}), "stop"
+
+
+def scripted_policy_and_judge(body: dict[str, Any]) -> tuple[str, str]:
+    """One server for both, told apart by the form that a reply must have."""
+    return scripted_judge(body) if "structured_outputs" in body else scripted_reply(body)
+
+
 @dataclass
 class ScriptedServer:
     """A real server on 127.0.0.1 in a thread of its own, whose replies follow a script.
@@ -55,6 +70,7 @@ class ScriptedServer:
     """
 
     fault: Callable[[dict[str, Any], int], str | None] = lambda body, before: None
+    reply: Callable[[dict[str, Any]], tuple[str, str]] = scripted_reply
     seconds: float = 0.0
     port: int = 0  # any that is free
     most: int | None = None  # more requests at once than this are refused
@@ -137,7 +153,7 @@ class ScriptedServer:
             return response
         if fault in FAULTS:
             return FAULTS[fault]()
-        text, reason = self.script(body)
+        text, reason = self.reply(body)
         message: dict[str, Any] = {"role": "assistant", "content": text}
         if fault == "split":
             thought, _, rest = text.removeprefix("<think>").partition("</think>")
@@ -277,7 +293,10 @@ SUMS = [(a, b) for a in range(2, 30) for b in range(3, 9)]
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a recipe that puts `prompts` sums to a server; keyword arguments change its generate step."""
+    """Writes a recipe that puts `prompts` sums to a server; keyword arguments change its generate step.
+
+    With a `judge`, even an empty one, what the rule has not settled is judged, by the same server.
+    """
 
     def write(
         server: ScriptedServer,
@@ -288,6 +307,8 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
         references: dict[int, str] | None = None,
         sources: dict[str, Any] | None = None,
         snapshot: dict[str, Any] | None = None,
+        judge: dict[str, Any] | None = None,
+        judged: dict[str, Any] | None = None,
         **step: Any,
     ) -> Path:
         listed = [
@@ -316,6 +337,10 @@ def recipe(tmp_path: Path) -> Callable[..., Path]:
                         **(sources or {})},
             "steps": {"sample": sampled, "keep": {"kind": "snapshot", "mix": mix | (snapshot or {})}},
         }  # fmt: skip
+        if judge is not None:
+            value["judges"] = {"judge": {"ask": "correctness", "engine": "scripted", **judge}}
+            step_of_judge = {"kind": "judge", "judge": "judge", "of": "sample", **(judged or {})}
+            value["steps"] = {"sample": sampled, "judged": step_of_judge, "keep": value["steps"]["keep"]}
         path = tmp_path / f"{name}.yaml"
         path.write_text(json.dumps(value, indent=1))  # JSON is YAML
         return path

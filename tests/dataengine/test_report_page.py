@@ -26,8 +26,24 @@ def test_markup_from_models_and_prompts_is_shown_as_text(
     assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;" in page
     assert "applicable = pass + fail + undecided + error + pending" in page
     assert "sums-kept@1" in page
+    balance = page[page.index("<h2>Balance</h2>") : page.index("<h2>Snapshots</h2>")]
+    assert balance.count("<svg") == 1
+    assert "<td>reasoning</td><td>difficulty</td><td>" in balance
+    assert "<th>effective_sources</th>" in balance
 
     (tmp_path / "data" / "reports" / "sums.html").touch()
     again = cli("run", path, "--warehouse", "data")
     assert "[3/3] report: nothing to do, " in again.out
     assert (tmp_path / "data" / "reports" / "sums.html").read_text(encoding="utf-8") == page
+
+
+def test_the_picture_of_the_balance_takes_any_name() -> None:
+    from dataengine.pictures import balance_shift
+
+    rows = [
+        {"stage": "reasoning", "dimension": "source", "value": name, "share": 0.5, "kept_share": 0.25}
+        for name in ("costs $5 $x", "a_b^{", "<script>")
+    ]
+    picture = balance_shift(rows)
+    assert picture.startswith("<svg")
+    assert "<script" not in picture

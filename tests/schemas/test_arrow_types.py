@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.arrow import arrow_schema, arrow_type, to_arrow
 from schemas.duckdb_types import duckdb_columns
-from schemas.records import RECORDS, Message, Metric, Prompt, Record, Verdict
+from schemas.records import RECORDS, Message, Metric, Prompt, Record, Review, Verdict
 
 text = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["", "\0", "a\0b", "😀", "中文", "\u2028"])
 small = st.integers(1, 2**31)
@@ -28,6 +28,18 @@ def literals(annotation: Any) -> list[str]:
     return [value for inner in get_args(annotation) for value in literals(inner)]
 
 
+# Columns that hold only some texts.
+MADE_UP: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
+    Review: {
+        "review_id": st.just("0f" * 16),
+        "reviewer": st.sampled_from(["ann", "名", "a b"]),
+        "verdict": st.sampled_from(["approve", "reject"]),
+        "text": st.none(),
+        "child_id": st.none(),
+    }
+}
+
+
 def records(record: type[Record]) -> st.SearchStrategy[Record]:
     made = {
         "str": text,
@@ -35,9 +47,12 @@ def records(record: type[Record]) -> st.SearchStrategy[Record]:
         "float": st.floats(allow_nan=False),
         "datetime": moments,
         "list[Message]": messages,
+        "list[str]": st.lists(text),
     }
-    columns = {}
+    columns = dict(MADE_UP.get(record, {}))
     for name, field in record.model_fields.items():
+        if name in columns:
+            continue
         kind, nullable = arrow_type(field.annotation)
         if values := literals(field.annotation):
             column: st.SearchStrategy[object] = st.sampled_from(values)
@@ -50,7 +65,7 @@ def records(record: type[Record]) -> st.SearchStrategy[Record]:
         elif pa.types.is_timestamp(kind):
             column = made["datetime"]
         else:
-            column = made["list[Message]"]
+            column = made["list[str]" if kind.equals(pa.list_(pa.string())) else "list[Message]"]
         columns[name] = (st.none() | column) if nullable else column
     return st.builds(record, **columns)
 

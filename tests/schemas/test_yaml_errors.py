@@ -179,7 +179,8 @@ def test_wrong_overrides(recipe: Path, override: str, message: str) -> None:
 def test_an_override_with_a_wrong_value_names_the_setting(recipe: Path) -> None:
     assert "steps.first.samples is 0: input should be" in problem(recipe, "steps.first.samples=0")
     assert problem(recipe, "nothing=1") == (
-        "recipe.yaml: nothing=1: nothing is no setting here; there are: recipe, description, engines, prompts, steps"
+        "recipe.yaml: nothing=1: nothing is no setting here; "
+        "there are: recipe, description, engines, prompts, judges, steps"
     )
     assert problem(recipe, "engines.small.slots=0") == (
         "recipe.yaml: engines.small.slots=0: engines.small.slots is 0: input should be greater than or equal to 1 "
@@ -191,3 +192,31 @@ def test_a_mix_that_names_a_stage_twice(tmp_path: Path) -> None:
     path = tmp_path / "mix.yaml"
     path.write_text("mix: m\nsources:\n  - {stage: eval, require: [a]}\n  - {stage: eval, require: [b]}\n")
     assert problem(path, model=Mix) == "mix.yaml:1: two sources name the same stage and condition; merge them"
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "told"),
+    [
+        ("{a: 0.9}", "sources.0.thresholds.a: a threshold says which way: {at_least: 0.9}, {at_most: 0.2} or both"),
+        ("{a: {}}", "sources.0.thresholds.a: a threshold says which way: {at_least: 0.9}, {at_most: 0.2} or both"),
+        ("{a: {at_most: null}}", "sources.0.thresholds.a: a threshold says which way: {at_least: 0.9}, {at_most: 0.2} "
+         "or both"),
+        ("{a: {at_least: 1, at_most: 0.5}}", "sources.0.thresholds.a: at_least is 1.0, above at_most, which is 0.5: "
+         "nothing passes"),
+        ("{a: {at_least: .nan}}", "sources.0.thresholds.a.at_least is nan: input should be a finite number (the lowest "
+         "score that passes)"),
+        ("{a: {above: 1}}", "sources.0.thresholds.a.above is no setting here; there are: at_least, at_most"),
+    ],
+)  # fmt: skip
+def test_a_threshold_of_a_mix_that_says_nothing(tmp_path: Path, thresholds: str, told: str) -> None:
+    path = tmp_path / "mix.yaml"
+    path.write_text(f"mix: m\nsources:\n  - stage: eval\n    require: [a]\n    thresholds: {thresholds}\n")
+    assert problem(path, model=Mix) == f"mix.yaml:5: {told}"
+
+
+def test_a_threshold_of_a_check_that_the_source_does_not_ask_for(tmp_path: Path) -> None:
+    path = tmp_path / "mix.yaml"
+    source = "{stage: eval, require: [a], not_failed: [b], thresholds: {c: {at_least: 1}}}"
+    path.write_text(f"mix: m\nsources: [{source}]\n")
+    told = "mix.yaml:2: sources.0: thresholds names c, which neither require nor not_failed does"
+    assert problem(path, model=Mix) == told

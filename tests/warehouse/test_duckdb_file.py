@@ -14,6 +14,7 @@ CLIENT = """
 import sys, duckdb
 with duckdb.connect(sys.argv[1], read_only=True) as connection:
     print(connection.execute('SELECT "check", applicable, pass FROM funnel').fetchall())
+    assert len(connection.execute("FROM funnel_at('format', at_least := 0.5)").fetchall()) < 2
 assert "warehouse" not in sys.modules
 """
 

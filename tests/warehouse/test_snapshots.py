@@ -203,6 +203,67 @@ def test_a_trajectory_that_two_sources_choose_is_taken_once(folder: Path, fill: 
     assert snapshot.manifest.counts["dropped"]["in_another_source"] == 2
 
 
+@pytest.fixture
+def scored(
+    warehouse: Warehouse, make_prompt: MakePrompt, make_trajectory: MakeTrajectory, make_verdict: MakeVerdict
+) -> dict[str, str]:
+    """Replies that `format` passed, with every verdict of a check that passes from 0.95 on; id -> what it said."""
+    prompt = make_prompt()
+    said: list[tuple[str, str | None, float | None]] = [
+        ("pass 1.0", "pass", 1.0), ("pass 0.95", "pass", 0.95), ("fail 0.92", "fail", 0.92), ("fail 0.4", "fail", 0.4),
+        ("fail without a score", "fail", None), ("undecided", "undecided", None),
+        ("undecided 0.99", "undecided", 0.99), ("error", "error", None), ("none", None, None),
+    ]  # fmt: skip
+    rows = [make_trajectory(prompt, i) for i in range(len(said))]
+    verdicts = [make_verdict(t) for t in rows]
+    for row, (_, outcome, score) in zip(rows, said, strict=True):
+        if outcome:
+            verdicts.append(make_verdict(row, outcome, check="language_mix", score=score))
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", rows)
+    warehouse.append("verdicts", verdicts)
+    return {row.trajectory_id: name for row, (name, _, _) in zip(rows, said, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("settings", "taken"),
+    [
+        ({"require": ["format", "language_mix"]}, {"pass 1.0", "pass 0.95"}),
+        ({"require": ["format", "language_mix"], "thresholds": {"language_mix": {"at_least": 0.92}}},
+         {"pass 1.0", "pass 0.95", "fail 0.92"}),
+        ({"require": ["format", "language_mix"], "thresholds": {"language_mix": {"at_least": 0.96}}}, {"pass 1.0"}),
+        ({"require": ["format", "language_mix"], "thresholds": {"language_mix": {"at_most": 0.5}}}, {"fail 0.4"}),
+        ({"require": ["format", "language_mix"], "thresholds": {"language_mix": {"at_least": 0.9, "at_most": 0.95}}},
+         {"pass 0.95", "fail 0.92"}),
+        ({"not_failed": ["language_mix"], "thresholds": {"language_mix": {"at_least": 0.96}}},
+         {"pass 1.0", "undecided", "undecided 0.99"}),
+        ({"not_failed": ["language_mix"]}, {"pass 1.0", "pass 0.95", "undecided", "undecided 0.99"}),
+        # A condition looks at the score alone, whatever the outcome.
+        ({"where": "language_mix_score >= 0.9"}, {"pass 1.0", "pass 0.95", "fail 0.92", "undecided 0.99"}),
+    ],
+)  # fmt: skip
+def test_a_mix_may_set_its_own_threshold_on_a_stored_score(
+    folder: Path, scored: dict[str, str], make_mix: MakeMix, settings: dict[str, Any], taken: set[str]
+) -> None:
+    snapshot, _ = create(folder, make_mix(**settings))
+    assert {scored[r["trajectory_id"]] for r in selected(snapshot)} == taken
+
+
+def test_a_threshold_stands_in_the_manifest_and_the_verdict_as_it_was_given(
+    folder: Path, scored: dict[str, str], make_mix: MakeMix
+) -> None:
+    settings = {"require": ["format", "language_mix"], "thresholds": {"language_mix": {"at_least": 0.9}}}
+    snapshot, _ = create(folder, make_mix(**settings))
+    (source,) = snapshot.manifest.mix["sources"]
+    assert source["thresholds"] == {"language_mix": {"at_least": 0.9, "at_most": None}}
+    assert Mix.model_validate(snapshot.manifest.mix) == make_mix(**settings)
+    outcomes = {scored[r["trajectory_id"]]: r["verdicts"][1]["outcome"] for r in selected(snapshot)}
+    assert outcomes == {"pass 1.0": "pass", "pass 0.95": "pass", "fail 0.92": "fail"}
+    stricter, new = create(folder, make_mix(**settings | {"thresholds": {"language_mix": {"at_least": 0.96}}}))
+    assert new
+    assert stricter.manifest.logical_hash != snapshot.manifest.logical_hash
+
+
 def test_a_required_check_that_nobody_ran_is_named(folder: Path, fill: Fill, make_mix: MakeMix) -> None:
     fill("a?")
     assert refusal(folder, make_mix(require=["format", "judge"])) == (

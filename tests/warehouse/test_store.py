@@ -139,6 +139,7 @@ def test_processes_that_make_a_warehouse_at_once_make_one(folder: Path) -> None:
         assert connection.execute("SELECT number, name FROM migrations ORDER BY 1").fetchall() == [
             (1, "tables"),
             (2, "clusters"),
+            (3, "reviews"),
         ]
 
 

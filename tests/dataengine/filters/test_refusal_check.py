@@ -1,6 +1,7 @@
 """A refusal is told in many languages, by the answer alone; doubts in the reasoning and long help are none."""
 
 import random
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -177,7 +178,7 @@ def test_no_text_breaks_it_and_its_batch_does_not_matter(texts: list[str], chanc
 @given(st.lists(PIECES, max_size=8).map("".join))
 def test_the_screens_let_through_whatever_the_patterns_find(text: str) -> None:
     (opinion,) = RefusalCheck()([Sample(text=text, answer=text)])
-    hit = refused(opening(text.strip()))
+    hit = refused(opening(unicodedata.normalize("NFC", text.strip())))
     assert opinion.details.get("pattern") == (hit[0].id if hit else None)
 
 

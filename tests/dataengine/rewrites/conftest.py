@@ -1,4 +1,4 @@
-"""A scripted rewriter, which answers questions as the scripted server does, and a chain of rewrites that is made once."""
+"""A scripted rewriter, which answers questions like the scripted server, and a chain of rewrites that is made once."""
 
 import hashlib
 import json
@@ -111,7 +111,7 @@ class Chain:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     """The chain after its first run; not to be changed."""
     folder = tmp_path_factory.mktemp("chain")
-    chain = Chain(ScriptedServer(script=scripted_rewriter), folder / "chain.yaml", folder / "data")
+    chain = Chain(ScriptedServer(reply=scripted_rewriter), folder / "chain.yaml", folder / "data")
     chain.recipe.write_text(json.dumps(chain_recipe(chain.server.url), indent=1))
     result = chain.run()
     assert (result.errors, result.balanced) == (0, True), chain.said

@@ -13,6 +13,7 @@ from tests.dataengine.rewrites.conftest import Chain, is_rewrite, scripted_rewri
 from warehouse.snapshot import open_snapshot
 
 ROWS = "SELECT trajectory_id, attempt, parent_id, text, reasoning, answer, finish_reason FROM trajectories ORDER BY ALL"
+LAST = "run_id = (SELECT max(run_id) FROM runs)"
 CHILDREN = "trajectory_facts f JOIN trajectory_facts p ON p.trajectory_id = f.parent_id"
 
 
@@ -22,11 +23,15 @@ def test_what_passed_is_rewritten_and_nothing_else(made: Chain) -> None:
     (refined,) = made.rows(f"SELECT count(*) FROM trajectory_facts WHERE rewrite = 'refine' AND {right}")
     by_step = f"SELECT f.rewrite, p.rewrite, count(*), count(DISTINCT p.trajectory_id) FROM {CHILDREN} GROUP BY ALL"
     counts = {(step, of): numbers for step, of, *numbers in made.rows(by_step)}
-    chosen = made.rows(f"SELECT count(*) FROM trajectory_facts WHERE rewrite = 'refine' AND {right} AND same_answer = 'pass'")
+    chosen = made.rows(
+        f"SELECT count(*) FROM trajectory_facts WHERE rewrite = 'refine' AND {right} AND same_answer = 'pass'"
+    )
     assert counts == {("refine", None): [*sampled, *sampled], ("first_person", "refine"): [*chosen[0], *chosen[0]]}
-    assert 0 < chosen[0][0] < refined[0] < sampled[0] < 24
+    assert 0 < chosen[0][0] <= refined[0] < sampled[0] < 24
     assert made.rows(f"SELECT DISTINCT f.prompt_id = p.prompt_id, f.stage FROM {CHILDREN}") == [(True, "cold_start")]
-    assert f"    {sampled[0]} of 24 replies are to be rewritten, {24 - sampled[0]} do not meet the conditions" in made.said
+    assert (
+        f"    {sampled[0]} of 24 replies are to be rewritten, {24 - sampled[0]} do not meet the conditions" in made.said
+    )
 
 
 def test_a_rewrite_is_put_together_of_what_stays_and_what_was_written(made: Chain) -> None:
@@ -35,7 +40,9 @@ def test_a_rewrite_is_put_together_of_what_stays_and_what_was_written(made: Chai
         assert re.fullmatch(
             r"<think>\nIn good order: the sum is (\d+)\.\n</think>\nThe result is \1\.\n<answer>\1</answer>", child
         )
-    one = made.rows(f"SELECT f.reasoning, f.answer, p.answer FROM {CHILDREN} WHERE f.rewrite = 'first_person' AND f.kept")
+    one = made.rows(
+        f"SELECT f.reasoning, f.answer, p.answer FROM {CHILDREN} WHERE f.rewrite = 'first_person' AND f.kept"
+    )
     assert one
     for reasoning, answer, before in one:
         assert reasoning.startswith("I say to myself")
@@ -64,7 +71,9 @@ def test_another_answer_is_found_out_with_both_answers(made: Chain) -> None:
 
 def test_the_snapshot_holds_the_last_rewrites_that_passed(made: Chain) -> None:
     snapshot = open_snapshot(made.warehouse, "chain")
-    kept = made.rows("SELECT count(DISTINCT text) FROM trajectory_facts WHERE rewrite = 'first_person' AND kept")
+    kept = made.rows(
+        "SELECT count(DISTINCT (prompt_id, text)) FROM trajectory_facts WHERE rewrite = 'first_person' AND kept"
+    )
     assert snapshot.manifest.rows == kept[0][0] > 0
 
 
@@ -110,7 +119,9 @@ def test_more_replies_to_rewrite_ask_only_for_the_new_rewrites(chain: Chain) -> 
 
 
 def test_what_was_cut_off_is_asked_again_with_a_larger_budget(chain: Chain) -> None:
-    cut = chain.rows("SELECT count(*) FROM trajectory_facts WHERE rewrite = 'refine' AND finish_reason = 'length'")[0][0]
+    cut = chain.rows("SELECT count(*) FROM trajectory_facts WHERE rewrite = 'refine' AND finish_reason = 'length'")[0][
+        0
+    ]
     chain.run("steps.refined.max_tokens=300")
     assert len([b for b in chain.server.asked if b["max_tokens"] == 300]) == cut > 0
     again = "SELECT format, same_answer FROM trajectory_facts WHERE attempt = 2"
@@ -140,13 +151,15 @@ def test_a_server_that_dies_in_the_middle_leaves_the_rows_of_an_undisturbed_run(
         return scripted_rewriter(body)
 
     rewritten: list[dict[str, Any]] = []
-    server = ScriptedServer(script=script)
+    server = ScriptedServer(reply=script)
     other = Chain(server, chain.recipe, tmp_path / "other")
     settings = ["engines.scripted.max_in_flight=2", "engines.scripted.patience=0.1"]
     try:
         with pytest.raises(Exception, match="mend the server"):
             other.run(*settings, f"engines.scripted.url={server.url}")
-        assert 0 < other.rows("SELECT count(*) FROM trajectories WHERE parent_id IS NOT NULL AND error IS NULL")[0][0] < 18
+        assert (
+            0 < other.rows("SELECT count(*) FROM trajectories WHERE parent_id IS NOT NULL AND error IS NULL")[0][0] < 18
+        )
     finally:
         server.stop()
     other.server = chain.server
@@ -176,15 +189,21 @@ def test_the_content_of_a_prompt_file_is_part_of_the_key_and_its_name_is_not(cha
 def test_at_most_so_many_of_a_prompt_by_a_stated_rule(chain: Chain) -> None:
     def longer(body: dict[str, Any]) -> tuple[str, str]:
         text, reason = scripted_rewriter(body)
-        return (text, reason) if is_rewrite(body) else (text.replace("I add", "I " + "very " * (body["seed"] % 7) + "add"), reason)
+        return (
+            (text, reason)
+            if is_rewrite(body)
+            else (text.replace("I add", "I " + "very " * (body["seed"] % 7) + "add"), reason)
+        )
 
-    chain.server.script = longer
+    chain.server.reply = longer
     chain.run("steps.sample.samples=5", "steps.sample.sampling={seed: 9}", "steps.refined.max_per_prompt=2",
               "steps.refined.choose=shortest")  # fmt: skip
     told = next(line for line in chain.said if "are over max_per_prompt" in line)
     taken = chain.rows(f"SELECT p.prompt_id, list(p.completion_tokens) FROM {CHILDREN} "
-                       "WHERE f.rewrite = 'refine' AND p.run_id = (SELECT max(run_id) FROM runs) GROUP BY ALL")  # fmt: skip
-    sql = "SELECT completion_tokens FROM trajectory_facts WHERE parent_id IS NULL AND exact = 'pass' AND format = 'pass' "
+                       f"WHERE f.rewrite = 'refine' AND p.{LAST} GROUP BY ALL")  # fmt: skip
+    sql = (
+        "SELECT completion_tokens FROM trajectory_facts WHERE parent_id IS NULL AND exact = 'pass' AND format = 'pass' "
+    )
     sql += "AND run_id = (SELECT max(run_id) FROM runs) AND prompt_id = "
     for prompt, tokens in taken:
         assert sorted(tokens) == sorted(n for (n,) in chain.rows(f"{sql}'{prompt}'"))[:2]
@@ -198,7 +217,9 @@ def test_only_trivial_questions_or_those_that_a_condition_names(chain: Chain) ->
     short = {"rewrite": "short_thought", "only": "trivial", "where": "sample_index = 1 -- a comment"}
     chain.change(lambda r: r["steps"]["refined"].update(short))
     chain.run()
-    parents = chain.rows(f"SELECT DISTINCT p.sample_index, p.messages[1].content FROM {CHILDREN} WHERE f.rewrite = 'short_thought'")
+    parents = chain.rows(
+        f"SELECT DISTINCT p.sample_index, p.messages[1].content FROM {CHILDREN} WHERE f.rewrite = 'short_thought'"
+    )
     assert {index for index, _ in parents} == {1}
     assert all(question.count("+") == 1 for _, question in parents)
     chain.change(lambda r: r["steps"]["refined"].update(only="not_trivial", where=None))
@@ -209,16 +230,20 @@ def test_only_trivial_questions_or_those_that_a_condition_names(chain: Chain) ->
 def test_what_the_rewriter_thinks_for_itself_is_no_part_of_the_rewrite(chain: Chain) -> None:
     def thinking(body: dict[str, Any]) -> tuple[str, str]:
         text, reason = scripted_rewriter(body)
-        return (f"<think>\nThe user wants me to rewrite this.\n</think>\n{text}", reason) if is_rewrite(body) else (text, reason)
+        return (
+            (f"<think>\nThe user wants me to rewrite this.\n</think>\n{text}", reason)
+            if is_rewrite(body)
+            else (text, reason)
+        )
 
     before = set(chain.rows("SELECT text FROM trajectory_facts WHERE rewrite = 'refine' AND format = 'pass'"))
     for split in (None, "split"):
-        chain.server.script = thinking if split is None else scripted_rewriter
+        chain.server.reply = thinking if split is None else scripted_rewriter
         if split:
-            chain.server.script = thinking
+            chain.server.reply = thinking
             chain.server.fault = lambda body, before: "split" if is_rewrite(body) else None
         chain.run(f"steps.refined.sampling={{seed: {1 if split else 2}}}")
-        new = "SELECT text FROM trajectory_facts WHERE rewrite = 'refine' AND format = 'pass' AND run_id = (SELECT max(run_id) FROM runs)"
+        new = f"SELECT text FROM trajectory_facts WHERE rewrite = 'refine' AND format = 'pass' AND {LAST}"
         texts = set(chain.rows(new))
         assert texts
         assert all("The user wants" not in text for (text,) in texts)
@@ -231,18 +256,19 @@ def test_examples_are_shown_first_and_change_the_key(chain: Chain, tmp_path: Pat
     file = tmp_path / "edits.jsonl"
     file.write_text(json.dumps({**edit, "reviewer": "ann"}) + "\n")
     chain.change(lambda r: r["steps"]["refined"].update(demonstrations=[edit], prefill="<reasoning>"))
-    chain.server.script = lambda body: (scripted_rewriter(body)[0].removeprefix("<reasoning>"), "stop")
+    chain.server.reply = lambda body: (scripted_rewriter(body)[0].removeprefix("<reasoning>"), "stop")
     assert chain.run().counts["requests"] >= 18
     body = next(b for b in chain.server.asked if is_rewrite(b))
     assert [m["role"] for m in body["messages"]] == ["system", "user", "assistant", "user", "assistant"]
     assert body["messages"][2]["content"] == (
-        "<reasoning>\nI add 40 and 2, which is 42.\n</reasoning>\n<summary>\n40 + 2 = 42\n<answer>42</answer>\n</summary>"
+        "<reasoning>\nI add 40 and 2, which is 42.\n</reasoning>\n"
+        "<summary>\n40 + 2 = 42\n<answer>42</answer>\n</summary>"
     )
     assert body["messages"][4]["content"] == "<reasoning>"
     assert shown({"messages": body["messages"][:2]}) == {
         "question": "What is 40 + 2?", "reasoning": "We add: 42.", "summary": "<answer>42</answer>"
     }  # fmt: skip
-    passed = "SELECT count(*) FROM trajectory_facts WHERE rewrite = 'refine' AND format = 'pass' AND run_id = (SELECT max(run_id) FROM runs)"
+    passed = f"SELECT count(*) FROM trajectory_facts WHERE rewrite = 'refine' AND format = 'pass' AND {LAST}"
     assert chain.rows(passed)[0][0] > 0
     chain.change(lambda r: r["steps"]["refined"].update(demonstrations={"path": str(file), "count": 1}))
     assert not chain.run().counts.get("requests"), "the same example from a file"

@@ -1,0 +1,123 @@
+"""What a mix makes of a trajectory: each condition met or not, then what the caps leave it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from dataengine.screen import one_line
+from dataengine.tables import table
+from schemas.mix import Mix
+from warehouse.mixing import SPLIT, Condition, choose, conditions, unmet, without_verdicts
+
+
+def mix_of_trajectory(
+    connection: duckdb.DuckDBPyConnection,
+    mix: Mix,
+    ident: str,
+    said: Mapping[str, str],
+    spans: Mapping[str, str],
+) -> list[str]:
+    """Lines: every condition of each source and whether the trajectory meets it, then whether the mix takes it.
+
+    `said` gives each check's verdict in words, `spans` the first span that it rests on, where it rests on one.
+    """
+    lines, candidate = [], False
+    for number, source in enumerate(mix.sources):
+        lines.append(f"  source {number + 1} of {len(mix.sources)}:")
+        failing = unmet(connection, mix, source, [ident])[ident]
+        candidate |= not failing
+        for condition in conditions(source):
+            check = condition.check or ""
+            verdict = f": {said.get(check, 'no verdict')}" if check else ""
+            lines.append(f"    {'no ' if condition in failing else 'yes'}  {one_line(condition.text)}{verdict}")
+            if condition in failing and check in spans:
+                lines.append(f"           {spans[check]}")
+    return lines + [f"  {line}" for line in _outcome(connection, mix, ident, candidate)]
+
+
+def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mapping[str, str]) -> list[str]:
+    """A table of the prompt's trajectories (id -> stage): taken, left out, or what each does not meet."""
+    failing = [unmet(connection, mix, source, list(stages)) for source in mix.sources]
+    fates = _fates(connection, mix, list(stages)) if any(not c for f in failing for c in f.values()) else {}
+    rows = []
+    for ident, stage in stages.items():
+        own = [f[ident] for f, source in zip(failing, mix.sources, strict=True) if source.stage == stage]
+        if not own:
+            told = "no source has its stage"
+        elif ident in fates:
+            told = next((f"taken, {f['split']}" for f in fates[ident] if not f["dropped"]), fates[ident][0]["dropped"])
+        else:
+            # Of several sources of this stage the one that it comes nearest to.
+            missed = ", ".join(_short(c) for c in min(own, key=len))
+            told = f"not met: {missed}" if missed else "meets every condition"
+        rows.append({"trajectory": ident[:12], "stage": stage, "mix": told})
+    return [table(rows, most=100), *_cannot_be_made(connection, mix)]
+
+
+def _outcome(connection: duckdb.DuckDBPyConnection, mix: Mix, ident: str, candidate: bool) -> list[str]:
+    missing = _cannot_be_made(connection, mix)
+    if missing or not candidate:
+        return missing or ["no source takes it"]
+    return [_told(connection, mix, fate) for fate in _fates(connection, mix, [ident])[ident]]
+
+
+def _told(connection: duckdb.DuckDBPyConnection, mix: Mix, fate: Mapping[str, Any]) -> str:
+    """What becomes of a candidate of one source, with the trajectories that stand in its place."""
+    source = mix.sources[fate["source"]]
+    name = f"source {fate['source'] + 1}"
+    if fate["dropped"] is None:
+        return f"{name} takes it, into the split {fate['split']}"
+    if fate["dropped"] == "duplicate_reply":
+        why = f"{', '.join(_before(connection, fate, _SAME_TEXT))} says the same"
+    elif fate["dropped"] == "over_max_per_prompt":
+        others = _before(connection, fate, f"rank <= {source.max_per_prompt}")
+        why = f"max_per_prompt is {source.max_per_prompt}, and of this prompt it chooses {', '.join(others)}"
+    elif fate["dropped"] == "over_max_rows":
+        why = f"max_rows is {source.max_rows}, and its place by lot is {fate['place']:,}"
+    else:
+        why = "an earlier source takes it"
+    return f"{name} leaves it out ({fate['dropped']}): {why}"
+
+
+_SAME_TEXT = "text = (SELECT text FROM trajectories_current WHERE trajectory_id = $id)"
+
+
+def _before(connection: duckdb.DuckDBPyConnection, fate: Mapping[str, Any], which: str) -> list[str]:
+    """The starts of the ids of those replies to the prompt that the source ranks before this one."""
+    rows = connection.execute(
+        "SELECT left(trajectory_id, 12) FROM chosen JOIN trajectories_current USING (trajectory_id, prompt_id) "
+        "WHERE source = $source AND prompt_id = $prompt AND copy = 1 AND trajectory_id <> $id "
+        f"AND dropped IS DISTINCT FROM 'in_another_source' AND {which} ORDER BY rank LIMIT 5",
+        {"source": fate["source"], "prompt": fate["prompt_id"], "id": fate["trajectory_id"]},
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _short(condition: Condition) -> str:
+    return condition.check or condition.text.partition(":")[0]
+
+
+def _cannot_be_made(connection: duckdb.DuckDBPyConnection, mix: Mix) -> list[str]:
+    asked = [check for source in mix.sources for check in (*source.require, *source.not_failed)]
+    missing = dict.fromkeys(without_verdicts(connection, asked))
+    return (
+        [f"no snapshot of it can be made here yet: no reply has a verdict of {', '.join(missing)}"] if missing else []
+    )
+
+
+def _fates(connection: duckdb.DuckDBPyConnection, mix: Mix, idents: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """What the mix makes of those that meet every condition of a source; empty where no snapshot can be made."""
+    if _cannot_be_made(connection, mix):
+        return {}
+    choose(connection, mix)
+    cursor = connection.execute(
+        f"SELECT *, {SPLIT} AS split FROM chosen WHERE list_contains($ids::VARCHAR[], trajectory_id) ORDER BY source",
+        {"ids": list(idents), "salt": mix.salt, "share": mix.validation},
+    )
+    names = [d[0] for d in cursor.description or []]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in cursor.fetchall():
+        fate = dict(zip(names, row, strict=True))
+        found.setdefault(fate["trajectory_id"], []).append(fate)
+    return found

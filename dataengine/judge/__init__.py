@@ -1,0 +1,1 @@
+"""Judges: models that are asked for verdicts on what other models wrote."""

@@ -1,0 +1,164 @@
+"""A judge: what it sends for a case, and what it makes of the replies."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from dataengine.checks import CHECKS, Opinion
+from dataengine.engines.client import ChatReply, ChatRequest
+from dataengine.judge.prompt_file import JudgePrompt, load_prompt
+from dataengine.judge.reading import Said, read_reply
+from dataengine.policy import Policy
+from dataengine.prompting import assemble
+from schemas.errors import ConfigError
+from schemas.keys import key
+from schemas.recipe import EmbeddedEngine, JudgeSpec, Recipe
+from schemas.records import Message, Prompt, Trajectory
+
+# Why nothing is asked.
+NO_REFERENCE = "no_reference"
+NO_ANSWER = "no_answer"
+# No verdict has more than half of the votes.
+VOTES_TIED = "votes_tied"
+
+# Columns of trajectory_facts: the name of a check is another one.
+_TAKEN = {*CHECKS, *Trajectory.model_fields, *Prompt.model_fields}
+_TAKEN |= {"human", "correct", "kept", "checks", "not_passed", "verifier_outcome"}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A response to be judged, with its question."""
+
+    question: str
+    response: str
+    """The whole text, thinking included."""
+    answer: str | None
+    """What follows the thinking."""
+    reference: str | None = None
+    group: str = ""
+    """Cases of one group have question and reference in common."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A recipe's judge with the policies that answer for it, and the name that its verdicts carry."""
+
+    name: str
+    spec: JudgeSpec
+    prompt: JudgePrompt
+    policies: Sequence[Policy] = field(default=())
+
+    @classmethod
+    def of(cls, name: str, recipe: Recipe, policies: Mapping[str, Policy]) -> "Judge":
+        """The judge of that name, its engines' policies taken from `policies`. Raises ConfigError."""
+        spec = recipe.judges[name]
+        return cls(name, spec, judge_prompt(name, spec), [policies[engine] for engine in spec.engines])
+
+    @cached_property
+    def version(self) -> str:
+        """See `judge_version`."""
+        return judge_version(self.spec, self.prompt, [p.name for p in self.policies])
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether a corrected reference asks for a new verdict."""
+        return self.prompt.shows_reference
+
+    @property
+    def votes(self) -> int:
+        """How many requests a case takes."""
+        return self.spec.votes * len(self.policies)
+
+    def unasked(self, case: Case) -> Opinion | None:
+        """The opinion on a case that is not worth a request: there is nothing to compare, or to compare with."""
+        if self.prompt.shows_reference and not (case.reference or "").strip():
+            return _undecided(NO_REFERENCE, [], 0.0)
+        return None if self._shown(case).strip() else _undecided(NO_ANSWER, [], 0.0)
+
+    def requests(self, case: Case) -> list[tuple[int, ChatRequest]]:
+        """What is asked: for each vote the number of the policy, and the request."""
+        shown = self._shown(case)
+        messages = self.prompt.render(question=case.question, reference=case.reference or "", response=shown)
+        asked = []
+        for number, policy in enumerate(self.policies):
+            send_seed = isinstance(policy.engine, EmbeddedEngine) or policy.engine.send_seed
+            for vote in range(self.spec.votes):
+                drawn = self.spec.sampling.of(vote)
+                request = ChatRequest(
+                    messages=messages,
+                    max_tokens=self.spec.max_tokens,
+                    temperature=drawn["temperature"],
+                    top_p=drawn["top_p"],
+                    # Every vote its own, the same in every run.
+                    seed=int(key(self.version, messages, vote)[:8], 16) & 0x7FFFFFFF if send_seed else None,
+                    guided=self.prompt.guided if self.spec.guided else None,
+                    group=case.group,
+                )
+                asked.append((number, request))
+        return asked
+
+    def opinion(self, replies: Sequence[ChatReply]) -> Opinion:
+        """What the replies to `requests`, in their order and none of them failed, say together.
+
+        A verdict needs more than half of all votes, those that are no verdict counted. Its score is the votes' mean.
+        """
+        said = [read_reply(r.text, r.finish_reason, self.prompt.words) for r in replies]
+        policies = [p.name for p in self.policies for _ in range(self.spec.votes)]
+        votes = [_vote(*v) for v in zip(policies, said, replies, strict=True)]
+        seconds = sum(r.seconds for r in replies)
+        given = [s.verdict for s in said if s.verdict is not None]
+        if not given:
+            return _undecided(Counter(s.reason for s in said).most_common(1)[0][0], votes, seconds)
+        word, count = Counter(given).most_common(1)[0]
+        if 2 * count <= len(said):
+            return _undecided(VOTES_TIED, votes, seconds)
+        outcome = self.prompt.words[word].outcome
+        scores = [s for s in (self.prompt.words[w].score for w in given) if s is not None]
+        score = sum(scores) / len(scores) if len(scores) == len(given) else None
+        reason = "" if outcome == "pass" else word
+        return Opinion(outcome, score, reason, {"verdict": word, "votes": votes}, seconds)
+
+    def _shown(self, case: Case) -> str:
+        return case.response if self.prompt.front.response == "whole" else case.answer or ""
+
+
+def judge_prompt(name: str, spec: JudgeSpec) -> JudgePrompt:
+    """The prompt of a recipe's judge. Raises ConfigError, also for a name that its verdicts cannot carry."""
+    if name in _TAKEN:
+        raise ConfigError(f"judges.{name}: {name!r} is a check or a column already; name it otherwise")
+    return load_prompt(spec.ask)
+
+
+def judge_version(spec: JudgeSpec, prompt: JudgePrompt, policies: Sequence[str]) -> str:
+    """12 hex characters of the prompt's content, the policies and the decoding: a judge that was proven is that one."""
+    decoding = [[spec.sampling.of(vote) for vote in range(spec.votes)], spec.max_tokens, spec.guided]
+    return key(prompt.content, sorted(policies), decoding)[:12]
+
+
+def question_of(messages: Sequence[Message]) -> str:
+    """A conversation as one text: the question alone where there is no more."""
+    if len(messages) == 1:
+        return messages[0].content
+    return "\n\n".join(f"{m.role.capitalize()}: {m.content}" for m in messages)
+
+
+def _undecided(reason: str, votes: list[dict[str, Any]], seconds: float) -> Opinion:
+    return Opinion("undecided", None, reason, {"verdict": None, "votes": votes}, seconds)
+
+
+def _vote(policy: str, said: Said, reply: ChatReply) -> dict[str, Any]:
+    return {
+        "policy": policy,
+        "verdict": said.verdict,
+        "analysis": said.analysis,
+        "reason": said.reason,
+        # What the server split off as thinking is put back, as in trajectories.
+        "raw": reply.text if reply.reasoning is None else assemble(reply.reasoning, reply.text),
+        "finish_reason": reply.finish_reason,
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+        "seconds": round(reply.seconds, 4),
+    }

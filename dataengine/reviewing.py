@@ -1,0 +1,252 @@
+"""What a person's review does: a verdict of the check `human`, and of an edit a new trajectory beside the old one."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+from uuid import uuid4
+
+import duckdb
+
+from dataengine.generate import run_id
+from dataengine.prompting import take_apart
+from dataengine.runlog import RunLog
+from schemas.keys import canonical_json, key, storable
+from schemas.records import Outcome, Record, Review, Trajectory, Verdict, Word, now, reviewer_name
+from warehouse.connect import connect
+from warehouse.journal import Attempt, publish
+from warehouse.store import Warehouse
+
+HUMAN = "human"
+RULES = "1"
+R = TypeVar("R", bound=Record)
+_MOST_TEXT = 1_000_000
+_MOST_NOTE = 20_000
+
+
+def review_of(
+    seen: Trajectory,
+    reviewer: str,
+    verdict: Word,
+    *,
+    text: str | None = None,
+    note: str = "",
+    tags: Sequence[str] = (),
+    review_id: str | None = None,
+) -> Review:
+    """A review of an attempt that a person saw, to be submitted to the journal.
+
+    `text` is what an edit made of it; other verdicts may come with the text as it was. Raises ValueError, with one line
+    for the reviewer, for what is no review.
+    """
+    if seen.error is not None:
+        raise ValueError("it has no reply: the request failed")
+    reviewer, note = reviewer_name(reviewer), storable(note).strip()
+    text = None if text is None else storable(text)
+    if len(note) > _MOST_NOTE:
+        raise ValueError(f"the note is longer than {_MOST_NOTE:,} characters")
+    if verdict == "edit":
+        if text is None or not text.strip():
+            raise ValueError("an edit needs the edited `text`")
+        if len(text) > _MOST_TEXT:
+            raise ValueError(f"the text is longer than {_MOST_TEXT:,} characters")
+        if text.strip() == seen.text.strip():
+            raise ValueError("the edited text is the text as it was: approve it, or change it")
+    elif text is not None and text.strip() not in ("", seen.text.strip()):
+        raise ValueError(f"{verdict}, but the text was changed: say edit, or leave `text` out")
+    edited = text if verdict == "edit" else None
+    return Review(
+        review_id=review_id or uuid4().hex,
+        trajectory_id=seen.trajectory_id,
+        attempt=seen.attempt,
+        reviewer=reviewer,
+        verdict=verdict,
+        text=edited,
+        child_id=None if edited is None else _child_id(seen, reviewer, edited),
+        note=note,
+        tags=list(dict.fromkeys(t for t in (storable(t).strip() for t in tags) if t)),
+        created_at=now(),
+    )
+
+
+def _policy(reviewer: str) -> str:
+    return f"human:{reviewer}"
+
+
+def _child_id(parent: Trajectory, reviewer: str, text: str) -> str:
+    """As the key of a sample, with the reviewer and the text for what was drawn."""
+    policy, parent_id = _policy(reviewer), parent.trajectory_id
+    return key(parent.prompt_id, parent.stage, parent.rendered_key, policy, {}, 0, parent_id, reviewer, text)
+
+
+@dataclass
+class Settled:
+    """What became of the reviews: how many are new in the warehouse, and the rows that came of them."""
+
+    reviews: int = 0
+    edits: int = 0
+    verdicts: int = 0
+
+    @property
+    def worked(self) -> bool:
+        """Whether there was anything to do."""
+        return bool(self.reviews or self.edits or self.verdicts)
+
+
+def settle(warehouse: Warehouse) -> Settled:
+    """Publishes what was submitted and gives every review its verdict, every edit its trajectory.
+
+    What is left to do is asked of the tables, so it may be killed anywhere and called again, and by several processes
+    at once: the rows follow from the table `reviews` alone.
+    """
+    done = Settled(reviews=publish(warehouse))
+    log = RunLog(warehouse, run_id(), "review", {}, [])
+    # An edit may be of what another edit made: that one is there in the next round.
+    while children := _missing_children(warehouse.path, log.run_id):
+        log.begin()
+        done.edits += len(warehouse.append("trajectories", children).added)
+    for words in _rounds(_missing_verdicts(warehouse.path)):
+        log.begin()
+        done.verdicts += len(warehouse.append("verdicts", [w.verdict(log.run_id) for w in words]).added)
+    log.end("finished", {"edits": done.edits, "verdicts": done.verdicts})
+    return done
+
+
+def records(cursor: duckdb.DuckDBPyConnection, record: type[R]) -> list[R]:
+    """The rows of a query as records; columns that the record lacks are left out."""
+    names = [d[0] for d in cursor.description or []]
+    kept = [i for i, name in enumerate(names) if name in record.model_fields]
+    return [record(**{names[i]: row[i] for i in kept}) for row in cursor.fetchall()]
+
+
+def _missing_children(path: Path, run: str) -> list[Trajectory]:
+    edits = (
+        "FROM reviews r JOIN trajectories t USING (trajectory_id, attempt) "
+        "ANTI JOIN trajectories c ON c.trajectory_id = r.child_id WHERE r.verdict = 'edit' ORDER BY r.review_id"
+    )
+    with connect(path, tables=("reviews", "trajectories")) as connection:
+        reviews = records(connection.execute(f"SELECT r.* {edits}"), Review)
+        parents = records(connection.execute(f"SELECT t.* {edits}"), Trajectory)
+    return [_child(parent, review, run) for parent, review in zip(parents, reviews, strict=True)]
+
+
+def _child(parent: Trajectory, edit: Review, run: str) -> Trajectory:
+    assert edit.text is not None and edit.child_id is not None
+    parts = take_apart(edit.text)
+    return Trajectory(
+        trajectory_id=edit.child_id,
+        prompt_id=parent.prompt_id,
+        stage=parent.stage,
+        policy=_policy(edit.reviewer),
+        engine="review",
+        sampling="{}",
+        sample_index=0,
+        parent_id=parent.trajectory_id,
+        rendered_key=parent.rendered_key,
+        system_prompt=parent.system_prompt,
+        reasoning=parts.reasoning,
+        answer=parts.answer,
+        text=edit.text,
+        finish_reason="stop",
+        seconds=edit.seconds,
+        run_id=run,
+        created_at=now(),
+    )
+
+
+class _Said(NamedTuple):
+    """One person's latest word on an attempt, and the review that it is from."""
+
+    word: Literal["approve", "reject", "edit", "withdraw"]
+    review: Review
+
+
+@dataclass(frozen=True)
+class _Opinion:
+    """What people together say of an attempt after its `number`-th word."""
+
+    attempt: Attempt
+    number: int
+    said: tuple[_Said, ...]
+    by: Review
+
+    def verdict(self, run: str) -> Verdict:
+        """As a row. An edited attempt fails; else the greater number decides, one word a person."""
+        looks, approvals = len(self.said), sum(s.word == "approve" for s in self.said)
+        outcome: Outcome
+        if any(s.word == "edit" for s in self.said):
+            outcome, reason = "fail", "edited"
+        elif approvals * 2 > looks:
+            outcome, reason = "pass", ""
+        elif approvals * 2 == looks:
+            outcome, reason = "undecided", "disagreement"
+        else:
+            rejected = any(s.word == "reject" for s in self.said)
+            outcome, reason = "fail", "rejected" if rejected else "withdrawn"
+        details = {"review_id": self.by.review_id, "reviewer": self.by.reviewer, "note": self.by.note}
+        return Verdict(
+            trajectory_id=self.attempt.trajectory_id,
+            attempt=self.attempt.attempt,
+            check=HUMAN,
+            version=f"{RULES}.{self.number}",
+            kind="person",
+            outcome=outcome,
+            score=approvals / looks,
+            reason=reason,
+            details=canonical_json(details | {"tags": self.by.tags, "looks": looks, "approvals": approvals}),
+            seconds=self.by.seconds,
+            run_id=run,
+            created_at=now(),
+        )
+
+
+def _missing_verdicts(path: Path) -> list[_Opinion]:
+    with connect(path, tables=("reviews", "verdicts")) as connection:
+        light = "SELECT * REPLACE (CASE WHEN verdict = 'edit' THEN '' END AS text) FROM reviews"
+        reviews = records(connection.execute(f"{light} ORDER BY created_at, number"), Review)
+        given = set(
+            connection.execute(
+                'SELECT trajectory_id, attempt, version FROM verdicts WHERE "check" = ?', [HUMAN]
+            ).fetchall()
+        )
+    opinions = _opinions(reviews)
+    return [o for o in opinions if (*o.attempt, f"{RULES}.{o.number}") not in given]
+
+
+def _opinions(reviews: Iterable[Review]) -> Iterator[_Opinion]:
+    """What is said of each attempt after each word about it, reviews in their order."""
+    said: dict[Attempt, dict[str, _Said]] = defaultdict(dict)
+    numbers: Counter[Attempt] = Counter()
+
+    def opinion(attempt: Attempt, word: _Said) -> _Opinion:
+        said[attempt][word.review.reviewer] = word
+        numbers[attempt] += 1
+        return _Opinion(attempt, numbers[attempt], tuple(said[attempt].values()), word.review)
+
+    for review in reviews:
+        attempt = Attempt(review.trajectory_id, review.attempt)
+        before = said[attempt].get(review.reviewer)
+        yield opinion(attempt, _Said(review.verdict, review))
+        if before is not None and before.word == "edit" and before.review.child_id != review.child_id:
+            # Another word takes the place of an edit: what the edit made goes with it, unless they looked at it since.
+            child = _child_of(before.review)
+            if said[child][review.reviewer].review is before.review:
+                yield opinion(child, _Said("withdraw", review))
+        if review.verdict == "edit":
+            yield opinion(_child_of(review), _Said("approve", review))
+
+
+def _child_of(edit: Review) -> Attempt:
+    assert edit.child_id is not None
+    return Attempt(edit.child_id, 1)
+
+
+def _rounds(opinions: Sequence[_Opinion]) -> Iterator[list[_Opinion]]:
+    """Opinions in commits that hold one of each attempt, so that the latest is the latest by time."""
+    rounds: dict[int, list[_Opinion]] = defaultdict(list)
+    place: Counter[Attempt] = Counter()
+    for each in opinions:
+        rounds[place[each.attempt]].append(each)
+        place[each.attempt] += 1
+    yield from rounds.values()
