@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.account import account
-from dataengine.checking import load_checks, pending
+from dataengine.checking import load_checks, pending, run_checks
 from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
 from dataengine.judge.judge import Judge
@@ -20,6 +20,7 @@ from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
+from dataengine.reviewing import settle
 from dataengine.rewrites.parents import look_over
 from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, code_versions, recipe_checks
@@ -37,12 +38,14 @@ from schemas.recipe import (
     JudgeStep,
     Recipe,
     ReportStep,
+    ReviewStep,
     RewriteStep,
     SnapshotStep,
     TrainStep,
 )
 from schemas.records import Stage
 from warehouse.connect import refresh_duckdb_file
+from warehouse.looks import edited_from, looked_at
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
 
@@ -140,6 +143,8 @@ class _Loop:
                 done = self._rewrite(name, step)
             elif isinstance(step, JudgeStep):
                 done = self._judge(name, step)
+            elif isinstance(step, ReviewStep):
+                done = self._review(name, step)
             elif isinstance(step, SnapshotStep):
                 done = self._snapshot(name, step)
             elif isinstance(step, TrainStep):
@@ -176,7 +181,9 @@ class _Loop:
 
     def _keep(self, name: str, wanted: Sequence[Wanted], sets: tuple[str, ...]) -> None:
         """Remembers what a step wanted for the steps that are `of` it."""
-        if any(name in s.steps for s in self.recipe.steps.values() if isinstance(s, RewriteStep | JudgeStep)):
+        if any(
+            name in s.steps for s in self.recipe.steps.values() if isinstance(s, RewriteStep | JudgeStep | ReviewStep)
+        ):
             self._made[name] = Made([w.trajectory_id for w in wanted], sets)
 
     def _sampled(self, sampled: Sampled, what: str, stage: Stage, policy: Policy) -> str:
@@ -210,6 +217,35 @@ class _Loop:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(judged.failed.items()))
         failed = f", {judged.missing:,} got no verdict ({kinds}; run again to ask again)" if judged.failed else ""
         return f"{judged.asked:,} of {len(ids):,} samples judged by {by}{failed}"
+
+    def _review(self, name: str, step: ReviewStep) -> str:
+        if step.waive is not None:
+            return f"waived: {step.waive}"
+        settled = settle(self.warehouse)
+        self.result.add("reviews", settled.reviews)
+        for made in step.steps:
+            self._check_edits(name, made)
+        ids = list(dict.fromkeys(i for made in step.steps for i in self._made[made].ids))
+        found = looked_at(self.warehouse.path, ids, looks=step.looks, require=step.require)
+        told = ", ".join(f"{n:,} {word}" for word, n in vars(found).items() if n and word != "waiting") or "nothing yet"
+        wait = f"; {found.waiting:,} wait: `dataengine import FILE --as reviews`" if found.waiting else ""
+        return f"{found.total - found.waiting:,} of {found.total:,} looked at ({told}){wait}"
+
+    def _check_edits(self, name: str, made: str) -> None:
+        """What people edited is checked as what the step `made` was."""
+        reviewed = self.recipe.steps[made]
+        assert isinstance(reviewed, GenerateStep | RewriteStep | EvaluateStep)
+        checks = load_checks(reviewed.check_specs)
+        edited = edited_from(self.warehouse.path, self._made[made].ids)
+        try:
+            if edited and pending(self.warehouse, checks, edited):
+                self.log.begin()
+                checked = run_checks(self.warehouse, self.log.run_id, checks, edited, name)
+                self.result.add("verdicts", checked.total)
+                self.result.errors += checked.errors
+        finally:
+            for check in checks:
+                check.close()
 
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
         mix = _mix_of(step)

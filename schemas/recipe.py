@@ -386,12 +386,20 @@ class RewriteStep(_Asked):
         return [self.of] if isinstance(self.of, str) else self.of
 
 
-class JudgeStep(_Strict):
+class _Of(_Strict):
+    of: str | Annotated[list[str], Field(min_length=1)] = Field(description="earlier steps whose trajectories it is of")
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of the steps, as a list."""
+        return [self.of] if isinstance(self.of, str) else self.of
+
+
+class JudgeStep(_Of):
     """Ask a judge about the trajectories of earlier steps."""
 
     kind: Literal["judge"]
     judge: str = Field(description="one of `judges`")
-    of: str | Annotated[list[str], Field(min_length=1)] = Field(description="earlier steps whose trajectories it is of")
     scope: Scope = Field(
         default="unsettled",
         description="unsettled: what the prompt's verifier has not passed, or nobody verifies; all; or {share: 0.1}",
@@ -404,10 +412,14 @@ class JudgeStep(_Strict):
             raise ValueError(f"{value!r} is no scope; there are unsettled, all, and a share as in {{share: 0.1}}")
         return value
 
-    @property
-    def steps(self) -> list[str]:
-        """The names of the steps, as a list."""
-        return [self.of] if isinstance(self.of, str) else self.of
+
+class ReviewStep(_Of):
+    """Say how far people have looked at the trajectories of earlier steps, and check what they edited."""
+
+    kind: Literal["review"]
+    require: list[str] = Field(default_factory=list, description="only those that passed these checks want a look")
+    looks: int = Field(default=1, ge=1, description="how many people are to look at each")
+    waive: str | None = Field(default=None, min_length=1, description="why nobody has to look, where nobody has to")
 
 
 class SnapshotStep(_Strict):
@@ -443,7 +455,7 @@ class ReportStep(_Strict):
 
 
 Step = Annotated[
-    GenerateStep | RewriteStep | JudgeStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
+    GenerateStep | RewriteStep | JudgeStep | ReviewStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
     Field(discriminator="kind"),
 ]
 
@@ -480,10 +492,11 @@ class Recipe(_Strict):
                 for other in step.steps:
                     if seen.get(other) not in ("generate", "rewrite"):
                         raise ValueError(f"steps.{name}.of: {other!r} is no earlier generate or rewrite step")
-            elif isinstance(step, JudgeStep):
-                self._known(f"steps.{name}.judge", [step.judge], self.judges)
-                for engine in self.judges[step.judge].engines:
-                    self._engine_ready(name, engine, seen)
+            elif isinstance(step, JudgeStep | ReviewStep):
+                if isinstance(step, JudgeStep):
+                    self._known(f"steps.{name}.judge", [step.judge], self.judges)
+                    for engine in self.judges[step.judge].engines:
+                        self._engine_ready(name, engine, seen)
                 for earlier in step.steps:
                     if seen.get(earlier) not in _SAMPLED:
                         raise ValueError(f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories")
