@@ -21,6 +21,8 @@ _ZERO = (
     "answer between <answer> and </answer>."
 )
 
+_OPENED = re.compile(r"\s*(<think>|\|special_token\|)")
+
 TEMPLATES: dict[str, str | None] = {
     "plain": None,
     "think": _THINK,
@@ -92,9 +94,21 @@ def take_apart(text: str) -> Parts:
     >>> take_apart("4")
     Parts(reasoning=None, answer='4')
     """
-    opened = re.match(r"\s*(<think>|\|special_token\|)", text)
-    if not opened:
+    found = boundaries(text)
+    if found is None:
         return Parts(None, text.strip() or None)
+    start, end, after = found
+    return Parts(text[start:end].strip(), text[after:].strip() or None)
+
+
+def boundaries(text: str) -> tuple[int, int, int] | None:
+    """Where the reasoning of a reply starts and ends and where its answer starts, as `take_apart` tells them.
+
+    None without reasoning. Where it is never closed it ends with the text, and so does the empty answer.
+    """
+    opened = _OPENED.match(text)
+    if not opened:
+        return None
     closing = "</think>" if opened[1] == "<think>" else opened[1]
-    inside, closed, after = text[opened.end() :].partition(closing)
-    return Parts(inside.strip(), (after.strip() or None) if closed else None)
+    end = text.find(closing, opened.end())
+    return (opened.end(), end, end + len(closing)) if end >= 0 else (opened.end(), len(text), len(text))

@@ -1,0 +1,216 @@
+"""Replies of a batch as one buffer of bytes, so that numpy and compiled patterns count in all of them at once."""
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from dataengine.filters.markdown import Lines, Mask, Numbers, Structure, structure
+from dataengine.prompting import boundaries
+
+#: Characters that are looked at together; one text may have more.
+MOST = 1 << 20
+#: Characters of batches that are kept for the next check.
+MOST_KEPT = 1 << 24
+
+# What the first byte of a character makes of it; of some the second has a say: (first, second from, to, what it is).
+_LETTER, _SPACE, _FOLLOWS, _UNSPACED, _UNSURE = range(5)
+_SECONDS = (
+    (0xC2, 0xA0, 0xA0, _SPACE),  # no-break space
+    (0xE0, 0xB8, 0xBB, _UNSPACED),  # Thai, Lao
+    (0xE1, 0x80, 0x82, _UNSPACED),  # Burmese
+    (0xE1, 0x9E, 0x9F, _UNSPACED),  # Khmer
+    (0xE3, 0x80, 0x80, _SPACE),  # wide space, marks of Chinese and Japanese
+    (0xE3, 0x81, 0xBF, _UNSPACED),  # kana, Han
+    (0xEF, 0xBC, 0xBD, _SPACE),  # full-width signs
+    (0xF0, 0xA0, 0xB3, _UNSPACED),  # Han, rare
+)
+_CLASSES = bytearray([_SPACE] * 33 + [_LETTER] * 95 + [_FOLLOWS] * 64 + [_LETTER] * 64)
+_CLASSES[0xE4:0xEA] = bytes([_UNSPACED] * 6)  # Han
+for _first, _, _, _ in _SECONDS:
+    _CLASSES[_first] = _UNSURE
+# Nothing composes across the start of such a stretch.
+_STRETCH = re.compile(r"[\x00-\x7f]+[^\x00-\x7f]*|[^\x00-\x7f]+")
+
+
+class Bits:
+    """A set of positions as bits: how many lie in an interval is told by looking at its two ends."""
+
+    def __init__(self, mask: Mask) -> None:
+        packed = np.packbits(mask, bitorder="little")
+        self._words = np.zeros(len(mask) // 64 + 1, dtype="<u8")
+        self._words.view(np.uint8)[: len(packed)] = packed
+        self._before = np.zeros(len(self._words), dtype=np.int64)
+        np.cumsum(np.bitwise_count(self._words[:-1]), out=self._before[1:])
+
+    def before(self, at: Numbers) -> Numbers:
+        """How many positions of the set lie before each of `at`, from 0 to the length."""
+        word, rest = at >> 6, (at & 63).astype(np.uint64)
+        below = self._words[word] & ((np.uint64(1) << rest) - np.uint64(1))
+        counted: Numbers = self._before[word] + np.bitwise_count(below)
+        return counted
+
+    def within(self, start: Numbers, end: Numbers) -> Numbers:
+        """How many positions of the set lie in each half-open interval."""
+        return self.before(end) - self.before(start)
+
+
+class Batch:
+    """Replies, composed (NFC), each as two pieces: reasoning (piece 2n) and answer (piece 2n + 1).
+
+    Without reasoning tags all of a reply is its answer, as `take_apart` has it. `data` is the UTF-8 of all pieces, each
+    in lines of its own, lone surrogates as question marks; `begin` and `end` are the pieces' offsets in it, in bytes,
+    `at` their offsets in their texts, in characters.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = [t if t.isascii() else unicodedata.normalize("NFC", t) for t in texts]
+        self.ascii = all(t.isascii() for t in self.texts)
+        parts = [boundaries(t) for t in self.texts]
+        self.reasoned = np.array([p is not None for p in parts])
+        cuts = [p or (0, 0, 0) for p in parts]
+        encoded = [
+            piece.encode("utf-8", "replace")
+            for text, (start, end, after) in zip(self.texts, cuts, strict=True)
+            for piece in (text[start:end], text[after:])
+        ]
+        # Line breaks at the end, so that a look at the next bytes of the last line stays inside.
+        self._buffer = b"\n".join([b"", *encoded, b"\n" * 8])
+        self.data = np.frombuffer(self._buffer, dtype=np.uint8)
+        lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
+        self._offsets = np.concatenate(([1], 1 + np.cumsum(lengths + 1)))
+        self.begin, self.end = self._offsets[:-1], self._offsets[:-1] + lengths
+        self.at = np.array([at for start, _, after in cuts for at in (start, after)], dtype=np.int64)
+        breaks = np.flatnonzero(self.data[: self._offsets[-1]] == ord("\n"))
+        starts = breaks[:-1] + 1
+        self.lines = Lines(self.data, starts, breaks[1:], np.searchsorted(self.begin, starts, side="right") - 1)
+
+    def ask(self, questions: Sequence[pl.Expr]) -> Numbers:
+        """The answers (numbers, or 1 for true) to questions about strings: (questions, pieces).
+
+        Each piece is one string, with a line break at its end. All at once, as a round costs as much as a fast pattern.
+        """
+        named = [question.cast(pl.Int64).alias(str(n)) for n, question in enumerate(questions)]
+        return self._column.to_frame().select(named).to_numpy().T
+
+    @cached_property
+    def _column(self) -> pl.Series:
+        offsets, data = pa.py_buffer(self._offsets), pa.py_buffer(self._buffer)
+        column = pl.from_arrow(pa.LargeStringArray.from_buffers(len(self.begin), offsets, data))
+        assert isinstance(column, pl.Series)
+        return column
+
+    @cached_property
+    def structure(self) -> Structure:
+        """What the lines are."""
+        return structure(self.lines)
+
+    @cached_property
+    def ink(self) -> Bits:
+        """Bytes that are no space."""
+        return Bits(self.data > ord(" "))
+
+    @cached_property
+    def filled(self) -> Mask:
+        """The lines with something in them."""
+        return self.ink.within(self.lines.begin, self.lines.end) > 0
+
+    def characters(self, start: Numbers, end: Numbers) -> Numbers:
+        """Characters between byte offsets."""
+        return end - start if self.ascii else self._characters.within(start, end)
+
+    def widths(self, start: Numbers, end: Numbers) -> Numbers:
+        """The room that the characters between byte offsets take: one each, from U+3000 on (Han, kana, Hangul) two."""
+        return end - start if self.ascii else self._characters.within(start, end) + self._wide.within(start, end)
+
+    def offsets(self, piece: Numbers, at: Numbers) -> Numbers:
+        """Byte offsets in pieces as offsets in characters of the composed texts."""
+        return self.at[piece] + self.characters(self.begin[piece], at)
+
+    @cached_property
+    def _characters(self) -> Bits:
+        return Bits((self.data & 0xC0) != 0x80)
+
+    @cached_property
+    def _wide(self) -> Bits:
+        return Bits(self.data >= 0xE3)
+
+    @cached_property
+    def words(self) -> Bits:
+        """Where words start: what stands between spaces, and in scripts without spaces each character."""
+        if self.ascii:
+            run = self.data > ord(" ")
+            run[1:] &= ~run[:-1]
+            return Bits(run)
+        classes = self._classes()
+        alone, follows = classes == _UNSPACED, classes == _FOLLOWS
+        apart = alone | (classes == _SPACE)
+        for _ in range(3):
+            apart[1:] |= apart[:-1] & follows[1:]
+        alone[1:] |= apart[:-1] & ~apart[1:]
+        return Bits(alone)
+
+    def _classes(self) -> npt.NDArray[np.uint8]:
+        """What each byte is: a part of a letter or a sign, of a space, of what follows, or a character by itself."""
+        classes = np.frombuffer(bytearray(self._buffer.translate(_CLASSES)), dtype=np.uint8)
+        unsure = np.flatnonzero(classes == _UNSURE)
+        first, second = self.data[unsure], self.data[unsure + 1]
+        told = np.full(len(unsure), _LETTER, dtype=np.uint8)
+        for byte, low, high, kind in _SECONDS:
+            told[(first == byte) & (second >= low) & (second <= high)] = kind
+        classes[unsure] = told
+        return classes
+
+
+_last: tuple[list[str], list[tuple[list[int], Batch]]] = ([], [])
+
+
+def batches(texts: Sequence[str]) -> list[tuple[list[int], Batch]]:
+    """The texts as batches, with their indices: ASCII apart, where much need not be looked for.
+
+    Those made last are kept, as one check after another asks for the same.
+    """
+    global _last
+    if _last[0] != texts:
+        made = [(indices, Batch([texts[i] for i in indices])) for indices in _parts(texts)]
+        _last = (list(texts), made) if sum(map(len, texts)) <= MOST_KEPT else ([], [])
+        return made
+    return _last[1]
+
+
+def _parts(texts: Sequence[str]) -> Iterator[list[int]]:
+    plain = [t.isascii() for t in texts]
+    for kind in (True, False):
+        indices: list[int] = []
+        size = 0
+        for index in (i for i, p in enumerate(plain) if p is kind):
+            if indices and size + len(texts[index]) > MOST:
+                yield indices
+                indices, size = [], 0
+            indices.append(index)
+            size += len(texts[index])
+        if indices:
+            yield indices
+
+
+def counting(patterns: Sequence[str]) -> list[pl.Expr]:
+    """How often each pattern (in the syntax of Rust's `regex`) is found, to be asked of a batch."""
+    return [pl.first().str.count_matches(p) for p in patterns]
+
+
+def in_original(text: str, composed: str, offsets: Sequence[int]) -> list[int]:
+    """Offsets in the NFC form of a text, at ASCII characters or the end, as offsets in the text itself."""
+    if text == composed:
+        return list(offsets)
+    here, there = [0], [0]
+    for stretch in _STRETCH.finditer(text):
+        here.append(stretch.end())
+        there.append(there[-1] + len(unicodedata.normalize("NFC", stretch.group())))
+    at = [bisect_right(there, offset) - 1 for offset in offsets]
+    return [here[n] + offset - there[n] for n, offset in zip(at, offsets, strict=True)]

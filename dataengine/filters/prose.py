@@ -1,0 +1,147 @@
+"""What is measured of how a reply reads: paragraphs, code blocks, markdown, voice, summary, tags that leak."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dataengine.filters.columns import Batch, counting
+from dataengine.filters.markdown import Mask, Numbers
+from dataengine.filters.phrases import PLURAL, SINGULAR, in_any, in_others
+
+#: Spans of one kind that are listed as evidence.
+MOST_SPANS = 20
+
+_BOLD = r"\*\*[^*\s][^*\n]*\*\*"
+_BRACED = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
+_BARE = rf"(?s)\A\s*(?:<answer>.*</answer>|[$\\(\[\s]*boxed{_BRACED}[$\\)\].\s]*)?\s*\z"
+# Tags and special tokens of chat templates (not <s>, which HTML has too), for Rust and Python alike.
+_TOKENS = (
+    r"</?think>|<\|[A-Za-z/][A-Za-z0-9_.:/-]{1,40}\|>|<｜[A-Za-z▁]{2,40}｜>|\|special_token\||\[/?INST\]|<</?SYS>>"
+    r"|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_turn>|</?(?:[Tt]hought|thinking|reasoning|scratchpad)>"
+    r"|</?tool_(?:call|response)>|### (?:Instruction|Response|Human|User|Assistant):"
+)
+_TEXT = pl.first().str
+# "We" and "I": what any text may hold, and what only others than ASCII.
+_VOICES = [(counting(in_any(voice)), counting(in_others(voice))) for voice in (PLURAL, SINGULAR)]
+_TAG = re.compile(rf"{_TOKENS}|</?answer>")
+
+
+@dataclass(frozen=True)
+class Paragraphs:
+    """Of one piece of each reply: its longest paragraph (room, words, offsets) and two shares of its room."""
+
+    longest: Numbers
+    words: Numbers
+    start: Numbers
+    end: Numbers
+    long_share: npt.NDArray[np.float64]
+    code_share: npt.NDArray[np.float64]
+
+
+def paragraphs(batch: Batch, read: Numbers, long: int) -> Paragraphs:
+    """The paragraphs of the pieces `read`: lines outside of code blocks; those above `long` are long."""
+    lines, code, pieces = batch.lines, batch.structure.code, len(batch.begin)
+    room = np.where(batch.filled, batch.widths(lines.begin, lines.end), 0)
+    prose = np.where(code, 0, room)
+    first = np.searchsorted(lines.piece, np.arange(pieces))
+    longest = np.maximum.reduceat(prose, first)
+    top = np.flatnonzero(prose == longest[lines.piece])[::-1]
+    line = np.zeros(pieces, dtype=np.int64)
+    line[lines.piece[top]] = top  # of several the first stays
+    above, inside = np.flatnonzero(prose > long), np.flatnonzero(code)
+    whole = np.maximum(np.add.reduceat(room, first), 1)
+    long_share = np.bincount(lines.piece[above], prose[above], minlength=pieces) / whole
+    code_share = np.bincount(lines.piece[inside], room[inside], minlength=pieces) / whole
+    begin, end = lines.begin[line[read]], lines.end[line[read]]
+    return Paragraphs(
+        longest[read],
+        batch.words.within(begin, end),
+        batch.offsets(read, begin),
+        batch.offsets(read, np.where(longest[read] > 0, end, begin)),
+        long_share[read],
+        code_share[read] * batch.reasoned,
+    )
+
+
+def code_spans(batch: Batch) -> dict[int, list[list[int]]]:
+    """By reply the code blocks in its reasoning, as [start, end] in characters of the composed text."""
+    lines, blocks = batch.lines, batch.structure.blocks
+    blocks = blocks[lines.piece[blocks[:, 0]] % 2 == 0]
+    piece = lines.piece[blocks[:, 0]]
+    starts = batch.offsets(piece, lines.begin[blocks[:, 0]])
+    ends = batch.offsets(piece, lines.end[blocks[:, 1]])
+    spans: dict[int, list[list[int]]] = {}
+    for reply, start, end in zip((piece >> 1).tolist(), starts.tolist(), ends.tolist(), strict=True):
+        spans.setdefault(reply, []).append([start, end])
+    return spans
+
+
+@dataclass(frozen=True)
+class Found:
+    """What patterns find in each piece: how often bold text, "we", "I"; whether it is bare of words, whether tags leak.
+
+    Nothing, an answer tag alone and a box alone are bare. `suspect` may leak: `leaked` tells.
+    """
+
+    bold: Numbers
+    bare: Mask
+    suspect: Mask
+    we: Numbers
+    i: Numbers
+
+
+def found(batch: Batch) -> Found:
+    """Asks all patterns of a batch."""
+    voices = [first if batch.ascii else first + second for first, second in _VOICES]
+    asked = [
+        *(_TEXT.count_matches(_BOLD), _TEXT.contains(_BARE), _TEXT.contains(_TOKENS)),
+        *(_TEXT.count_matches("</?answer>"), _TEXT.contains("(?s)<answer>.*</answer>")),
+        *(question for voice in voices for question in voice),
+    ]
+    bold, bare, tokens, tags, paired, *said = batch.ask(asked)
+    suspect = (tokens > 0) | (tags == 1) | (tags > 2) | (tags == 2) & (paired == 0)
+    we, i = sum(said[: len(voices[0])]), sum(said[len(voices[0]) :])
+    return Found(bold, bare > 0, suspect, we, i)
+
+
+def markdown(batch: Batch, bold: Numbers) -> dict[int, dict[str, dict[str, int]]]:
+    """By reply and part (`reasoning`, `answer`) how much there is of what markdown there is."""
+    lines, known = batch.lines, batch.structure
+    kinds = {"headings": known.headings, "list_items": known.items, "tables": known.tables}
+    columns = {name: np.bincount(lines.piece[chosen], minlength=len(batch.begin)) for name, chosen in kinds.items()}
+    marks: dict[int, dict[str, dict[str, int]]] = {}
+    for name, column in (columns | {"bold": bold}).items():
+        for piece in np.flatnonzero(column).tolist():
+            parts = marks.setdefault(piece >> 1, {})
+            parts.setdefault("answer" if piece % 2 else "reasoning", {})[name] = int(column[piece])
+    return marks
+
+
+def leaked(batch: Batch, suspect: Mask) -> dict[int, list[list[int | str]]]:
+    """By reply the first tags and special tokens that leak into its answer, as [start, end, tag] (characters, composed).
+
+    Those in code do not count, nor does one pair of answer tags.
+    """
+    tags = ((reply, list(islice(_leaks(batch, reply), MOST_SPANS))) for reply in np.flatnonzero(suspect[1::2]).tolist())
+    return {reply: leaks for reply, leaks in tags if leaks}
+
+
+def _leaks(batch: Batch, reply: int) -> Iterator[list[int | str]]:
+    offset, byte = int(batch.at[2 * reply + 1]), int(batch.begin[2 * reply + 1])
+    answer = batch.texts[reply][offset:]
+    at, inside, before = 0, False, False
+    for match in _TAG.finditer(answer):
+        tag = match.group()
+        byte += len(answer[at : match.start()].encode("utf-8", "replace"))
+        at = match.start()
+        if tag == "<answer>" and not before:
+            inside = before = True
+        elif tag == "</answer>" and inside:
+            inside = False
+        elif answer[at - 1 : at] != "`" and not batch.structure.code[batch.lines.at(byte)]:
+            yield [offset + at, offset + match.end(), tag]
