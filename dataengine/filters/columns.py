@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from dataengine.filters.markdown import Lines, Mask, Numbers, Structure, structu
 from dataengine.prompting import boundaries
 
 #: Characters that are looked at together; one text may have more.
-MOST = 1 << 20
+MOST = 1 << 21
 #: Characters of batches that are kept for the next check.
 MOST_KEPT = 1 << 24
 
@@ -91,13 +91,13 @@ class Batch:
         starts = breaks[:-1] + 1
         self.lines = Lines(self.data, starts, breaks[1:], np.searchsorted(self.begin, starts, side="right") - 1)
 
-    def ask(self, questions: Sequence[pl.Expr]) -> Numbers:
-        """The answers (numbers, or 1 for true) to questions about strings: (questions, pieces).
-
-        Each piece is one string, with a line break at its end. All at once, as a round costs as much as a fast pattern.
-        """
-        named = [question.cast(pl.Int64).alias(str(n)) for n, question in enumerate(questions)]
-        return self._column.to_frame().select(named).to_numpy().T
+    def ask(self, questions: "Questions") -> dict[str, Numbers]:
+        """The answers to questions about the pieces as strings (each with a line break at its end), by name."""
+        answers = self._column.to_frame().select(questions.asked)
+        found: dict[str, Numbers] = {}
+        for name, column in zip(questions.names, answers, strict=True):
+            found[name] = found.get(name, 0) + column.to_numpy().astype(np.int64)
+        return found
 
     @cached_property
     def _column(self) -> pl.Series:
@@ -199,9 +199,25 @@ def _parts(texts: Sequence[str]) -> Iterator[list[int]]:
             yield indices
 
 
-def counting(patterns: Sequence[str]) -> list[pl.Expr]:
-    """How often each pattern (in the syntax of Rust's `regex`) is found, to be asked of a batch."""
+class Questions:
+    """Questions about strings by name, answered by numbers (1 for true); those of one name are added up.
+
+    All are asked at once, on all cores: a round costs as much as a few patterns.
+    """
+
+    def __init__(self, questions: Mapping[str, Sequence[pl.Expr]]) -> None:
+        self.names = [name for name, asked in questions.items() for _ in asked]
+        self.asked = [q.alias(str(n)) for n, q in enumerate(q for asked in questions.values() for q in asked)]
+
+
+def count(*patterns: str) -> list[pl.Expr]:
+    """How often patterns (in the syntax of Rust's `regex`) are found."""
     return [pl.first().str.count_matches(p) for p in patterns]
+
+
+def holds(pattern: str) -> list[pl.Expr]:
+    """Whether a pattern is found."""
+    return [pl.first().str.contains(pattern)]
 
 
 def in_original(text: str, composed: str, offsets: Sequence[int]) -> list[int]:

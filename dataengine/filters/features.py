@@ -1,24 +1,31 @@
 """What can be counted in a reply cheaply, once: its length, reflection, boxed answers, steps, formulas, code."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 
 from dataengine.checks import Filter, Opinion, Sample
-from dataengine.filters.columns import Batch, Bits, batches, counting
+from dataengine.filters.columns import Batch, Bits, Questions, batches, count
 from dataengine.filters.markdown import Numbers
-from dataengine.filters.phrases import REFLECTION, STEP, in_any, in_others
+from dataengine.filters.phrases import REFLECTION, STEP, patterns
 
 # "$5 and $10": a formula neither begins nor ends with a space.
 _FORMULA = r"\$\$[^$]+\$\$|\$[^\s$](?:[^$\n]*[^\s$])?\$|\\\(|\\\[|\\begin\{"
-# By what they count: for every text, and for texts that are not ASCII alone.
-_PATTERNS: Final[dict[str, tuple[list[str], list[str]]]] = {
-    "boxed": ([r"\\boxed\b"], []),
-    "formulas": ([_FORMULA], []),
-    "reflections": (in_any(REFLECTION), in_others(REFLECTION)),
-    "steps": (in_any(STEP), in_others(STEP)),
-}
+
+
+def _questions(*, plain: bool) -> Questions:
+    return Questions(
+        {
+            "boxed": count(r"\\boxed\b"),
+            "formulas": count(_FORMULA),
+            "reflections": count(*patterns(REFLECTION, plain=plain)),
+            "steps": count(*patterns(STEP, plain=plain)),
+        }
+    )
+
+
+_PLAIN, _ALL = _questions(plain=True), _questions(plain=False)
 
 
 class FeaturesCheck(Filter):
@@ -59,34 +66,30 @@ class FeaturesCheck(Filter):
 def features(batch: Batch) -> dict[str, Numbers]:
     """The columns of `FeaturesCheck.details`: one number for each reply of the batch."""
     lines, known = batch.lines, batch.structure
-    characters = batch.characters(batch.begin, batch.end).reshape(-1, 2)
+    characters = batch.characters(batch.begin, batch.end)
     spaces = batch.end - batch.begin - batch.ink.within(batch.begin, batch.end)
-    shown = characters.sum(1) - spaces.reshape(-1, 2).sum(1)
-    digits = Bits((batch.data >= ord("0")) & (batch.data <= ord("9"))).within(batch.begin, batch.end)
-    found = _found(batch)
+    digits = Bits(batch.data - ord("0") < 10).within(batch.begin, batch.end)  # bytes wrap around
+    found = batch.ask(_PLAIN if batch.ascii else _ALL)
 
     def replies(chosen: Numbers) -> Numbers:
         """How many of these lines each reply has."""
         return np.bincount(lines.piece[chosen] >> 1, minlength=len(batch.texts))
 
+    def both(pieces: Numbers) -> Numbers:
+        """The sum over the two pieces of each reply."""
+        return pieces[::2] + pieces[1::2]
+
     return {
         "characters": np.fromiter(map(len, batch.texts), dtype=np.int64, count=len(batch.texts)),
-        "reasoning_characters": characters[:, 0],
-        "answer_characters": characters[:, 1],
-        "words": batch.words.within(batch.begin, batch.end).reshape(-1, 2).sum(1),
+        "reasoning_characters": characters[::2],
+        "answer_characters": characters[1::2],
+        "words": both(batch.words.within(batch.begin, batch.end)),
         "lines": replies(np.flatnonzero(batch.filled)),
         "paragraphs": replies(np.flatnonzero(batch.filled & ~known.code)),
         "code_blocks": replies(known.blocks[:, 0]),
-        "boxed": found["boxed"],
-        "formulas": found["formulas"],
-        "steps": found["steps"] + replies(known.numbered),
-        "reflections": found["reflections"],
-        "digits": np.round(digits.reshape(-1, 2).sum(1) / np.maximum(shown, 1), 4),
+        "boxed": both(found["boxed"]),
+        "formulas": both(found["formulas"]),
+        "steps": both(found["steps"]) + replies(known.numbered),
+        "reflections": both(found["reflections"]),
+        "digits": np.round(both(digits) / np.maximum(both(characters - spaces), 1), 4),
     }
-
-
-def _found(batch: Batch) -> dict[str, Numbers]:
-    """How often the patterns are found in each reply."""
-    sets = {name: every + ([] if batch.ascii else other) for name, (every, other) in _PATTERNS.items()}
-    counts = iter(batch.ask(counting([p for patterns in sets.values() for p in patterns])))
-    return {name: sum(next(counts) for _ in patterns).reshape(-1, 2).sum(1) for name, patterns in sets.items()}

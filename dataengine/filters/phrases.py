@@ -108,16 +108,18 @@ _SPACED = ("ru", "ar", "hi")
 _UNSPACED = ("zh", "ja", "ko")
 
 
-def in_any(phrases: Phrases) -> list[str]:
-    """Patterns for what any text may hold, also one of ASCII alone."""
-    plain = {language: tuple(filter(str.isascii, phrases.get(language, ()))) for language in _LATIN}
-    return _patterns({"en": phrases["en"]}, plain)
-
-
-def in_others(phrases: Phrases) -> list[str]:
-    """Patterns for what a text of ASCII alone cannot hold."""
-    accented = {language: tuple(p for p in phrases.get(language, ()) if not p.isascii()) for language in _LATIN}
-    return _patterns(accented, *({name: phrases.get(name, ()) for name in group} for group in (_SPACED, _UNSPACED)))
+def patterns(phrases: Phrases, *, plain: bool) -> list[str]:
+    """The patterns for phrases; with `plain` only those for what text of ASCII alone may hold."""
+    english = {"en": phrases["en"]}
+    latin = {language: phrases.get(language, ()) for language in _LATIN}
+    ascii = {language: tuple(p for p in known if p.isascii()) for language, known in latin.items()}
+    if plain:
+        return _patterns(english, ascii)
+    accented = {language: tuple(p for p in known if not p.isascii()) for language, known in latin.items()}
+    others = (
+        {language: phrases[language] for language in group if language in phrases} for group in (_SPACED, _UNSPACED)
+    )
+    return _patterns(english, ascii, accented, *others)
 
 
 def _patterns(*groups: Phrases) -> list[str]:

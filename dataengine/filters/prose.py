@@ -7,16 +7,14 @@ from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from dataengine.filters.columns import Batch, counting
+from dataengine.filters.columns import Batch, Questions, count, holds
 from dataengine.filters.markdown import Mask, Numbers
-from dataengine.filters.phrases import PLURAL, SINGULAR, in_any, in_others
+from dataengine.filters.phrases import PLURAL, SINGULAR, patterns
 
 #: Spans of one kind that are listed as evidence.
 MOST_SPANS = 20
 
-_BOLD = r"\*\*[^*\s][^*\n]*\*\*"
 _BRACED = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
 _BARE = rf"(?s)\A\s*(?:<answer>.*</answer>|[$\\(\[\s]*boxed{_BRACED}[$\\)\].\s]*)?\s*\z"
 # Tags and special tokens of chat templates (not <s>, which HTML has too), for Rust and Python alike.
@@ -25,10 +23,24 @@ _TOKENS = (
     r"|<(?:bos|eos|pad|unk)>|<(?:start|end)_of_turn>|</?(?:[Tt]hought|thinking|reasoning|scratchpad)>"
     r"|</?tool_(?:call|response)>|### (?:Instruction|Response|Human|User|Assistant):"
 )
-_TEXT = pl.first().str
-# "We" and "I": what any text may hold, and what only others than ASCII.
-_VOICES = [(counting(in_any(voice)), counting(in_others(voice))) for voice in (PLURAL, SINGULAR)]
 _TAG = re.compile(rf"{_TOKENS}|</?answer>")
+
+
+def _questions(*, plain: bool) -> Questions:
+    return Questions(
+        {
+            "bold": count(r"\*\*[^*\s][^*\n]*\*\*"),
+            "bare": holds(_BARE),
+            "tokens": holds(_TOKENS),
+            "tags": count("</?answer>"),
+            "paired": holds("(?s)<answer>.*</answer>"),
+            "we": count(*patterns(PLURAL, plain=plain)),
+            "i": count(*patterns(SINGULAR, plain=plain)),
+        }
+    )
+
+
+_PLAIN, _ALL = _questions(plain=True), _questions(plain=False)
 
 
 @dataclass(frozen=True)
@@ -96,17 +108,11 @@ class Found:
 
 
 def found(batch: Batch) -> Found:
-    """Asks all patterns of a batch."""
-    voices = [first if batch.ascii else first + second for first, second in _VOICES]
-    asked = [
-        *(_TEXT.count_matches(_BOLD), _TEXT.contains(_BARE), _TEXT.contains(_TOKENS)),
-        *(_TEXT.count_matches("</?answer>"), _TEXT.contains("(?s)<answer>.*</answer>")),
-        *(question for voice in voices for question in voice),
-    ]
-    bold, bare, tokens, tags, paired, *said = batch.ask(asked)
-    suspect = (tokens > 0) | (tags == 1) | (tags > 2) | (tags == 2) & (paired == 0)
-    we, i = sum(said[: len(voices[0])]), sum(said[len(voices[0]) :])
-    return Found(bold, bare > 0, suspect, we, i)
+    """Asks a batch for all of these at once."""
+    told = batch.ask(_PLAIN if batch.ascii else _ALL)
+    tags = told["tags"]
+    suspect = (told["tokens"] > 0) | (tags == 1) | (tags > 2) | (tags == 2) & (told["paired"] == 0)
+    return Found(told["bold"], told["bare"] > 0, suspect, told["we"], told["i"])
 
 
 def markdown(batch: Batch, bold: Numbers) -> dict[int, dict[str, dict[str, int]]]:
@@ -123,7 +129,7 @@ def markdown(batch: Batch, bold: Numbers) -> dict[int, dict[str, dict[str, int]]
 
 
 def leaked(batch: Batch, suspect: Mask) -> dict[int, list[list[int | str]]]:
-    """By reply the first tags and special tokens that leak into its answer, as [start, end, tag] (characters, composed).
+    """By reply the first tags and special tokens in its answer: [start, end, tag], in characters of the composed text.
 
     Those in code do not count, nor does one pair of answer tags.
     """

@@ -88,8 +88,11 @@ class ReadabilityCheck(Filter):
             batch.reasoned & ~summary & self.summary,
             we > self.max_we * (we + singular),
         )
+        fault = np.zeros(len(texts), dtype=np.int8)
+        for number in range(len(faults), 0, -1):
+            fault[faults[number - 1]] = number  # the first of them stays
         columns = (
-            np.select(faults, range(1, len(_REASONS))),
+            fault,
             prose.longest,
             prose.words,
             prose.start,
@@ -104,7 +107,7 @@ class ReadabilityCheck(Filter):
         said = batch.words.within(batch.begin, batch.end).reshape(-1, 2).any(1)
         rows = list(zip(*(c.tolist() for c in columns), strict=True))
         for reply in np.flatnonzero(said).tolist():
-            fault, longest, words, start, end, long_share, code_share, score, plural, i, told = rows[reply]
+            number, longest, words, start, end, long_share, code_share, score, plural, i, told = rows[reply]
             details: dict[str, Any] = {
                 "longest": longest,
                 "longest_words": words,
@@ -125,7 +128,7 @@ class ReadabilityCheck(Filter):
                 details["markdown"] = marks[reply]
             if not batch.ascii:
                 _place(details, texts[reply], batch.texts[reply])
-            yield reply, Opinion("fail" if fault else "pass", score, _REASONS[fault], details)
+            yield reply, Opinion("fail" if number else "pass", score, _REASONS[number], details)
 
 
 def _place(details: dict[str, Any], text: str, composed: str) -> None:
