@@ -15,7 +15,7 @@ from dataengine.filters.markdown import Lines, Mask, Numbers, Structure, structu
 from dataengine.prompting import boundaries
 
 #: Characters that are looked at together; one text may have more.
-MOST = 1 << 21
+MOST = 1 << 22
 #: Characters of batches that are kept for the next check.
 MOST_KEPT = 1 << 24
 

@@ -1,6 +1,7 @@
 """Checks that a reply keeps the form that was asked for: reasoning in think tags, a summary, one answer tag."""
 
 import re
+from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 from dataengine.checks import Filter, Opinion, Sample
@@ -9,7 +10,6 @@ from dataengine.filters.settings import changed
 Presence = Literal["required", "optional", "forbidden"]
 
 _TAG = re.compile(r"(</?(?:think|answer)>)")
-_PASS = Opinion("pass", 1.0)
 
 
 class FormatCheck(Filter):
@@ -38,14 +38,29 @@ class FormatCheck(Filter):
 
     def opinion(self, sample: Sample) -> Opinion:
         """The opinion on one sample."""
-        problem = self.problem(sample.text)
-        return Opinion("fail", 0.0, problem) if problem else _PASS
+        return self([sample])[0]
 
-    def problem(self, text: str) -> str:
-        """The code of the first thing wrong with the form of `text`, or an empty string."""
-        pieces = _TAG.split(text)
-        tags = pieces[1::2]
-        blank = [not piece or piece.isspace() for piece in pieces[::2]]  # before, between and after the tags
+    def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
+        """One opinion per sample, in order."""
+        known: dict[tuple[str | bool, ...], Opinion] = {}  # most replies of a batch have one of a few forms
+        opinions = []
+        for sample in samples:
+            pieces = _TAG.split(sample.text)
+            tags, blank = pieces[1::2], [not piece or piece.isspace() for piece in pieces[::2]]
+            form = (*tags, *blank)
+            opinion = known.get(form)
+            if opinion is None:
+                problem = self.problem(tags, blank)
+                opinion = known[form] = Opinion("fail", 0.0, problem) if problem else Opinion("pass", 1.0)
+            opinions.append(opinion)
+        return opinions
+
+    def problem(self, tags: list[str], blank: list[bool]) -> str:
+        """The code of the first thing wrong with the form of a reply, or an empty string.
+
+        `tags` are its tags in order, `blank` says of each piece of text before, between and after them whether it holds
+        nothing but space.
+        """
         if not tags and blank[0]:
             return "empty"
         thinks = [n for n, tag in enumerate(tags) if "think" in tag]
