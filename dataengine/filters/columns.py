@@ -11,7 +11,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from dataengine.filters.markdown import Lines, Mask, Numbers, Structure, structure
+from dataengine.filters.bits import Bits, Mask, Numbers
+from dataengine.filters.markdown import Lines, Structure, structure
 from dataengine.prompting import boundaries
 
 #: Characters that are looked at together; one text may have more.
@@ -20,45 +21,23 @@ MOST = 1 << 22
 MOST_KEPT = 1 << 24
 
 # What the first byte of a character makes of it; of some the second has a say: (first, second from, to, what it is).
-_LETTER, _SPACE, _FOLLOWS, _UNSPACED, _UNSURE = range(5)
+_LETTER, _SPACE, _UNSPACED, _UNSURE = range(4)
 _SECONDS = (
-    (0xC2, 0xA0, 0xA0, _SPACE),  # no-break space
     (0xE0, 0xB8, 0xBB, _UNSPACED),  # Thai, Lao
     (0xE1, 0x80, 0x82, _UNSPACED),  # Burmese
     (0xE1, 0x9E, 0x9F, _UNSPACED),  # Khmer
     (0xE3, 0x80, 0x80, _SPACE),  # wide space, marks of Chinese and Japanese
     (0xE3, 0x81, 0xBF, _UNSPACED),  # kana, Han
     (0xEF, 0xBC, 0xBD, _SPACE),  # full-width signs
-    (0xF0, 0xA0, 0xB3, _UNSPACED),  # Han, rare
 )
-_CLASSES = bytearray([_SPACE] * 33 + [_LETTER] * 95 + [_FOLLOWS] * 64 + [_LETTER] * 64)
+_CLASSES = bytearray([_LETTER] * 256)
 _CLASSES[0xE4:0xEA] = bytes([_UNSPACED] * 6)  # Han
-for _first, _, _, _ in _SECONDS:
+_TOLD = np.full((256, 256), _LETTER, dtype=np.uint8)
+for _first, _low, _high, _kind in _SECONDS:
     _CLASSES[_first] = _UNSURE
+    _TOLD[_first, _low : _high + 1] = _kind
 # Nothing composes across the start of such a stretch.
 _STRETCH = re.compile(r"[\x00-\x7f]+[^\x00-\x7f]*|[^\x00-\x7f]+")
-
-
-class Bits:
-    """A set of positions as bits: how many lie in an interval is told by looking at its two ends."""
-
-    def __init__(self, mask: Mask) -> None:
-        packed = np.packbits(mask, bitorder="little")
-        self._words = np.zeros(len(mask) // 64 + 1, dtype="<u8")
-        self._words.view(np.uint8)[: len(packed)] = packed
-        self._before = np.zeros(len(self._words), dtype=np.int64)
-        np.cumsum(np.bitwise_count(self._words[:-1]), out=self._before[1:])
-
-    def before(self, at: Numbers) -> Numbers:
-        """How many positions of the set lie before each of `at`, from 0 to the length."""
-        word, rest = at >> 6, (at & 63).astype(np.uint64)
-        below = self._words[word] & ((np.uint64(1) << rest) - np.uint64(1))
-        counted: Numbers = self._before[word] + np.bitwise_count(below)
-        return counted
-
-    def within(self, start: Numbers, end: Numbers) -> Numbers:
-        """How many positions of the set lie in each half-open interval."""
-        return self.before(end) - self.before(start)
 
 
 class Batch:
@@ -92,7 +71,7 @@ class Batch:
         self.lines = Lines(self.data, starts, breaks[1:], np.searchsorted(self.begin, starts, side="right") - 1)
 
     def ask(self, questions: "Questions") -> dict[str, Numbers]:
-        """The answers to questions about the pieces as strings (each with a line break at its end), by name."""
+        """The answers to questions about the pieces as strings (each after a line break), by name."""
         answers = self._column.to_frame().select(questions.asked)
         found: dict[str, Numbers] = {}
         for name, column in zip(questions.names, answers, strict=True):
@@ -101,7 +80,7 @@ class Batch:
 
     @cached_property
     def _column(self) -> pl.Series:
-        offsets, data = pa.py_buffer(self._offsets), pa.py_buffer(self._buffer)
+        offsets, data = pa.py_buffer(self._offsets - 1), pa.py_buffer(self._buffer)
         column = pl.from_arrow(pa.LargeStringArray.from_buffers(len(self.begin), offsets, data))
         assert isinstance(column, pl.Series)
         return column
@@ -135,7 +114,7 @@ class Batch:
 
     @cached_property
     def _characters(self) -> Bits:
-        return Bits((self.data & 0xC0) != 0x80)
+        return Bits(self.data.view(np.int8) >= -64)  # no byte that follows in a character
 
     @cached_property
     def _wide(self) -> Bits:
@@ -144,27 +123,20 @@ class Batch:
     @cached_property
     def words(self) -> Bits:
         """Where words start: what stands between spaces, and in scripts without spaces each character."""
-        if self.ascii:
-            run = self.data > ord(" ")
-            run[1:] &= ~run[:-1]
-            return Bits(run)
-        classes = self._classes()
-        alone, follows = classes == _UNSPACED, classes == _FOLLOWS
-        apart = alone | (classes == _SPACE)
-        for _ in range(3):
-            apart[1:] |= apart[:-1] & follows[1:]
-        alone[1:] |= apart[:-1] & ~apart[1:]
-        return Bits(alone)
+        letters, alone = self.ink, None
+        if not self.ascii:
+            classes = self._classes()
+            alone, apart = Bits(classes == _UNSPACED), Bits(classes != _LETTER)
+            # All of these characters are of three bytes.
+            letters = letters.but(apart | apart.moved() | apart.moved().moved())
+        starts = letters.but(letters.moved())
+        return starts if alone is None else starts | alone
 
     def _classes(self) -> npt.NDArray[np.uint8]:
-        """What each byte is: a part of a letter or a sign, of a space, of what follows, or a character by itself."""
+        """Of each byte that begins a character apart from words what it is; all others are letters."""
         classes = np.frombuffer(bytearray(self._buffer.translate(_CLASSES)), dtype=np.uint8)
         unsure = np.flatnonzero(classes == _UNSURE)
-        first, second = self.data[unsure], self.data[unsure + 1]
-        told = np.full(len(unsure), _LETTER, dtype=np.uint8)
-        for byte, low, high, kind in _SECONDS:
-            told[(first == byte) & (second >= low) & (second <= high)] = kind
-        classes[unsure] = told
+        classes[unsure] = _TOLD[self.data[unsure], self.data[unsure + 1]]
         return classes
 
 
@@ -182,6 +154,12 @@ def batches(texts: Sequence[str]) -> list[tuple[list[int], Batch]]:
         _last = (list(texts), made) if sum(map(len, texts)) <= MOST_KEPT else ([], [])
         return made
     return _last[1]
+
+
+def forget() -> None:
+    """Drops the batches that are kept."""
+    global _last
+    _last = ([], [])
 
 
 def _parts(texts: Sequence[str]) -> Iterator[list[int]]:

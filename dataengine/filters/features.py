@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from dataengine.checks import Filter, Opinion, Sample
-from dataengine.filters.columns import Batch, Bits, Questions, batches, count
-from dataengine.filters.markdown import Numbers
+from dataengine.filters.bits import Bits, Numbers
+from dataengine.filters.columns import Batch, Questions, batches, count
 from dataengine.filters.phrases import REFLECTION, STEP, patterns
 
 # "$5 and $10": a formula neither begins nor ends with a space.

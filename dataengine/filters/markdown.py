@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Mask = npt.NDArray[np.bool_]
-Numbers = npt.NDArray[np.int64]
+from dataengine.filters.bits import Mask, Numbers
 
 #: Lines indented deeper than so many characters are no structure.
 DEEPEST = 16

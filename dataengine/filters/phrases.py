@@ -1,10 +1,12 @@
 """Words and phrases that are counted in replies, as patterns in the syntax of Rust's `regex`.
 
 Each is found as written and with a capital first letter. Up to some 60 beginnings are searched for at the speed of
-memory, more several times slower: hence the groups that make a pattern each.
+memory, more several times slower, which is why there are several patterns; a word boundary of Unicode may be a thousand
+times slower. So Latin script has ASCII's boundaries, other words stand between spaces or marks where they must. A text is
+taken to begin with a line break.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 Phrases = Mapping[str, tuple[str, ...]]
@@ -23,32 +25,32 @@ REFLECTION: Final[Phrases] = {
         *("prüfen wir", "überprüfen wir", "noch ?(?:ein)?mal (?:über)?prüfen"),
     ),
     "fr": (
-        *("attend(?:s|ez)", "un instant", "laissez?-moi"),
+        *("attend(?:s|ez)", "un instant[,.!]", "laissez?-moi"),
         *("à la réflexion", "vérifions", "revérifions", "je (?:re)?vérifie"),
     ),
     "es": (
-        *("esper[ae],", "un momento", "verifiquemos", "comprobemos", "pensándolo bien"),
+        *("esper[ae],", "un momento[,.!]", "verifiquemos", "comprobemos", "pensándolo bien"),
         *(f"{let} (?:comprobar|verificar|revisar|pensar|ver si)" for let in ("dejame", "déjame")),
     ),
     "pt": (
-        *("um momento", "pensando bem", "vamos (?:verificar|conferir|checar)"),
+        *("um momento[,.!]", "pensando bem", "vamos (?:verificar|conferir|checar)"),
         "deix[ae](?:-me| eu) (?:verificar|conferir|checar|pensar|rever)",
     ),
     "it": (
-        *("aspetta(?:te)?", "un attimo", "ripensandoci", "in alternativa", "verifichiamo"),
+        *("aspetta(?:te)?", "un attimo[,.!]", "ripensandoci", "in alternativa", "verifichiamo"),
         *(f"{let} (?:controllare|verificare|pensare)" for let in ("fammi", "lasciami")),
     ),
     "ru": (
-        *("подожди(?:те)?", "погоди(?:те)?", "стоп", "хм+", "проверим", "перепровер[а-я]+", "с другой стороны"),
-        *("давай(?:те)? (?:ещё раз )?провер[а-я]+", "если подумать"),
+        *("подожди", "погоди", "стоп[,.!…]", "хм+[,.!… ]", "проверим", "перепровер", "если подумать"),
+        *("давай(?:те)? (?:ещё раз )?провер", "с другой стороны"),
     ),
     "ar": (
-        *("انتظر", "لحظة", "مهلاً?", "هم{2,}", "لنتحقق", "لنتأكد", "بدلاً من ذلك"),
+        *("انتظر", "لحظة[،,.!…]", "مهلا", "هممم*", "لنتحقق", "لنتأكد", "بدلاً من ذلك"),
         *("دعني (?:أتحقق|أتأكد|أراجع|أفكر|أعيد)", "دعونا (?:نتحقق|نتأكد|نراجع)"),
     ),
     "hi": (
-        *("रुको", "रुकिए", "ठहरो", "ठहरिए", "एक मिनट", "हम्म"),
-        *("(?:दोबारा|फिर से) (?:जाँच|जांच|सोच|देख|गणना)", "मुझे (?:जाँच|जांच)(?:ना|ने)?", "(?:जाँच|जांच) (?:लेते|करते|लें)"),
+        *("रुको", "रुकिए", "ठहरो", "ठहरिए", "एक मिनट[,।!…]", "हम्म", "मुझे (?:जाँच|जांच)"),
+        *("दोबारा (?:जाँच|जांच|सोच|देख|गणना)", "फिर से (?:जाँच|जांच|सोच|देख|गणना)", "जाँच (?:लेते|करते|लें)"),
     ),
     "zh": (
         *("等等[，,！…。]", "等一下", "等下[，,]", "稍等", "不对[，,。！]", "验算", "检验一下", "仔细想想", "再想想"),
@@ -60,7 +62,8 @@ REFLECTION: Final[Phrases] = {
     ),
     "ja": (
         *("待って", "待てよ", "検算", "うーん", "ふむ", "考え直", "見直して", "確かめて", "確かめよう", "確認してみ"),
-        *("(?:もう一度|再度|念のため)[、]?(?:考え|確認|確かめ|計算)", "別の(?:方法|やり方|考え方)"),
+        *(f"{again}[、]?(?:考え|確認|確かめ|計算)" for again in ("もう一度", "再度", "念のため")),
+        "別の(?:方法|やり方|考え方)",
     ),
     "ko": (
         *("잠깐", "잠시만", "흠", "음[,.…]", "검산", "확인해 ?보", "다른 방법"),
@@ -68,15 +71,22 @@ REFLECTION: Final[Phrases] = {
     ),
 }
 
+_LEFT, _RIGHT = "[ \n(«—]", r"(?:[\s,.:;!?…)»“”\"।—-]|\z)"
+
+
+def _apart(*words: str) -> tuple[str, ...]:
+    return tuple(f"{_LEFT}{form}{_RIGHT}" for word in words for form in dict.fromkeys((word, word.capitalize())))
+
+
 #: A writer as "I". Languages that leave the pronoun out have none to count.
 SINGULAR: Final[Phrases] = {
     "en": ("I",),
     "de": ("ich",),
     "fr": ("je",),
-    "ru": ("я",),
-    "hi": ("मैं", "मैंने", "मुझे"),
-    "zh": ("我[^们們]",),
-    "ja": ("私[^た達]", "僕[^たら]", "俺[^た達]"),
+    "ru": _apart("я"),
+    "hi": _apart("मैं", "मैंने", "मुझे"),
+    "zh": (r"我(?:[^们們]|\z)",),
+    "ja": tuple(rf"{i}(?:[^たら達]|\z)" for i in "私僕俺"),
     "ko": ("나는", "내가", "저는", "제가"),
 }
 #: ... and as "we".
@@ -84,62 +94,51 @@ PLURAL: Final[Phrases] = {
     "en": ("we", "let['’]s", "let us"),
     "de": ("wir",),
     "fr": ("nous",),
-    "ru": ("мы",),
-    "hi": ("हम", "हमने", "हमें"),
+    "ru": _apart("мы"),
+    "hi": _apart("हम", "हमने", "हमें"),
     "zh": ("我们", "我們", "咱们"),
     "ja": ("私たち", "私達", "僕たち", "俺たち", "我々"),
     "ko": ("우리",),
 }
 
-#: A step that says so, by its number (all in Latin letters are searched for together).
+#: A step that says so, by its number; in Latin letters all are searched for together.
 STEP: Final[Phrases] = {
-    "en": ("step [0-9]+", "schritt [0-9]+", "paso [0-9]+", "passo [0-9]+", "passaggio [0-9]+"),
+    "en": tuple(f"{step} [0-9]+" for step in ("step", "schritt", "paso", "passo", "passaggio")),
     "fr": ("étape [0-9]+",),
-    "ru": ("шаг [0-9]+",),
+    "ru": ("шаг [0-9]",),
     "ar": ("الخطوة",),
-    "hi": ("चरण [0-9]+",),
+    "hi": ("चरण [0-9]",),
     "zh": ("第[一二三四五六七八九十0-9]{1,3}步", "步骤[ ：:]?[一二三四五六七八九十0-9]"),
-    "ja": ("ステップ ?[0-9]+", "手順 ?[0-9]+"),
-    "ko": ("[0-9] ?단계", "단계 [0-9]+"),
+    "ja": ("ステップ ?[0-9]", "手順 ?[0-9]"),
+    "ko": ("[0-9] ?단계", "단계 [0-9]"),
 }
 
 _LATIN = ("de", "fr", "es", "pt", "it")
-_SPACED = ("ru", "ar", "hi")
-_UNSPACED = ("zh", "ja", "ko")
+_OTHERS = (("ru", "ar", "hi"), ("zh", "ja", "ko"))
+_MOST = 64
 
 
 def patterns(phrases: Phrases, *, plain: bool) -> list[str]:
     """The patterns for phrases; with `plain` only those for what text of ASCII alone may hold."""
-    english = {"en": phrases["en"]}
-    latin = {language: phrases.get(language, ()) for language in _LATIN}
-    ascii = {language: tuple(p for p in known if p.isascii()) for language, known in latin.items()}
+    latin = [phrase for language in _LATIN for phrase in phrases.get(language, ())]
+    ascii = [list(_words(phrases["en"])), list(_words(p for p in latin if p.isascii()))]
     if plain:
-        return _patterns(english, ascii)
-    accented = {language: tuple(p for p in known if not p.isascii()) for language, known in latin.items()}
-    others = (
-        {language: phrases[language] for language in group if language in phrases} for group in (_SPACED, _UNSPACED)
-    )
-    return _patterns(english, ascii, accented, *others)
+        return ["|".join(group) for group in ascii if group]
+    groups = [list(_words(p for p in latin if not p.isascii()))]
+    groups += [list(_cased(p for language in group for p in phrases.get(language, ()))) for group in _OTHERS]
+    if sum(map(len, groups)) <= _MOST:
+        groups = [[phrase for group in groups for phrase in group]]
+    return ["|".join(group) for group in [*ascii, *groups] if group]
 
 
-def _patterns(*groups: Phrases) -> list[str]:
-    found = []
-    for group in groups:
-        cased = [(name, form) for name, phrases in group.items() for p in phrases for form in (p, p[0].upper() + p[1:])]
-        found.append("|".join(dict.fromkeys(_whole(form, name) for name, form in cased)))
-    return [pattern for pattern in found if pattern]
+def _cased(phrases: Iterable[str]) -> Iterator[str]:
+    yield from dict.fromkeys(form for p in phrases for form in (p, p[0].upper() + p[1:]))
 
 
-def _whole(phrase: str, language: str) -> str:
-    """A phrase as whole words, in scripts with spaces.
-
-    Unicode's word boundary costs more than that of ASCII, which serves Latin script but for words that begin with
-    another letter.
-    """
-    if language in _UNSPACED:
-        return phrase
-    if language in _SPACED:
-        return rf"\b{phrase}\b"
-    mark = r"(?-u:\b)"
-    first, last = phrase.lstrip("(?:")[0], phrase.rstrip("+?)]")[-1]
-    return (mark if first.isascii() else "") + phrase + (mark if last.isascii() and last.isalnum() else "")
+def _words(phrases: Iterable[str]) -> Iterator[str]:
+    """Phrases in Latin script as whole words."""
+    boundary = r"(?-u:\b)"
+    for phrase in _cased(phrases):
+        first, last = phrase.lstrip("(?:")[0], phrase.rstrip("+?)]")[-1]
+        right = boundary if last.isascii() and last.isalnum() else ""
+        yield (boundary if first.isascii() else "") + phrase + right

@@ -8,8 +8,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from dataengine.filters.bits import Mask, Numbers
 from dataengine.filters.columns import Batch, Questions, count, holds
-from dataengine.filters.markdown import Mask, Numbers
 from dataengine.filters.phrases import PLURAL, SINGULAR, patterns
 
 #: Spans of one kind that are listed as evidence.
