@@ -4,8 +4,8 @@
 
 DATA holds the public sets (STAR-1, GSM8K, AIME, Alpaca in Chinese). A document is reasoning of 1.7 KB, a summary and an
 answer in think and answer tags, from texts that stand next to each other; all differ. Measured is calling a check on
-lists of samples, making of opinions included, beside what reading alone costs. `--write` writes the documents as JSONL, for
-`benchmarks/peers/datatrove_filters.py`, which runs in an environment of its own.
+lists of samples, making of opinions included, beside what reading alone costs. `--write` writes the documents as JSONL,
+for `benchmarks/peers/datatrove_filters.py`, which runs in an environment of its own.
 """
 
 import argparse
@@ -71,7 +71,7 @@ def best(run: Callable[[], object], rounds: int) -> float:
 
 
 def measure(name: str, texts: list[str], size: int, rounds: int) -> None:
-    samples = [Sample(text=t) for t in texts]
+    samples = [Sample(text=t, finish_reason="stop", completion_tokens=500) for t in texts]
     parts = [samples[n : n + size] for n in range(0, len(samples), size)]
     checks = {name: load_check(name) for name in CHECKS}
     buffer = np.frombuffer("".join(texts).encode(), dtype=np.uint8)

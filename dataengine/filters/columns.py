@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -20,22 +19,14 @@ MOST = 1 << 22
 #: Characters of batches that are kept for the next check.
 MOST_KEPT = 1 << 24
 
-# What the first byte of a character makes of it; of some the second has a say: (first, second from, to, what it is).
-_LETTER, _SPACE, _UNSPACED, _UNSURE = range(4)
-_SECONDS = (
-    (0xE0, 0xB8, 0xBB, _UNSPACED),  # Thai, Lao
-    (0xE1, 0x80, 0x82, _UNSPACED),  # Burmese
-    (0xE1, 0x9E, 0x9F, _UNSPACED),  # Khmer
-    (0xE3, 0x80, 0x80, _SPACE),  # wide space, marks of Chinese and Japanese
-    (0xE3, 0x81, 0xBF, _UNSPACED),  # kana, Han
-    (0xEF, 0xBC, 0xBD, _SPACE),  # full-width signs
-)
-_CLASSES = bytearray([_LETTER] * 256)
-_CLASSES[0xE4:0xEA] = bytes([_UNSPACED] * 6)  # Han
-_TOLD = np.full((256, 256), _LETTER, dtype=np.uint8)
-for _first, _low, _high, _kind in _SECONDS:
-    _CLASSES[_first] = _UNSURE
-    _TOLD[_first, _low : _high + 1] = _kind
+# Characters apart from words, all of three bytes: by the first byte, from where to where the second lies, and whether
+# they are words by themselves, or else spaces.
+_APART: dict[int, tuple[tuple[int, int, bool], ...]] = {
+    0xE0: ((0xB8, 0xBB, True),),  # Thai, Lao
+    0xE1: ((0x80, 0x82, True), (0x9E, 0x9F, True)),  # Burmese, Khmer
+    0xE3: ((0x80, 0x80, False), (0x81, 0xBF, True)),  # wide space and marks of Chinese and Japanese; kana, Han
+    0xEF: ((0xBC, 0xBD, False),),  # full-width signs
+}
 # Nothing composes across the start of such a stretch.
 _STRETCH = re.compile(r"[\x00-\x7f]+[^\x00-\x7f]*|[^\x00-\x7f]+")
 
@@ -71,19 +62,21 @@ class Batch:
         self.lines = Lines(self.data, starts, breaks[1:], np.searchsorted(self.begin, starts, side="right") - 1)
 
     def ask(self, questions: "Questions") -> dict[str, Numbers]:
-        """The answers to questions about the pieces as strings (each after a line break), by name."""
-        answers = self._column.to_frame().select(questions.asked)
-        found: dict[str, Numbers] = {}
-        for name, column in zip(questions.names, answers, strict=True):
-            found[name] = found.get(name, 0) + column.to_numpy().astype(np.int64)
-        return found
+        """What patterns find, by name: the counts, in (reasoning, answer) of each reply, or 1 where an answer holds one."""
+        columns = iter(self._strings.select(questions.asked))
+        found = {name: np.zeros((2, len(self.texts)), dtype=np.int64) for name in questions.counts}
+        for name, patterns in questions.counts.items():
+            for _ in patterns:
+                found[name] += [next(columns).to_numpy(), next(columns).to_numpy()]
+        return found | {name: next(columns).to_numpy().astype(np.int64) for name in questions.answers}
 
     @cached_property
-    def _column(self) -> pl.Series:
+    def _strings(self) -> pl.DataFrame:
+        """Reasoning and answers as strings, each after a line break."""
         offsets, data = pa.py_buffer(self._offsets - 1), pa.py_buffer(self._buffer)
-        column = pl.from_arrow(pa.LargeStringArray.from_buffers(len(self.begin), offsets, data))
-        assert isinstance(column, pl.Series)
-        return column
+        pieces = pl.from_arrow(pa.LargeStringArray.from_buffers(len(self.begin), offsets, data))
+        assert isinstance(pieces, pl.Series)
+        return pl.DataFrame({"reasoning": pieces.gather_every(2), "answer": pieces.gather_every(2, 1)})
 
     @cached_property
     def structure(self) -> Structure:
@@ -93,7 +86,7 @@ class Batch:
     @cached_property
     def ink(self) -> Bits:
         """Bytes that are no space."""
-        return Bits(self.data > ord(" "))
+        return Bits(self.data, lambda data: data > ord(" "))
 
     @cached_property
     def filled(self) -> Mask:
@@ -114,30 +107,29 @@ class Batch:
 
     @cached_property
     def _characters(self) -> Bits:
-        return Bits(self.data.view(np.int8) >= -64)  # no byte that follows in a character
+        return Bits(self.data, lambda data: data.view(np.int8) >= -64)  # no byte that follows in a character
 
     @cached_property
     def _wide(self) -> Bits:
-        return Bits(self.data >= 0xE3)
+        return Bits(self.data, lambda data: data >= 0xE3)
 
     @cached_property
     def words(self) -> Bits:
         """Where words start: what stands between spaces, and in scripts without spaces each character."""
-        letters, alone = self.ink, None
-        if not self.ascii:
-            classes = self._classes()
-            alone, apart = Bits(classes == _UNSPACED), Bits(classes != _LETTER)
-            # All of these characters are of three bytes.
-            letters = letters.but(apart | apart.moved() | apart.moved().moved())
-        starts = letters.but(letters.moved())
-        return starts if alone is None else starts | alone
+        if self.ascii:
+            return self.ink & ~self.ink.later()
+        alone = apart = self._bytes(0xE4, 0xE9)  # Han
+        for first, seconds in _APART.items():
+            if lead := self._bytes(first, first):
+                for low, high, word in seconds:
+                    here = lead & self._bytes(low, high).earlier()
+                    apart |= here
+                    alone = alone | here if word else alone
+        letters = self.ink & ~(apart | apart.later() | apart.later().later())
+        return alone | letters & ~letters.later()
 
-    def _classes(self) -> npt.NDArray[np.uint8]:
-        """Of each byte that begins a character apart from words what it is; all others are letters."""
-        classes = np.frombuffer(bytearray(self._buffer.translate(_CLASSES)), dtype=np.uint8)
-        unsure = np.flatnonzero(classes == _UNSURE)
-        classes[unsure] = _TOLD[self.data[unsure], self.data[unsure + 1]]
-        return classes
+    def _bytes(self, low: int, high: int) -> Bits:
+        return Bits(self.data, lambda data: data - low <= high - low)  # below `low` bytes wrap around
 
 
 _last: tuple[list[str], list[tuple[list[int], Batch]]] = ([], [])
@@ -178,24 +170,18 @@ def _parts(texts: Sequence[str]) -> Iterator[list[int]]:
 
 
 class Questions:
-    """Questions about strings by name, answered by numbers (1 for true); those of one name are added up.
+    """What to look for in replies, by name: patterns (in the syntax of Rust's `regex`) whose finds are counted in reasoning
+    and answer, and what is asked of the answer alone.
 
     All are asked at once, on all cores: a round costs as much as a few patterns.
     """
 
-    def __init__(self, questions: Mapping[str, Sequence[pl.Expr]]) -> None:
-        self.names = [name for name, asked in questions.items() for _ in asked]
-        self.asked = [q.alias(str(n)) for n, q in enumerate(q for asked in questions.values() for q in asked)]
-
-
-def count(*patterns: str) -> list[pl.Expr]:
-    """How often patterns (in the syntax of Rust's `regex`) are found."""
-    return [pl.first().str.count_matches(p) for p in patterns]
-
-
-def holds(pattern: str) -> list[pl.Expr]:
-    """Whether a pattern is found."""
-    return [pl.first().str.contains(pattern)]
+    def __init__(self, counts: Mapping[str, Sequence[str]], answers: Mapping[str, pl.Expr] | None = None) -> None:
+        self.counts = counts
+        self.answers = answers or {}
+        parts = pl.col("reasoning"), pl.col("answer")
+        asked = [part.str.count_matches(p) for patterns in counts.values() for p in patterns for part in parts]
+        self.asked = [q.alias(str(n)) for n, q in enumerate([*asked, *self.answers.values()])]
 
 
 def in_original(text: str, composed: str, offsets: Sequence[int]) -> list[int]:

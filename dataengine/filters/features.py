@@ -7,7 +7,7 @@ import numpy as np
 
 from dataengine.checks import Filter, Opinion, Sample
 from dataengine.filters.bits import Bits, Numbers
-from dataengine.filters.columns import Batch, Questions, batches, count
+from dataengine.filters.columns import Batch, Questions, batches
 from dataengine.filters.phrases import REFLECTION, STEP, patterns
 
 # "$5 and $10": a formula neither begins nor ends with a space.
@@ -17,10 +17,10 @@ _FORMULA = r"\$\$[^$]+\$\$|\$[^\s$](?:[^$\n]*[^\s$])?\$|\\\(|\\\[|\\begin\{"
 def _questions(*, plain: bool) -> Questions:
     return Questions(
         {
-            "boxed": count(r"\\boxed\b"),
-            "formulas": count(_FORMULA),
-            "reflections": count(*patterns(REFLECTION, plain=plain)),
-            "steps": count(*patterns(STEP, plain=plain)),
+            "boxed": [r"\\boxed\b"],
+            "formulas": [_FORMULA],
+            "reflections": patterns(REFLECTION, plain=plain),
+            "steps": patterns(STEP, plain=plain),
         }
     )
 
@@ -68,7 +68,7 @@ def features(batch: Batch) -> dict[str, Numbers]:
     lines, known = batch.lines, batch.structure
     characters = batch.characters(batch.begin, batch.end)
     spaces = batch.end - batch.begin - batch.ink.within(batch.begin, batch.end)
-    digits = Bits(batch.data - ord("0") < 10).within(batch.begin, batch.end)  # bytes wrap around
+    digits = Bits(batch.data, lambda data: data - ord("0") < 10).within(batch.begin, batch.end)  # bytes wrap around
     found = batch.ask(_PLAIN if batch.ascii else _ALL)
 
     def replies(chosen: Numbers) -> Numbers:
@@ -87,9 +87,9 @@ def features(batch: Batch) -> dict[str, Numbers]:
         "lines": replies(np.flatnonzero(batch.filled)),
         "paragraphs": replies(np.flatnonzero(batch.filled & ~known.code)),
         "code_blocks": replies(known.blocks[:, 0]),
-        "boxed": both(found["boxed"]),
-        "formulas": both(found["formulas"]),
-        "steps": both(found["steps"]) + replies(known.numbered),
-        "reflections": both(found["reflections"]),
+        "boxed": found["boxed"].sum(0),
+        "formulas": found["formulas"].sum(0),
+        "steps": found["steps"].sum(0) + replies(known.numbered),
+        "reflections": found["reflections"].sum(0),
         "digits": np.round(both(digits) / np.maximum(both(characters - spaces), 1), 4),
     }

@@ -49,13 +49,13 @@ class LengthCheck(Filter):
 
     def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
         """One opinion per sample, in order."""
-        texts = [s.text if s.text.isascii() else unicodedata.normalize("NFC", s.text) for s in samples]
         if self.tokenizer is None:
-            return [self._told(s, len(t), s.completion_tokens, {}) for s, t in zip(samples, texts, strict=True)]
-        tokens, by = self.tokenizer.counts(texts), {"tokenizer": self.tokenizer.name}
-        return [self._told(s, len(t), n, by) for s, t, n in zip(samples, texts, tokens, strict=True)]
+            return [self._told(s, s.completion_tokens, {}) for s in samples]
+        tokens, by = self.tokenizer.counts([_composed(s.text) for s in samples]), {"tokenizer": self.tokenizer.name}
+        return [self._told(s, n, by) for s, n in zip(samples, tokens, strict=True)]
 
-    def _told(self, sample: Sample, chars: int, tokens: int | None, by: dict[str, str]) -> Opinion:
+    def _told(self, sample: Sample, tokens: int | None, by: dict[str, str]) -> Opinion:
+        chars = 0 if tokens is not None and self.max_chars is None else len(_composed(sample.text))
         score = float(chars if tokens is None else tokens)
         details = {"unit": "characters" if tokens is None else "tokens", **by}
         if sample.finish_reason == "length":
@@ -70,3 +70,7 @@ class LengthCheck(Filter):
         elif self.min_tokens is not None and tokens < self.min_tokens:
             return Opinion("fail", score, "too_short", details)
         return Opinion("pass", score, "", details)
+
+
+def _composed(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text)

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from dataengine.filters.bits import Mask, Numbers
+from dataengine.filters.bits import Bytes, Mask, Numbers
 
 #: Lines indented deeper than so many characters are no structure.
 DEEPEST = 16
 
 _FENCE, _HEADING, _BULLET, _DOT, _DIGIT, _BAR = range(1, 7)
+_BLANK = np.zeros(256, dtype=np.bool_)
+_BLANK[[ord(" "), ord("\t")]] = True
 _KINDS = np.zeros(256, dtype=np.uint8)
 for _kind, _signs in enumerate((b"`~", b"#", b"-*+", b"\xe2", b"0123456789", b"|"), 1):
     _KINDS[list(_signs)] = _kind
@@ -24,7 +25,7 @@ class Lines:
     Three more bytes may be looked at after the end of the last.
     """
 
-    data: npt.NDArray[np.uint8]
+    data: Bytes
     begin: Numbers
     end: Numbers
     piece: Numbers
@@ -56,12 +57,11 @@ class Structure:
 
 def structure(lines: Lines) -> Structure:
     """The structure of lines, after CommonMark, told by each line's first characters."""
-    data, at = lines.data, lines.begin
+    data, at = lines.data, lines.begin.copy()
+    indented = np.flatnonzero(_BLANK[data[at]])
     for _ in range(DEEPEST):
-        step = (data[at] == ord(" ")) | (data[at] == ord("\t"))
-        if not step.any():
-            break
-        at = at + step
+        at[indented] += 1
+        indented = indented[_BLANK[data[at[indented]]]]
     kinds = _KINDS[data[at]]
     first = {kind: np.flatnonzero(kinds == kind) for kind in range(1, 7)}
     blocks = np.array(list(_blocks(lines, first[_FENCE], at)), dtype=np.int64).reshape(-1, 2)

@@ -2,8 +2,8 @@
 
 Each is found as written and with a capital first letter. Up to some 60 beginnings are searched for at the speed of
 memory, more several times slower, which is why there are several patterns; a word boundary of Unicode may be a thousand
-times slower. So Latin script has ASCII's boundaries, other words stand between spaces or marks where they must. A text is
-taken to begin with a line break.
+times slower. So Latin script has ASCII's boundaries, other words stand between spaces or marks where they must. A text
+is taken to begin with a line break.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

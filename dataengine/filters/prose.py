@@ -7,9 +7,10 @@ from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from dataengine.filters.bits import Mask, Numbers
-from dataengine.filters.columns import Batch, Questions, count, holds
+from dataengine.filters.columns import Batch, Questions
 from dataengine.filters.phrases import PLURAL, SINGULAR, patterns
 
 #: Spans of one kind that are listed as evidence.
@@ -27,17 +28,19 @@ _TAG = re.compile(rf"{_TOKENS}|</?answer>")
 
 
 def _questions(*, plain: bool) -> Questions:
-    return Questions(
-        {
-            "bold": count(r"\*\*[^*\s][^*\n]*\*\*"),
-            "bare": holds(_BARE),
-            "tokens": holds(_TOKENS),
-            "tags": count("</?answer>"),
-            "paired": holds("(?s)<answer>.*</answer>"),
-            "we": count(*patterns(PLURAL, plain=plain)),
-            "i": count(*patterns(SINGULAR, plain=plain)),
-        }
-    )
+    counted = {
+        "bold": [r"\*\*[^*\s][^*\n]*\*\*"],
+        "we": patterns(PLURAL, plain=plain),
+        "i": patterns(SINGULAR, plain=plain),
+    }
+    answer = pl.col("answer").str
+    asked = {
+        "bare": answer.contains(_BARE),
+        "tokens": answer.contains(_TOKENS),
+        "tags": answer.count_matches("</?answer>"),
+        "paired": answer.contains("(?s)<answer>.*</answer>"),
+    }
+    return Questions(counted, asked)
 
 
 _PLAIN, _ALL = _questions(plain=True), _questions(plain=False)
@@ -95,24 +98,25 @@ def code_spans(batch: Batch) -> dict[int, list[list[int]]]:
 
 @dataclass(frozen=True)
 class Found:
-    """What patterns find in each piece: how often bold text, "we", "I"; whether it is bare of words, whether tags leak.
+    """What patterns find in each reply.
 
-    Nothing, an answer tag alone and a box alone are bare. `suspect` may leak: `leaked` tells.
+    How often bold text, "we", "I" in (reasoning, answer); whether the answer is bare of words, holding nothing, an answer
+    tag or a box alone; whether it is `suspect` of tags that do not belong there: `leaked` tells.
     """
 
     bold: Numbers
-    bare: Mask
-    suspect: Mask
     we: Numbers
     i: Numbers
+    bare: Mask
+    suspect: Mask
 
 
 def found(batch: Batch) -> Found:
-    """Asks a batch for all of these at once."""
+    """Looks for all of these at once."""
     told = batch.ask(_PLAIN if batch.ascii else _ALL)
     tags = told["tags"]
     suspect = (told["tokens"] > 0) | (tags == 1) | (tags > 2) | (tags == 2) & (told["paired"] == 0)
-    return Found(told["bold"], told["bare"] > 0, suspect, told["we"], told["i"])
+    return Found(told["bold"], told["we"], told["i"], told["bare"] > 0, suspect)
 
 
 def markdown(batch: Batch, bold: Numbers) -> dict[int, dict[str, dict[str, int]]]:
@@ -121,7 +125,7 @@ def markdown(batch: Batch, bold: Numbers) -> dict[int, dict[str, dict[str, int]]
     kinds = {"headings": known.headings, "list_items": known.items, "tables": known.tables}
     columns = {name: np.bincount(lines.piece[chosen], minlength=len(batch.begin)) for name, chosen in kinds.items()}
     marks: dict[int, dict[str, dict[str, int]]] = {}
-    for name, column in (columns | {"bold": bold}).items():
+    for name, column in (columns | {"bold": bold.T.ravel()}).items():
         for piece in np.flatnonzero(column).tolist():
             parts = marks.setdefault(piece >> 1, {})
             parts.setdefault("answer" if piece % 2 else "reasoning", {})[name] = int(column[piece])
@@ -133,7 +137,7 @@ def leaked(batch: Batch, suspect: Mask) -> dict[int, list[list[int | str]]]:
 
     Those in code do not count, nor does one pair of answer tags.
     """
-    tags = ((reply, list(islice(_leaks(batch, reply), MOST_SPANS))) for reply in np.flatnonzero(suspect[1::2]).tolist())
+    tags = ((reply, list(islice(_leaks(batch, reply), MOST_SPANS))) for reply in np.flatnonzero(suspect).tolist())
     return {reply: leaks for reply, leaks in tags if leaks}
 
 

@@ -77,7 +77,8 @@ class ReadabilityCheck(Filter):
         read = 2 * np.arange(len(texts)) + ~batch.reasoned
         prose = paragraphs(batch, read, self.long_paragraph)
         seen = found(batch)
-        we, singular, summary = seen.we[read], seen.i[read], ~seen.bare[1::2] & batch.reasoned
+        we, singular = (np.where(batch.reasoned, *told) for told in (seen.we, seen.i))
+        summary = ~seen.bare & batch.reasoned
         tags, blocks, marks = leaked(batch, seen.suspect), code_spans(batch), markdown(batch, seen.bold)
         tagged = np.zeros(len(texts), dtype=np.bool_)
         tagged[list(tags)] = True
@@ -126,7 +127,7 @@ class ReadabilityCheck(Filter):
                 details["tags"] = tags[reply]
             if reply in marks:
                 details["markdown"] = marks[reply]
-            if not batch.ascii:
+            if texts[reply] != batch.texts[reply]:
                 _place(details, texts[reply], batch.texts[reply])
             yield reply, Opinion("fail" if number else "pass", score, _REASONS[number], details)
 
