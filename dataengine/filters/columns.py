@@ -5,6 +5,7 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import polars as pl
@@ -32,7 +33,7 @@ _STRETCH = re.compile(r"[\x00-\x7f]+[^\x00-\x7f]*|[^\x00-\x7f]+")
 
 
 class Batch:
-    """Replies, composed (NFC), each as two pieces: reasoning (piece 2n) and answer (piece 2n + 1).
+    """Replies, composed (NFC), in two pieces each: the reasonings are the first `count` pieces, the answers the others.
 
     Without reasoning tags all of a reply is its answer, as `take_apart` has it. `data` is the UTF-8 of all pieces, each
     in lines of its own, lone surrogates as question marks; `begin` and `end` are the pieces' offsets in it, in bytes,
@@ -41,30 +42,29 @@ class Batch:
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = [t if t.isascii() else unicodedata.normalize("NFC", t) for t in texts]
+        self.count = len(self.texts)
         self.ascii = all(t.isascii() for t in self.texts)
         parts = [boundaries(t) for t in self.texts]
         self.reasoned = np.array([p is not None for p in parts])
         cuts = [p or (0, 0, 0) for p in parts]
-        encoded = [
-            piece.encode("utf-8", "replace")
-            for text, (start, end, after) in zip(self.texts, cuts, strict=True)
-            for piece in (text[start:end], text[after:])
-        ]
+        reasonings = (text[start:end] for text, (start, end, _) in zip(self.texts, cuts, strict=True))
+        answers = (text[after:] for text, (_, _, after) in zip(self.texts, cuts, strict=True))
+        encoded = [piece.encode("utf-8", "replace") for piece in chain(reasonings, answers)]
         # Line breaks at the end, so that a look at the next bytes of the last line stays inside.
         self._buffer = b"\n".join([b"", *encoded, b"\n" * 8])
         self.data = np.frombuffer(self._buffer, dtype=np.uint8)
         lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
         self._offsets = np.concatenate(([1], 1 + np.cumsum(lengths + 1)))
         self.begin, self.end = self._offsets[:-1], self._offsets[:-1] + lengths
-        self.at = np.array([at for start, _, after in cuts for at in (start, after)], dtype=np.int64)
+        self.at = np.array([start for start, _, _ in cuts] + [after for _, _, after in cuts], dtype=np.int64)
         breaks = np.flatnonzero(self.data[: self._offsets[-1]] == ord("\n"))
         starts = breaks[:-1] + 1
         self.lines = Lines(self.data, starts, breaks[1:], np.searchsorted(self.begin, starts, side="right") - 1)
 
     def ask(self, questions: "Questions") -> dict[str, Numbers]:
-        """What patterns find, by name: the counts, in (reasoning, answer) of each reply, or 1 where an answer holds one."""
+        """What is found, by name: counts in reasoning and answer, (2, replies), and what was asked of the answer."""
         columns = iter(self._strings.select(questions.asked))
-        found = {name: np.zeros((2, len(self.texts)), dtype=np.int64) for name in questions.counts}
+        found = {name: np.zeros((2, self.count), dtype=np.int64) for name in questions.counts}
         for name, patterns in questions.counts.items():
             for _ in patterns:
                 found[name] += [next(columns).to_numpy(), next(columns).to_numpy()]
@@ -76,7 +76,7 @@ class Batch:
         offsets, data = pa.py_buffer(self._offsets - 1), pa.py_buffer(self._buffer)
         pieces = pl.from_arrow(pa.LargeStringArray.from_buffers(len(self.begin), offsets, data))
         assert isinstance(pieces, pl.Series)
-        return pl.DataFrame({"reasoning": pieces.gather_every(2), "answer": pieces.gather_every(2, 1)})
+        return pl.DataFrame({"reasoning": pieces[: self.count], "answer": pieces[self.count :]})
 
     @cached_property
     def structure(self) -> Structure:
@@ -170,8 +170,10 @@ def _parts(texts: Sequence[str]) -> Iterator[list[int]]:
 
 
 class Questions:
-    """What to look for in replies, by name: patterns (in the syntax of Rust's `regex`) whose finds are counted in reasoning
-    and answer, and what is asked of the answer alone.
+    """What to look for in replies, by name.
+
+    Patterns (in the syntax of Rust's `regex`) whose finds are counted in reasoning and answer, where a name has several
+    all together; and what is asked of the column `answer` alone.
 
     All are asked at once, on all cores: a round costs as much as a few patterns.
     """

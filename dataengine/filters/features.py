@@ -73,16 +73,16 @@ def features(batch: Batch) -> dict[str, Numbers]:
 
     def replies(chosen: Numbers) -> Numbers:
         """How many of these lines each reply has."""
-        return np.bincount(lines.piece[chosen] >> 1, minlength=len(batch.texts))
+        return np.bincount(lines.piece[chosen] % batch.count, minlength=batch.count)
 
     def both(pieces: Numbers) -> Numbers:
         """The sum over the two pieces of each reply."""
-        return pieces[::2] + pieces[1::2]
+        return pieces[: batch.count] + pieces[batch.count :]
 
     return {
-        "characters": np.fromiter(map(len, batch.texts), dtype=np.int64, count=len(batch.texts)),
-        "reasoning_characters": characters[::2],
-        "answer_characters": characters[1::2],
+        "characters": np.fromiter(map(len, batch.texts), dtype=np.int64, count=batch.count),
+        "reasoning_characters": characters[: batch.count],
+        "answer_characters": characters[batch.count :],
         "words": both(batch.words.within(batch.begin, batch.end)),
         "lines": replies(np.flatnonzero(batch.filled)),
         "paragraphs": replies(np.flatnonzero(batch.filled & ~known.code)),

@@ -86,12 +86,12 @@ def paragraphs(batch: Batch, read: Numbers, long: int) -> Paragraphs:
 def code_spans(batch: Batch) -> dict[int, list[list[int]]]:
     """By reply the code blocks in its reasoning, as [start, end] in characters of the composed text."""
     lines, blocks = batch.lines, batch.structure.blocks
-    blocks = blocks[lines.piece[blocks[:, 0]] % 2 == 0]
+    blocks = blocks[lines.piece[blocks[:, 0]] < batch.count]
     piece = lines.piece[blocks[:, 0]]
     starts = batch.offsets(piece, lines.begin[blocks[:, 0]])
     ends = batch.offsets(piece, lines.end[blocks[:, 1]])
     spans: dict[int, list[list[int]]] = {}
-    for reply, start, end in zip((piece >> 1).tolist(), starts.tolist(), ends.tolist(), strict=True):
+    for reply, start, end in zip(piece.tolist(), starts.tolist(), ends.tolist(), strict=True):
         spans.setdefault(reply, []).append([start, end])
     return spans
 
@@ -100,8 +100,8 @@ def code_spans(batch: Batch) -> dict[int, list[list[int]]]:
 class Found:
     """What patterns find in each reply.
 
-    How often bold text, "we", "I" in (reasoning, answer); whether the answer is bare of words, holding nothing, an answer
-    tag or a box alone; whether it is `suspect` of tags that do not belong there: `leaked` tells.
+    How often bold text, "we", "I" in reasoning and answer, (2, replies); whether the answer is bare of words, holding
+    nothing, an answer tag or a box alone; whether it is `suspect` of tags that do not belong there: `leaked` tells.
     """
 
     bold: Numbers
@@ -125,10 +125,10 @@ def markdown(batch: Batch, bold: Numbers) -> dict[int, dict[str, dict[str, int]]
     kinds = {"headings": known.headings, "list_items": known.items, "tables": known.tables}
     columns = {name: np.bincount(lines.piece[chosen], minlength=len(batch.begin)) for name, chosen in kinds.items()}
     marks: dict[int, dict[str, dict[str, int]]] = {}
-    for name, column in (columns | {"bold": bold.T.ravel()}).items():
+    for name, column in (columns | {"bold": bold.ravel()}).items():
         for piece in np.flatnonzero(column).tolist():
-            parts = marks.setdefault(piece >> 1, {})
-            parts.setdefault("answer" if piece % 2 else "reasoning", {})[name] = int(column[piece])
+            parts = marks.setdefault(piece % batch.count, {})
+            parts.setdefault("reasoning" if piece < batch.count else "answer", {})[name] = int(column[piece])
     return marks
 
 
@@ -142,7 +142,7 @@ def leaked(batch: Batch, suspect: Mask) -> dict[int, list[list[int | str]]]:
 
 
 def _leaks(batch: Batch, reply: int) -> Iterator[list[int | str]]:
-    offset, byte = int(batch.at[2 * reply + 1]), int(batch.begin[2 * reply + 1])
+    offset, byte = int(batch.at[batch.count + reply]), int(batch.begin[batch.count + reply])
     answer = batch.texts[reply][offset:]
     at, inside, before = 0, False, False
     for match in _TAG.finditer(answer):

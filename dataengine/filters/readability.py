@@ -74,13 +74,13 @@ class ReadabilityCheck(Filter):
 
     def _opinions(self, batch: Batch, texts: list[str]) -> Iterator[tuple[int, Opinion]]:
         # In a reply without reasoning the answer is what is read.
-        read = 2 * np.arange(len(texts)) + ~batch.reasoned
+        read = np.arange(batch.count) + np.where(batch.reasoned, 0, batch.count)
         prose = paragraphs(batch, read, self.long_paragraph)
         seen = found(batch)
-        we, singular = (np.where(batch.reasoned, *told) for told in (seen.we, seen.i))
+        we, singular = np.where(batch.reasoned, seen.we[0], seen.we[1]), np.where(batch.reasoned, seen.i[0], seen.i[1])
         summary = ~seen.bare & batch.reasoned
         tags, blocks, marks = leaked(batch, seen.suspect), code_spans(batch), markdown(batch, seen.bold)
-        tagged = np.zeros(len(texts), dtype=np.bool_)
+        tagged = np.zeros(batch.count, dtype=np.bool_)
         tagged[list(tags)] = True
         faults = (
             tagged,
@@ -89,7 +89,7 @@ class ReadabilityCheck(Filter):
             batch.reasoned & ~summary & self.summary,
             we > self.max_we * (we + singular),
         )
-        fault = np.zeros(len(texts), dtype=np.int8)
+        fault = np.zeros(batch.count, dtype=np.int8)
         for number in range(len(faults), 0, -1):
             fault[faults[number - 1]] = number  # the first of them stays
         columns = (
@@ -105,7 +105,7 @@ class ReadabilityCheck(Filter):
             singular,
             summary,
         )
-        said = batch.words.within(batch.begin, batch.end).reshape(-1, 2).any(1)
+        said = batch.words.within(batch.begin, batch.end).reshape(2, -1).any(0)
         rows = list(zip(*(c.tolist() for c in columns), strict=True))
         for reply in np.flatnonzero(said).tolist():
             number, longest, words, start, end, long_share, code_share, score, plural, i, told = rows[reply]
