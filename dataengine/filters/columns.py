@@ -32,6 +32,22 @@ _APART: dict[int, tuple[tuple[int, int, bool], ...]] = {
 _STRETCH = re.compile(r"[\x00-\x7f]+[^\x00-\x7f]*|[^\x00-\x7f]+")
 
 
+class Questions:
+    """What to look for in replies, by name.
+
+    The finds of patterns (in the syntax of Rust's `regex`) are counted in reasoning and answer, those of one name
+    together; other questions are asked of the column `answer` alone. All are asked at once, on all cores: a round costs
+    as much as a few patterns.
+    """
+
+    def __init__(self, counts: Mapping[str, Sequence[str]], answers: Mapping[str, pl.Expr] | None = None) -> None:
+        self.counts = counts
+        self.answers = answers or {}
+        parts = pl.col("reasoning"), pl.col("answer")
+        asked = [part.str.count_matches(p) for patterns in counts.values() for p in patterns for part in parts]
+        self.asked = [q.alias(str(n)) for n, q in enumerate([*asked, *self.answers.values()])]
+
+
 class Batch:
     """Replies, composed (NFC), in two pieces each: the reasonings are the first `count` pieces, the answers the others.
 
@@ -61,7 +77,7 @@ class Batch:
         starts = breaks[:-1] + 1
         self.lines = Lines(self.data, starts, breaks[1:], np.searchsorted(self.begin, starts, side="right") - 1)
 
-    def ask(self, questions: "Questions") -> dict[str, Numbers]:
+    def ask(self, questions: Questions) -> dict[str, Numbers]:
         """What is found, by name: counts in reasoning and answer, (2, replies), and what was asked of the answer."""
         columns = iter(self._strings.select(questions.asked))
         found = {name: np.zeros((2, self.count), dtype=np.int64) for name in questions.counts}
@@ -167,23 +183,6 @@ def _parts(texts: Sequence[str]) -> Iterator[list[int]]:
             size += len(texts[index])
         if indices:
             yield indices
-
-
-class Questions:
-    """What to look for in replies, by name.
-
-    Patterns (in the syntax of Rust's `regex`) whose finds are counted in reasoning and answer, where a name has several
-    all together; and what is asked of the column `answer` alone.
-
-    All are asked at once, on all cores: a round costs as much as a few patterns.
-    """
-
-    def __init__(self, counts: Mapping[str, Sequence[str]], answers: Mapping[str, pl.Expr] | None = None) -> None:
-        self.counts = counts
-        self.answers = answers or {}
-        parts = pl.col("reasoning"), pl.col("answer")
-        asked = [part.str.count_matches(p) for patterns in counts.values() for p in patterns for part in parts]
-        self.asked = [q.alias(str(n)) for n, q in enumerate([*asked, *self.answers.values()])]
 
 
 def in_original(text: str, composed: str, offsets: Sequence[int]) -> list[int]:

@@ -11,7 +11,7 @@ from dataengine.filters.columns import Batch, Questions, batches
 from dataengine.filters.phrases import REFLECTION, STEP, patterns
 
 # "$5 and $10": a formula neither begins nor ends with a space.
-_FORMULA = r"\$\$[^$]+\$\$|\$[^\s$](?:[^$\n]*[^\s$])?\$|\\\(|\\\[|\\begin\{"
+_FORMULA = r"\$\$[^$]+\$\$|\$[^\s$](?:[^$\n]*[^\s$])?\$(?:[^0-9]|\z)|\\\(|\\\[|\\begin\{"
 
 
 def _questions(*, plain: bool) -> Questions:

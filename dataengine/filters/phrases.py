@@ -82,7 +82,7 @@ def _apart(*words: str) -> tuple[str, ...]:
 SINGULAR: Final[Phrases] = {
     "en": ("I",),
     "de": ("ich",),
-    "fr": ("je",),
+    "fr": ("je", "j'", "j’"),
     "ru": _apart("я"),
     "hi": _apart("मैं", "मैंने", "मुझे"),
     "zh": (r"我(?:[^们們]|\z)",),
@@ -121,14 +121,12 @@ _MOST = 64
 def patterns(phrases: Phrases, *, plain: bool) -> list[str]:
     """The patterns for phrases; with `plain` only those for what text of ASCII alone may hold."""
     latin = [phrase for language in _LATIN for phrase in phrases.get(language, ())]
-    ascii = [list(_words(phrases["en"])), list(_words(p for p in latin if p.isascii()))]
-    if plain:
-        return ["|".join(group) for group in ascii if group]
-    groups = [list(_words(p for p in latin if not p.isascii()))]
-    groups += [list(_cased(p for language in group for p in phrases.get(language, ()))) for group in _OTHERS]
-    if sum(map(len, groups)) <= _MOST:
-        groups = [[phrase for group in groups for phrase in group]]
-    return ["|".join(group) for group in [*ascii, *groups] if group]
+    groups = [list(_words(phrases["en"])), list(_words(p for p in latin if p.isascii()))]
+    if not plain:
+        others = [list(_words(p for p in latin if not p.isascii()))]
+        others += [list(_cased(p for language in group for p in phrases.get(language, ()))) for group in _OTHERS]
+        groups += others if sum(map(len, others)) > _MOST else [[phrase for group in others for phrase in group]]
+    return ["|".join(group) for group in groups if group]
 
 
 def _cased(phrases: Iterable[str]) -> Iterator[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from dataengine.checks import Sample, load_check
+from schemas.keys import canonical_json
 from schemas.records import Prompt, Trajectory
 from tests.warehouse.conftest import START, MakePrompt, MakeRun, MakeTrajectory, MakeVerdict, Rows
 from warehouse.store import Warehouse
@@ -372,3 +374,36 @@ def test_a_clock_that_was_set_back_does_not_bring_back_old_verdicts(
     assert numbers(rows)["format"] == (1, 0, 1, 0, 0, 0)
     warehouse.append("verdicts", [make_verdict(row, "pass", version="3", **yesterday)])
     assert rows("SELECT version FROM verdicts ORDER BY created_at") == [{"version": v} for v in "123"]
+
+
+def test_features_are_columns_of_their_own(
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    rows: Rows,
+) -> None:
+    prompt = make_prompt()
+    read, empty, unread = (make_trajectory(prompt, i) for i in range(3))
+    text = "<think>\nWait, 1 + 1 is 2.\n</think>\n\\boxed{2}"
+    check = load_check("features")
+    (opinion,) = check([Sample(text=text)])
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", [read, empty, unread])
+    given = {"check": "features", "version": check.version}
+    told = make_verdict(read, score=opinion.score, details=canonical_json(dict(opinion.details)), **given)
+    warehouse.append("verdicts", [told, make_verdict(empty, "undecided", **given), make_verdict(unread)])
+    (row,) = rows("SELECT * FROM features")
+    columns = (
+        "trajectory_id",
+        "attempt",
+        "version",
+        "prompt_id",
+        "stage",
+        "policy",
+        "step",
+        "completion_tokens",
+        "score",
+    )
+    assert row == {c: getattr(told if c in ("version", "score") else read, c) for c in columns} | dict(opinion.details)
+    assert (row["reflections"], row["boxed"], row["completion_tokens"]) == (1, 1, 20)
