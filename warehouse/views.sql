@@ -397,3 +397,18 @@ ORDER BY ALL;
 
 CREATE VIEW curves AS
 SELECT run_id, name, step, value FROM metrics ORDER BY run_id, name, step;
+
+-- What the check `features` counted in each reply, as columns; `score` is reflections in 1,000 words.
+CREATE VIEW features AS
+SELECT v.trajectory_id, v.attempt, v.version, t.prompt_id, t.stage, t.policy, t.step, t.completion_tokens,
+    v.score, counted.*
+FROM (
+    SELECT *, from_json(details, '{
+        "characters": "BIGINT", "reasoning_characters": "BIGINT", "answer_characters": "BIGINT", "words": "BIGINT",
+        "lines": "BIGINT", "paragraphs": "BIGINT", "code_blocks": "BIGINT", "boxed": "BIGINT", "formulas": "BIGINT",
+        "steps": "BIGINT", "reflections": "BIGINT", "digits": "DOUBLE"
+    }') AS counted
+    FROM verdicts_current
+    WHERE "check" = 'features' AND outcome = 'pass'
+) v
+JOIN trajectories_current t USING (trajectory_id);
