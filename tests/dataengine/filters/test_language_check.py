@@ -13,7 +13,7 @@ from dataengine.checks import Opinion, Sample, load_check
 from dataengine.filters import identify, language
 from dataengine.filters.language_check import LanguageCheck
 from dataengine.filters.language_mix import LanguageMixCheck
-from dataengine.prompting import places, take_apart
+from dataengine.prompting import boundaries, take_apart
 from schemas.errors import ConfigError, EngineError
 
 pytestmark = pytest.mark.skipif(
@@ -205,5 +205,6 @@ def test_composed_and_decomposed_replies_get_one_opinion(sample: Sample) -> None
 )
 def test_the_places_of_the_parts_are_theirs(text: str) -> None:
     parts = take_apart(text)
-    for place, part in zip(places(text), (parts.reasoning, parts.answer), strict=True):
-        assert (text[place].strip() if place else "") == (part or "")
+    start, end, after = boundaries(text) or (0, 0, 0)
+    assert text[start:end].strip() == (parts.reasoning or "")
+    assert text[after:].strip() == (parts.answer or "")
