@@ -99,7 +99,7 @@ def _short(condition: Condition) -> str:
 
 
 def _cannot_be_made(connection: duckdb.DuckDBPyConnection, mix: Mix) -> list[str]:
-    asked = [check for source in mix.sources for check in (*source.require, *source.not_failed)]
+    asked = [check for source in mix.sources for check in source.checks]
     missing = dict.fromkeys(without_verdicts(connection, asked))
     return (
         [f"no snapshot of it can be made here yet: no reply has a verdict of {', '.join(missing)}"] if missing else []

@@ -9,6 +9,9 @@ from schemas.records import Stage
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
+Policy = Literal["rule", "judge", "rule or judge", "rule and judge", "human"]
+
+
 class Threshold(BaseModel):
     """The scores with which a check passes, in place of its own threshold."""
 
@@ -44,13 +47,24 @@ class MixSource(BaseModel):
     model_config = ConfigDict(extra="forbid")
     stage: Stage
     where: str | None = Field(default=None, description="a further SQL condition over trajectory_facts")
-    require: list[str] = Field(min_length=1, description="checks whose outcome must be `pass` (the policy `rule`)")
+    require: list[str] = Field(default_factory=list, description="checks whose outcome must be `pass`")
     not_failed: list[str] = Field(
         default_factory=list, description="checks that must not have failed; `undecided` is let in"
     )
     thresholds: dict[str, Threshold] = Field(
         default_factory=dict,
         description="by check of `require` or `not_failed`: the stored score decides between pass and fail",
+    )
+    policy: Policy | None = Field(
+        default=None,
+        description="whose word makes a reply right: the prompt's verifier, the judge, either, both, or people",
+    )
+    judge: str | None = Field(default=None, description="the judge that the policy asks")
+    min_kappa: float = Field(
+        default=0.6,
+        ge=-1,
+        le=1,
+        description="the least that the judge's calibration may vouch for: the low end of its interval; ours",
     )
     max_per_prompt: int | None = Field(default=None, ge=1, description="at most this many rows of a prompt")
     choose: Literal["shortest", "hash"] = Field(
@@ -63,6 +77,23 @@ class MixSource(BaseModel):
         description="reasoning in think tags, or as the R1 report's cold start: "
         "|special_token|<reasoning>|special_token|<summary>",
     )
+
+    @property
+    def checks(self) -> list[str]:
+        """The checks whose verdicts it looks at, apart from the prompts' verifiers."""
+        people = ["human"] if self.policy == "human" else []
+        return list(dict.fromkeys([*self.require, *self.not_failed, *([self.judge] if self.judge else []), *people]))
+
+    @model_validator(mode="after")
+    def _somebody_decides(self) -> "MixSource":
+        if not self.require and self.policy is None:
+            raise ValueError("nothing decides what is taken; name checks to `require`, or a `policy`")
+        asks = self.policy is not None and "judge" in self.policy
+        if asks != (self.judge is not None):
+            raise ValueError(
+                "name the `judge` that the policy asks" if asks else "`judge` is for a policy that asks one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _thresholds_of_its_checks(self) -> "MixSource":

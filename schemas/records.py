@@ -208,6 +208,23 @@ class Cluster(Record):
     created_at: datetime
 
 
+class Calibration(Record):
+    """How far a judge agreed with known verdicts on a set of cases."""
+
+    TABLE: ClassVar[str] = "calibrations"
+    KEYS: ClassVar[tuple[str, ...]] = ("judge", "version", "gold")
+
+    judge: str
+    version: str = Field(description="the judge's: prompt, models and decoding")
+    gold: str = Field(description="the labelled cases: a name and 12 characters of a hash of what they hold")
+    kappa: float | None = Field(default=None, description="Cohen's; none where one side said one thing only")
+    low: float | None = Field(default=None, description="the bootstrap's 95 % interval")
+    high: float | None = None
+    n: int = Field(ge=1, description="cases")
+    report: JsonText = "{}"
+    created_at: datetime
+
+
 class Run(Record):
     """One event in the life of a run; the latest event of a run_id is its state."""
 
@@ -249,5 +266,5 @@ class Migration(Record):
 
 
 RECORDS: dict[str, type[Record]] = {
-    r.TABLE: r for r in (Prompt, Trajectory, Verdict, Review, Cluster, Run, Metric, Migration)
+    r.TABLE: r for r in (Prompt, Trajectory, Verdict, Review, Cluster, Calibration, Run, Metric, Migration)
 }

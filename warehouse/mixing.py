@@ -36,8 +36,29 @@ def conditions(source: MixSource) -> list[Condition]:
     return [
         Condition(f"stage: {source.stage}", f"stage = '{source.stage}'"),
         Condition("has a reply", "error IS NULL"),
+        *_policy(source),
         *asked_of_verdicts(source.require, source.not_failed, source.where, source.thresholds),
     ]
+
+
+def _policy(source: MixSource) -> list[Condition]:
+    """The condition of a source's policy: whose word makes a reply right."""
+    if source.policy is None:
+        return []
+    rule, judge = (
+        "coalesce(verifier_outcome = 'pass', false)",
+        f"coalesce({_identifier(source.judge or '')} = 'pass', false)",
+    )
+    sql = {
+        "rule": rule,
+        "judge": judge,
+        "rule or judge": f"({rule} OR {judge})",
+        "rule and judge": f"({rule} AND {judge})",
+        "human": "coalesce(human = 'pass', false)",
+    }[source.policy]
+    text = f"policy: {source.policy}" + (f" ({source.judge})" if source.judge else "")
+    check = {"judge": source.judge, "rule and judge": source.judge, "human": "human"}.get(source.policy)
+    return [Condition(text, sql, check)]
 
 
 def asked_of_verdicts(
@@ -91,7 +112,7 @@ def unmet(
         f"CREATE OR REPLACE TABLE asked AS SELECT * FROM trajectory_facts WHERE trajectory_id IN ({marks})",
         list(trajectory_ids),
     )
-    missing = without_verdicts(connection, (*source.require, *source.not_failed))
+    missing = without_verdicts(connection, source.checks)
     found: dict[str, list[Condition]] = {ident: [] for ident in trajectory_ids}
     with _named(mix, source):
         refuse_more_than_a_condition(connection, source.where)
@@ -117,14 +138,24 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
         "rank BIGINT, place BIGINT, dropped VARCHAR)"
     )
     for number, source in enumerate(mix.sources):
-        for check in without_verdicts(connection, (*source.require, *source.not_failed)):
-            raise SnapshotError(
-                f"mix {mix.mix}: requires the check {check!r}, which has no verdict here; add it to the `checks` "
-                f"of the {source.stage} step and run the recipe again"
-            )
+        for check in without_verdicts(connection, source.checks):
+            raise SnapshotError(f"mix {mix.mix}: {_remedy(source, check)}")
         with _named(mix, source):
             refuse_more_than_a_condition(connection, source.where)
             connection.execute(f"INSERT INTO chosen {_candidates(number, source)}", {"seed": str(mix.seed)})
+
+
+def _remedy(source: MixSource, check: str) -> str:
+    if check == source.judge:
+        return (
+            f"asks the judge {check!r}, which has no verdict here; run a recipe with a step of kind judge that names it"
+        )
+    if source.policy == "human" and check == "human":
+        return "asks what people said, and nobody has reviewed anything here: `dataengine import FILE --as reviews`"
+    return (
+        f"requires the check {check!r}, which has no verdict here; add it to the `checks` of the {source.stage} step "
+        "and run the recipe again"
+    )
 
 
 @contextmanager

@@ -1,0 +1,51 @@
+"""The gate before a mix that trusts a judge: only one that was proven on known verdicts may decide."""
+
+import duckdb
+
+from schemas.errors import SnapshotError
+from schemas.mix import Mix, MixSource
+
+# The judge's versions whose verdicts the source would look at, with the best that a calibration vouches for.
+_PROVEN = """
+SELECT v.version, first({'kappa': c.kappa, 'low': c.low, 'high': c.high, 'n': c.n, 'gold': c.gold}
+    ORDER BY c.low DESC NULLS LAST) AS best
+FROM (
+    SELECT DISTINCT version FROM verdicts_current SEMI JOIN
+        (SELECT trajectory_id FROM trajectories_current WHERE stage = $stage) USING (trajectory_id)
+    WHERE "check" = $judge
+) v
+LEFT JOIN calibrations c ON c.judge = $judge AND c.version = v.version
+GROUP BY v.version
+ORDER BY v.version
+"""
+
+
+def refuse_unproven_judges(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
+    """Raises SnapshotError, with the figures, for a judge of the mix that is not calibrated, or too weak.
+
+    Its version counts: another prompt, model or decoding is another judge.
+    """
+    found = connection.execute("SELECT DISTINCT \"check\" FROM verdicts WHERE kind = 'judge'").fetchall()
+    judges = {row[0] for row in found}
+    for source in mix.sources:
+        for judge in [check for check in source.checks if check in judges]:
+            for version, best in connection.execute(_PROVEN, {"stage": source.stage, "judge": judge}).fetchall():
+                problem = _problem(source, best)
+                if problem:
+                    raise SnapshotError(f"mix {mix.mix}: the judge {judge!r} (version {version}) {problem}")
+
+
+def _problem(source: MixSource, best: dict[str, object] | None) -> str | None:
+    if best is None or best["gold"] is None:
+        return (
+            "is not calibrated: `dataengine judge calibrate` asks it about cases whose verdict is known, and a mix may "
+            "then trust it"
+        )
+    if best["low"] is None:
+        return f"has no kappa on {best['gold']}: one side said one thing only"
+    if float(str(best["low"])) < source.min_kappa:
+        return (
+            f"is too weak: kappa {best['kappa']:.2f} ({best['low']:.2f} to {best['high']:.2f}) on {best['n']} cases of "
+            f"{best['gold']}, and the low end has to be {source.min_kappa:g} or more (`min_kappa`)"
+        )
+    return None
