@@ -74,8 +74,7 @@ class Batch:
         self.begin, self.end = self._offsets[:-1], self._offsets[:-1] + lengths
         self.at = np.array([start for start, _, _ in cuts] + [after for _, _, after in cuts], dtype=np.int64)
         breaks = np.flatnonzero(self.data[: self._offsets[-1]] == ord("\n"))
-        starts = breaks[:-1] + 1
-        self.lines = Lines(self.data, starts, breaks[1:], np.searchsorted(self.begin, starts, side="right") - 1)
+        self.lines = Lines(self.data, breaks, np.searchsorted(breaks, self.begin) - 1)
 
     def ask(self, questions: Questions) -> dict[str, Numbers]:
         """What is found, by name: counts in reasoning and answer, (2, replies), and what was asked of the answer."""
@@ -107,15 +106,18 @@ class Batch:
     @cached_property
     def filled(self) -> Mask:
         """The lines with something in them."""
-        return self.ink.within(self.lines.begin, self.lines.end) > 0
+        return self.lines.count(self.ink) > 0
 
     def characters(self, start: Numbers, end: Numbers) -> Numbers:
         """Characters between byte offsets."""
         return end - start if self.ascii else self._characters.within(start, end)
 
-    def widths(self, start: Numbers, end: Numbers) -> Numbers:
-        """The room that the characters between byte offsets take: one each, from U+3000 on (Han, kana, Hangul) two."""
-        return end - start if self.ascii else self._characters.within(start, end) + self._wide.within(start, end)
+    @cached_property
+    def room(self) -> Numbers:
+        """The room that each line takes: one for a character, two from U+3000 on (Han, kana, Hangul)."""
+        if self.ascii:
+            return self.lines.end - self.lines.begin
+        return self.lines.count(self._characters) - 1 + self.lines.count(self._wide)  # a break is a character
 
     def offsets(self, piece: Numbers, at: Numbers) -> Numbers:
         """Byte offsets in pieces as offsets in characters of the composed texts."""

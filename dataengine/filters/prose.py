@@ -61,15 +61,14 @@ class Paragraphs:
 def paragraphs(batch: Batch, read: Numbers, long: int) -> Paragraphs:
     """The paragraphs of the pieces `read`: lines outside of code blocks; those above `long` are long."""
     lines, code, pieces = batch.lines, batch.structure.code, len(batch.begin)
-    room = np.where(batch.filled, batch.widths(lines.begin, lines.end), 0)
+    room = np.where(batch.filled, batch.room, 0)
     prose = np.where(code, 0, room)
-    first = np.searchsorted(lines.piece, np.arange(pieces))
-    longest = np.maximum.reduceat(prose, first)
+    longest = np.maximum.reduceat(prose, lines.first)
     top = np.flatnonzero(prose == longest[lines.piece])[::-1]
     line = np.zeros(pieces, dtype=np.int64)
     line[lines.piece[top]] = top  # of several the first stays
     above, inside = np.flatnonzero(prose > long), np.flatnonzero(code)
-    whole = np.maximum(np.add.reduceat(room, first), 1)
+    whole = np.maximum(np.add.reduceat(room, lines.first), 1)
     long_share = np.bincount(lines.piece[above], prose[above], minlength=pieces) / whole
     code_share = np.bincount(lines.piece[inside], room[inside], minlength=pieces) / whole
     begin, end = lines.begin[line[read]], lines.end[line[read]]
