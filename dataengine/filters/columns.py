@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 
@@ -76,14 +76,22 @@ class Batch:
         breaks = np.flatnonzero(self.data[: self._offsets[-1]] == ord("\n"))
         self.lines = Lines(self.data, breaks, np.searchsorted(breaks, self.begin) - 1)
 
-    def ask(self, questions: Questions) -> dict[str, Numbers]:
-        """What is found, by name: counts in reasoning and answer, (2, replies), and what was asked of the answer."""
-        columns = iter(self._strings.select(questions.asked))
-        found = {name: np.zeros((2, self.count), dtype=np.int64) for name in questions.counts}
-        for name, patterns in questions.counts.items():
-            for _ in patterns:
-                found[name] += [next(columns).to_numpy(), next(columns).to_numpy()]
-        return found | {name: next(columns).to_numpy().astype(np.int64) for name in questions.answers}
+    def ask(self, questions: Questions) -> Callable[[], dict[str, Numbers]]:
+        """Starts to look; the call gives what was found, by name.
+
+        Counts are those in reasoning and answer, (2, replies); what was asked of the answer has one number a reply.
+        """
+        query = self._strings.lazy().select(questions.asked).collect(background=True)
+
+        def told() -> dict[str, Numbers]:
+            columns = iter(query.fetch_blocking())
+            found = {name: np.zeros((2, self.count), dtype=np.int64) for name in questions.counts}
+            for name, patterns in questions.counts.items():
+                for _ in patterns:
+                    found[name] += [next(columns).to_numpy(), next(columns).to_numpy()]
+            return found | {name: next(columns).to_numpy().astype(np.int64) for name in questions.answers}
+
+        return told
 
     @cached_property
     def _strings(self) -> pl.DataFrame:

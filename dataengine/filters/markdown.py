@@ -21,8 +21,9 @@ for _kind, _signs in enumerate((b"`~", b"#", b"-*+", b"\xe2", b"0123456789", b"|
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines of UTF-8 text, which stand between line breaks at `breaks` of `data`: `begin` and `end` of each, without the
-    break, the `piece` of text that it belongs to, and the `first` line of each piece.
+    """Lines of UTF-8 text: what stands between the line breaks at `breaks` of `data`.
+
+    The text consists of pieces; `first` is the first line of each.
 
     Three more bytes may be looked at after the end of the last.
     """

@@ -1,7 +1,7 @@
 """What is measured of how a reply reads: paragraphs, code blocks, markdown, voice, summary, tags that leak."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -110,12 +110,17 @@ class Found:
     suspect: Mask
 
 
-def found(batch: Batch) -> Found:
-    """Looks for all of these at once."""
-    told = batch.ask(_PLAIN if batch.ascii else _ALL)
-    tags = told["tags"]
-    suspect = (told["tokens"] > 0) | (tags == 1) | (tags > 2) | (tags == 2) & (told["paired"] == 0)
-    return Found(told["bold"], told["we"], told["i"], told["bare"] > 0, suspect)
+def look(batch: Batch) -> Callable[[], Found]:
+    """Starts to look for all of these at once; the call gives what was found."""
+    asked = batch.ask(_PLAIN if batch.ascii else _ALL)
+
+    def found() -> Found:
+        told = asked()
+        tags = told["tags"]
+        suspect = (told["tokens"] > 0) | (tags == 1) | (tags > 2) | (tags == 2) & (told["paired"] == 0)
+        return Found(told["bold"], told["we"], told["i"], told["bare"] > 0, suspect)
+
+    return found
 
 
 def markdown(batch: Batch, bold: Numbers) -> dict[int, dict[str, dict[str, int]]]:
