@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 
@@ -74,17 +74,24 @@ class Batch:
         self.begin, self.end = self._offsets[:-1], self._offsets[:-1] + lengths
         self.at = np.array([start for start, _, _ in cuts] + [after for _, _, after in cuts], dtype=np.int64)
         breaks = np.flatnonzero(self.data[: self._offsets[-1]] == ord("\n"))
-        starts = breaks[:-1] + 1
-        self.lines = Lines(self.data, starts, breaks[1:], np.searchsorted(self.begin, starts, side="right") - 1)
+        self.lines = Lines(self.data, breaks, np.searchsorted(breaks, self.begin) - 1)
 
-    def ask(self, questions: Questions) -> dict[str, Numbers]:
-        """What is found, by name: counts in reasoning and answer, (2, replies), and what was asked of the answer."""
-        columns = iter(self._strings.select(questions.asked))
-        found = {name: np.zeros((2, self.count), dtype=np.int64) for name in questions.counts}
-        for name, patterns in questions.counts.items():
-            for _ in patterns:
-                found[name] += [next(columns).to_numpy(), next(columns).to_numpy()]
-        return found | {name: next(columns).to_numpy().astype(np.int64) for name in questions.answers}
+    def ask(self, questions: Questions) -> Callable[[], dict[str, Numbers]]:
+        """Starts to look; the call gives what was found, by name.
+
+        Counts are those in reasoning and answer, (2, replies); what was asked of the answer has one number a reply.
+        """
+        query = self._strings.lazy().select(questions.asked).collect(background=True)
+
+        def told() -> dict[str, Numbers]:
+            columns = iter(query.fetch_blocking())
+            found = {name: np.zeros((2, self.count), dtype=np.int64) for name in questions.counts}
+            for name, patterns in questions.counts.items():
+                for _ in patterns:
+                    found[name] += [next(columns).to_numpy(), next(columns).to_numpy()]
+            return found | {name: next(columns).to_numpy().astype(np.int64) for name in questions.answers}
+
+        return told
 
     @cached_property
     def _strings(self) -> pl.DataFrame:
@@ -107,15 +114,18 @@ class Batch:
     @cached_property
     def filled(self) -> Mask:
         """The lines with something in them."""
-        return self.ink.within(self.lines.begin, self.lines.end) > 0
+        return self.lines.count(self.ink) > 0
 
     def characters(self, start: Numbers, end: Numbers) -> Numbers:
         """Characters between byte offsets."""
         return end - start if self.ascii else self._characters.within(start, end)
 
-    def widths(self, start: Numbers, end: Numbers) -> Numbers:
-        """The room that the characters between byte offsets take: one each, from U+3000 on (Han, kana, Hangul) two."""
-        return end - start if self.ascii else self._characters.within(start, end) + self._wide.within(start, end)
+    @cached_property
+    def room(self) -> Numbers:
+        """The room that each line takes: one for a character, two from U+3000 on (Han, kana, Hangul)."""
+        if self.ascii:
+            return self.lines.end - self.lines.begin
+        return self.lines.count(self._characters) - 1 + self.lines.count(self._wide)  # a break is a character
 
     def offsets(self, piece: Numbers, at: Numbers) -> Numbers:
         """Byte offsets in pieces as offsets in characters of the composed texts."""

@@ -1,6 +1,6 @@
 """What can be counted in a reply cheaply, once: its length, reflection, boxed answers, steps, formulas, code."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -52,24 +52,24 @@ class FeaturesCheck(Filter):
     def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
         """One opinion per sample, in order."""
         opinions = [Opinion("undecided", reason="empty")] * len(samples)
-        for indices, batch in batches([s.text for s in samples]):
-            columns = features(batch)
+        asked = [(i, b, b.ask(_PLAIN if b.ascii else _ALL)) for i, b in batches([s.text for s in samples])]
+        for indices, batch, found in asked:
+            columns = features(batch, found)
             names, words = tuple(columns), columns["words"]
             scores = np.round(1000 * columns["reflections"] / np.maximum(words, 1), 4)
             rows = zip(*(c.tolist() for c in columns.values()), strict=True)
-            for index, score, row, any_word in zip(indices, scores.tolist(), rows, words.tolist(), strict=True):
+            for index, score, any_word, row in zip(indices, scores.tolist(), words.tolist(), rows, strict=True):
                 if any_word:
                     opinions[index] = Opinion("pass", score, "", dict(zip(names, row, strict=True)))
         return opinions
 
 
-def features(batch: Batch) -> dict[str, Numbers]:
+def features(batch: Batch, asked: Callable[[], dict[str, Numbers]]) -> dict[str, Numbers]:
     """The columns of `FeaturesCheck.details`: one number for each reply of the batch."""
     lines, known = batch.lines, batch.structure
     characters = batch.characters(batch.begin, batch.end)
     spaces = batch.end - batch.begin - batch.ink.within(batch.begin, batch.end)
     digits = Bits(batch.data, lambda data: data - ord("0") < 10).within(batch.begin, batch.end)  # bytes wrap around
-    found = batch.ask(_PLAIN if batch.ascii else _ALL)
 
     def replies(chosen: Numbers) -> Numbers:
         """How many of these lines each reply has."""
@@ -79,13 +79,16 @@ def features(batch: Batch) -> dict[str, Numbers]:
         """The sum over the two pieces of each reply."""
         return pieces[: batch.count] + pieces[batch.count :]
 
+    words = both(batch.words.within(batch.begin, batch.end))
+    paragraphs = replies(np.flatnonzero(batch.filled & ~known.code))
+    found = asked()
     return {
         "characters": np.fromiter(map(len, batch.texts), dtype=np.int64, count=batch.count),
         "reasoning_characters": characters[: batch.count],
         "answer_characters": characters[batch.count :],
-        "words": both(batch.words.within(batch.begin, batch.end)),
+        "words": words,
         "lines": replies(np.flatnonzero(batch.filled)),
-        "paragraphs": replies(np.flatnonzero(batch.filled & ~known.code)),
+        "paragraphs": paragraphs,
         "code_blocks": replies(known.blocks[:, 0]),
         "boxed": found["boxed"].sum(0),
         "formulas": found["formulas"].sum(0),

@@ -8,6 +8,8 @@ from dataengine.checks import Filter, Opinion, Sample
 from dataengine.filters.settings import changed, count
 from dataengine.filters.tokenizer import Tokenizer
 
+_TOKENS, _CHARACTERS = {"unit": "tokens"}, {"unit": "characters"}
+
 
 class LengthCheck(Filter):
     """Fails a reply that was cut off at its token limit, or that is outside the bounds given.
@@ -50,14 +52,17 @@ class LengthCheck(Filter):
     def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
         """One opinion per sample, in order."""
         if self.tokenizer is None:
-            return [self._told(s, s.completion_tokens, {}) for s in samples]
-        tokens, by = self.tokenizer.counts([_composed(s.text) for s in samples]), {"tokenizer": self.tokenizer.name}
-        return [self._told(s, n, by) for s, n in zip(samples, tokens, strict=True)]
+            return [
+                self._told(s, s.completion_tokens, _CHARACTERS if s.completion_tokens is None else _TOKENS)
+                for s in samples
+            ]
+        details = _TOKENS | {"tokenizer": self.tokenizer.name}
+        tokens = self.tokenizer.counts([_composed(s.text) for s in samples])
+        return [self._told(s, n, details) for s, n in zip(samples, tokens, strict=True)]
 
-    def _told(self, sample: Sample, tokens: int | None, by: dict[str, str]) -> Opinion:
+    def _told(self, sample: Sample, tokens: int | None, details: dict[str, str]) -> Opinion:
         chars = 0 if tokens is not None and self.max_chars is None else len(_composed(sample.text))
         score = float(chars if tokens is None else tokens)
-        details = {"unit": "characters" if tokens is None else "tokens", **by}
         if sample.finish_reason == "length":
             return Opinion("fail", score, "truncated", details)
         if self.max_chars is not None and chars > self.max_chars:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from dataengine.filters.bits import Bytes, Mask, Numbers
+from dataengine.filters.bits import Bits, Bytes, Mask, Numbers
 
 #: Lines indented deeper than so many characters are no structure.
 DEEPEST = 16
@@ -20,15 +21,35 @@ for _kind, _signs in enumerate((b"`~", b"#", b"-*+", b"\xe2", b"0123456789", b"|
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines of UTF-8 text: where each begins and ends (without its break) in `data`, and the piece it belongs to.
+    """Lines of UTF-8 text: what stands between the line breaks at `breaks` of `data`.
+
+    The text consists of pieces; `first` is the first line of each.
 
     Three more bytes may be looked at after the end of the last.
     """
 
     data: Bytes
-    begin: Numbers
-    end: Numbers
-    piece: Numbers
+    breaks: Numbers
+    first: Numbers
+
+    @cached_property
+    def begin(self) -> Numbers:
+        """Where each line begins."""
+        return self.breaks[:-1] + 1
+
+    @property
+    def end(self) -> Numbers:
+        """Where each ends."""
+        return self.breaks[1:]
+
+    @cached_property
+    def piece(self) -> Numbers:
+        """The piece of each."""
+        return np.repeat(np.arange(len(self.first)), np.diff(self.first, append=len(self.begin)))
+
+    def count(self, bits: Bits) -> Numbers:
+        """How many positions of a set, which has no line break, each line has."""
+        return np.diff(bits.before(self.breaks))
 
     def at(self, offset: int) -> int:
         """The line that a byte lies in."""
@@ -36,7 +57,7 @@ class Lines:
 
     def last_of(self, piece: int) -> int:
         """The last line of a piece."""
-        return int(np.searchsorted(self.piece, piece, side="right")) - 1
+        return int(self.first[piece + 1]) - 1 if piece + 1 < len(self.first) else len(self.begin) - 1
 
 
 @dataclass(frozen=True)

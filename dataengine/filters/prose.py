@@ -1,7 +1,7 @@
 """What is measured of how a reply reads: paragraphs, code blocks, markdown, voice, summary, tags that leak."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -61,15 +61,14 @@ class Paragraphs:
 def paragraphs(batch: Batch, read: Numbers, long: int) -> Paragraphs:
     """The paragraphs of the pieces `read`: lines outside of code blocks; those above `long` are long."""
     lines, code, pieces = batch.lines, batch.structure.code, len(batch.begin)
-    room = np.where(batch.filled, batch.widths(lines.begin, lines.end), 0)
+    room = np.where(batch.filled, batch.room, 0)
     prose = np.where(code, 0, room)
-    first = np.searchsorted(lines.piece, np.arange(pieces))
-    longest = np.maximum.reduceat(prose, first)
+    longest = np.maximum.reduceat(prose, lines.first)
     top = np.flatnonzero(prose == longest[lines.piece])[::-1]
     line = np.zeros(pieces, dtype=np.int64)
     line[lines.piece[top]] = top  # of several the first stays
     above, inside = np.flatnonzero(prose > long), np.flatnonzero(code)
-    whole = np.maximum(np.add.reduceat(room, first), 1)
+    whole = np.maximum(np.add.reduceat(room, lines.first), 1)
     long_share = np.bincount(lines.piece[above], prose[above], minlength=pieces) / whole
     code_share = np.bincount(lines.piece[inside], room[inside], minlength=pieces) / whole
     begin, end = lines.begin[line[read]], lines.end[line[read]]
@@ -111,12 +110,17 @@ class Found:
     suspect: Mask
 
 
-def found(batch: Batch) -> Found:
-    """Looks for all of these at once."""
-    told = batch.ask(_PLAIN if batch.ascii else _ALL)
-    tags = told["tags"]
-    suspect = (told["tokens"] > 0) | (tags == 1) | (tags > 2) | (tags == 2) & (told["paired"] == 0)
-    return Found(told["bold"], told["we"], told["i"], told["bare"] > 0, suspect)
+def look(batch: Batch) -> Callable[[], Found]:
+    """Starts to look for all of these at once; the call gives what was found."""
+    asked = batch.ask(_PLAIN if batch.ascii else _ALL)
+
+    def found() -> Found:
+        told = asked()
+        tags = told["tags"]
+        suspect = (told["tokens"] > 0) | (tags == 1) | (tags > 2) | (tags == 2) & (told["paired"] == 0)
+        return Found(told["bold"], told["we"], told["i"], told["bare"] > 0, suspect)
+
+    return found
 
 
 def markdown(batch: Batch, bold: Numbers) -> dict[int, dict[str, dict[str, int]]]:

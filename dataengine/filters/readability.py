@@ -1,15 +1,16 @@
 """Checks that reasoning is pleasant to read: no walls of text, no code, no tags that leak into the answer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from dataengine.checks import Filter, Opinion, Sample
 from dataengine.filters.columns import Batch, batches, in_original
-from dataengine.filters.prose import MOST_SPANS, code_spans, found, leaked, markdown, paragraphs
+from dataengine.filters.prose import MOST_SPANS, Found, code_spans, leaked, look, markdown, paragraphs
 from dataengine.filters.settings import changed, count, share
 
+_EMPTY = Opinion("undecided", reason="empty")
 _REASONS = ("", "tag_in_answer", "code_in_reasoning", "long_paragraph", "no_summary", "we_voice")
 
 
@@ -66,20 +67,23 @@ class ReadabilityCheck(Filter):
 
     def __call__(self, samples: Sequence[Sample]) -> list[Opinion]:
         """One opinion per sample, in order."""
-        opinions = [Opinion("undecided", reason="empty")] * len(samples)
-        for indices, batch in batches([s.text for s in samples]):
-            for reply, opinion in self._opinions(batch, [samples[i].text for i in indices]):
-                opinions[indices[reply]] = opinion
+        opinions = [_EMPTY] * len(samples)
+        looked = [(indices, batch, look(batch)) for indices, batch in batches([s.text for s in samples])]
+        for indices, batch, found in looked:
+            texts = [samples[i].text for i in indices]
+            for index, opinion in zip(indices, self._opinions(batch, found, texts), strict=True):
+                opinions[index] = opinion
         return opinions
 
-    def _opinions(self, batch: Batch, texts: list[str]) -> Iterator[tuple[int, Opinion]]:
+    def _opinions(self, batch: Batch, found: Callable[[], Found], texts: list[str]) -> list[Opinion]:
         # In a reply without reasoning the answer is what is read.
         read = np.arange(batch.count) + np.where(batch.reasoned, 0, batch.count)
-        prose = paragraphs(batch, read, self.long_paragraph)
-        seen = found(batch)
+        prose, blocks = paragraphs(batch, read, self.long_paragraph), code_spans(batch)
+        said = batch.words.within(batch.begin, batch.end).reshape(2, -1).any(0)
+        seen = found()
         we, singular = np.where(batch.reasoned, seen.we[0], seen.we[1]), np.where(batch.reasoned, seen.i[0], seen.i[1])
         summary = ~seen.bare & batch.reasoned
-        tags, blocks, marks = leaked(batch, seen.suspect), code_spans(batch), markdown(batch, seen.bold)
+        tags, marks = leaked(batch, seen.suspect), markdown(batch, seen.bold)
         tagged = np.zeros(batch.count, dtype=np.bool_)
         tagged[list(tags)] = True
         faults = (
@@ -92,23 +96,15 @@ class ReadabilityCheck(Filter):
         fault = np.zeros(batch.count, dtype=np.int8)
         for number in range(len(faults), 0, -1):
             fault[faults[number - 1]] = number  # the first of them stays
-        columns = (
-            fault,
-            prose.longest,
-            prose.words,
-            prose.start,
-            prose.end,
-            np.round(prose.long_share, 4),
-            np.round(prose.code_share, 4),
-            np.round(prose.long_share + prose.code_share, 4),
-            we,
-            singular,
-            summary,
-        )
-        said = batch.words.within(batch.begin, batch.end).reshape(2, -1).any(0)
-        rows = list(zip(*(c.tolist() for c in columns), strict=True))
-        for reply in np.flatnonzero(said).tolist():
-            number, longest, words, start, end, long_share, code_share, score, plural, i, told = rows[reply]
+        shares = prose.long_share, prose.code_share, prose.long_share + prose.code_share
+        columns = (said, fault, prose.longest, prose.words, prose.start, prose.end, we, singular, summary)
+        rows = zip(*(c.tolist() for c in columns), *(np.round(s, 4).tolist() for s in shares), strict=True)
+        opinions = []
+        for reply, row in enumerate(rows):
+            any_word, number, longest, words, start, end, plural, i, summed, long_share, code_share, score = row
+            if not any_word:
+                opinions.append(_EMPTY)
+                continue
             details: dict[str, Any] = {
                 "longest": longest,
                 "longest_words": words,
@@ -118,7 +114,7 @@ class ReadabilityCheck(Filter):
                 "code_share": code_share,
                 "we": plural,
                 "i": i,
-                "summary": told,
+                "summary": summed,
             }
             if reply in blocks:
                 details["code_blocks"] = len(blocks[reply])
@@ -129,7 +125,8 @@ class ReadabilityCheck(Filter):
                 details["markdown"] = marks[reply]
             if texts[reply] != batch.texts[reply]:
                 _place(details, texts[reply], batch.texts[reply])
-            yield reply, Opinion("fail" if number else "pass", score, _REASONS[number], details)
+            opinions.append(Opinion("fail" if number else "pass", score, _REASONS[number], details))
+        return opinions
 
 
 def _place(details: dict[str, Any], text: str, composed: str) -> None:
