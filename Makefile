@@ -52,7 +52,7 @@ clean-demo:      ## remove what the demo made
 	rm -rf $(WAREHOUSE)
 
 test: $(STAMP)   ## the suite, under 5 minutes
-	@$(BIN)/pytest -m "not slow and not vllm"
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not vllm"
 
 test-slow: $(STAMP) ## what takes minutes or needs the real model
 	@$(BIN)/pytest -m slow

@@ -303,6 +303,7 @@ CHILDREN = (
 REVIEWS = "SELECT review_id, number, trajectory_id, verdict FROM reviews ORDER BY created_at, number"
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_ends_in_the_same_rows(cli: Any, tmp_path: Path, rows: Any) -> None:
     fill(cli, tmp_path, 12)
     (tmp_path / "data").rename(tmp_path / "undisturbed")

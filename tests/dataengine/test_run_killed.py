@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.dataengine.conftest import scripted_policy_and_judge
 
 KILLS = 20
@@ -27,6 +29,7 @@ TWICE = (
 )
 
 
+@pytest.mark.slow
 def test_killed_runs_end_in_the_same_rows_and_the_same_snapshot(
     process: Callable[..., Any], recipe: Any, scripted: Any, rows: Any, tmp_path: Path, cli: Any
 ) -> None:

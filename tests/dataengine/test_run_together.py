@@ -32,6 +32,7 @@ def test_the_same_recipe_twice_at_once_leaves_each_key_once(
     assert cli("run", path, "--warehouse", "data").out.endswith(f"nothing to do: {path} is complete in data\n")
 
 
+@pytest.mark.slow
 def test_other_recipes_and_readers_at_once_meet_no_error(
     process: Callable[..., Any], recipe: Any, scripted: Any, rows: Any, cli: Any
 ) -> None:

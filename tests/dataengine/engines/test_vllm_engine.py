@@ -71,7 +71,7 @@ def test_it_comes_up_and_goes_with_all_its_processes(engine: Any, tmp_path: Path
 
     started = asyncio.run(run())
     assert len([p for p in started if "api_server" in " ".join(_words(p))]) <= 1
-    _, alive = psutil.wait_procs(started, timeout=10)
+    _, alive = psutil.wait_procs(started, timeout=30)
     assert not alive
     assert "starting" in log.read_text()
 
@@ -148,5 +148,5 @@ def test_it_goes_with_a_run_that_is_killed(engine: Any, tmp_path: Path) -> None:
         await child.wait()
         return servers
 
-    _, alive = psutil.wait_procs(asyncio.run(run()), timeout=10)
+    _, alive = psutil.wait_procs(asyncio.run(run()), timeout=30)
     assert not alive

@@ -79,6 +79,7 @@ def test_a_verdict_holds_what_the_judge_said_and_what_it_took(run: Any, recipe: 
     assert float(line[-1]) == pytest.approx(12.0), "US dollars"
 
 
+@pytest.mark.slow
 def test_everything_or_a_share_that_every_warehouse_draws_alike(
     run: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:
@@ -106,6 +107,7 @@ def test_samples_of_a_prompt_are_asked_about_one_after_the_other(run: Any, recip
     assert sum(a != b for a, b in pairwise(prefixes)) == 5
 
 
+@pytest.mark.slow
 def test_a_corrected_reference_is_judged_again_by_who_is_shown_it(
     run: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:
@@ -131,6 +133,7 @@ def test_a_corrected_reference_is_judged_again_by_who_is_shown_it(
     ]
 
 
+@pytest.mark.slow
 def test_another_judge_is_asked_about_everything_and_the_verdicts_of_the_first_stay(
     run: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:

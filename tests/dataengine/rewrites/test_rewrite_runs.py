@@ -118,6 +118,7 @@ def test_more_replies_to_rewrite_ask_only_for_the_new_rewrites(chain: Chain) -> 
     assert before < set(chain.rows(ROWS))
 
 
+@pytest.mark.slow
 def test_what_was_cut_off_is_asked_again_with_a_larger_budget(chain: Chain) -> None:
     cut = chain.rows("SELECT count(*) FROM trajectory_facts WHERE rewrite = 'refine' AND finish_reason = 'length'")[0][
         0
@@ -128,6 +129,7 @@ def test_what_was_cut_off_is_asked_again_with_a_larger_budget(chain: Chain) -> N
     assert set(chain.rows(again)) == {("pass", "pass")}
 
 
+@pytest.mark.slow
 def test_requests_that_failed_are_asked_again(chain: Chain) -> None:
     def fault(body: dict[str, Any], before: int) -> str | None:
         return "500" if is_rewrite(body) and "What is 2 +" in body["messages"][-1]["content"] else None
@@ -142,6 +144,7 @@ def test_requests_that_failed_are_asked_again(chain: Chain) -> None:
     assert chain.rows("SELECT count(*) FROM trajectories_current WHERE error IS NOT NULL") == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_the_middle_leaves_the_rows_of_an_undisturbed_run(chain: Chain, tmp_path: Path) -> None:
     def script(body: dict[str, Any]) -> tuple[str, str]:
         if is_rewrite(body):
@@ -172,6 +175,7 @@ def test_a_server_that_dies_in_the_middle_leaves_the_rows_of_an_undisturbed_run(
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.slow
 def test_the_content_of_a_prompt_file_is_part_of_the_key_and_its_name_is_not(chain: Chain, tmp_path: Path) -> None:
     mine = tmp_path / "mine.md"
     text = shipped_rewrites()["refine"].read_text()
@@ -186,6 +190,7 @@ def test_the_content_of_a_prompt_file_is_part_of_the_key_and_its_name_is_not(cha
     assert chain.rows("SELECT count(*) FROM trajectory_facts WHERE rewrite = 'mine'")[0][0] == 36
 
 
+@pytest.mark.slow
 def test_at_most_so_many_of_a_prompt_by_a_stated_rule(chain: Chain) -> None:
     def longer(body: dict[str, Any]) -> tuple[str, str]:
         text, reason = scripted_rewriter(body)
@@ -227,6 +232,7 @@ def test_only_trivial_questions_or_those_that_a_condition_names(chain: Chain) ->
     assert any(line.strip().startswith(("1 of 26", "2 of 26")) for line in chain.said)
 
 
+@pytest.mark.slow
 def test_what_the_rewriter_thinks_for_itself_is_no_part_of_the_rewrite(chain: Chain) -> None:
     def thinking(body: dict[str, Any]) -> tuple[str, str]:
         text, reason = scripted_rewriter(body)
