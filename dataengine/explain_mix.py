@@ -8,6 +8,7 @@ import duckdb
 from dataengine.screen import one_line
 from dataengine.tables import table
 from schemas.mix import Mix
+from warehouse.gate import refusal
 from warehouse.mixing import SPLIT, Condition, choose, conditions, unmet, without_verdicts
 
 
@@ -100,9 +101,10 @@ def _short(condition: Condition) -> str:
 
 def _cannot_be_made(connection: duckdb.DuckDBPyConnection, mix: Mix) -> list[str]:
     missing = dict.fromkeys(c for source in mix.sources for c in without_verdicts(connection, source))
-    return (
-        [f"no snapshot of it can be made here yet: no reply has a verdict of {', '.join(missing)}"] if missing else []
-    )
+    reasons = [f"no reply has a verdict of {', '.join(missing)}"] if missing else []
+    if not reasons:
+        reasons = [reason for source in mix.sources if (reason := refusal(connection, source))]
+    return [f"no snapshot of it can be made here yet: {reason}" for reason in reasons]
 
 
 def _fates(connection: duckdb.DuckDBPyConnection, mix: Mix, idents: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from dataengine.account import account
 from dataengine.checking import load_checks, pending
+from dataengine.checks import CHECKS
 from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
 from dataengine.judge.judge import Judge
@@ -20,21 +21,24 @@ from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
+from dataengine.review_step import look
 from dataengine.runlog import RunLog, code_versions, recipe_checks
 from dataengine.sampling import asking_of, sample_and_check
 from dataengine.shipped import load_mix, systems_of
 from dataengine.sources.build import PromptSet, join
 from dataengine.status import conservation
 from dataengine.tables import table
-from schemas.errors import UserError
+from schemas.errors import ConfigError, UserError
 from schemas.mix import Mix
 from schemas.recipe import (
+    CheckSpec,
     EndpointEngine,
     EvaluateStep,
     GenerateStep,
     JudgeStep,
     Recipe,
     ReportStep,
+    ReviewStep,
     SnapshotStep,
     TrainStep,
 )
@@ -97,9 +101,13 @@ def _refresh(loop: "_Loop") -> None:
 def _look_over(recipe: Recipe) -> None:
     """Raises ConfigError for a check, template or mix that is not there: before hours of work, not after."""
     recipe_checks(recipe)
-    for step in recipe.steps.values():
+    for name, step in recipe.steps.items():
         if isinstance(step, GenerateStep | EvaluateStep):
             system_prompt(step.template)
+        elif isinstance(step, ReviewStep):
+            for check in step.require:
+                if check not in CHECKS and check not in recipe.judges:
+                    raise ConfigError(f"steps.{name}.require: there is no check or judge {check!r}")
         elif isinstance(step, SnapshotStep):
             systems_of(_mix_of(step))
 
@@ -132,6 +140,8 @@ class _Loop:
                 done = self._generate(name, step)
             elif isinstance(step, JudgeStep):
                 done = self._judge(name, step)
+            elif isinstance(step, ReviewStep):
+                done = self._review(name, step)
             elif isinstance(step, SnapshotStep):
                 done = self._snapshot(name, step)
             elif isinstance(step, TrainStep):
@@ -166,7 +176,7 @@ class _Loop:
 
     def _keep(self, name: str, wanted: Sequence[Wanted]) -> None:
         """Remembers what a step wanted for the steps that are `of` it."""
-        if any(name in s.steps for s in self.recipe.steps.values() if isinstance(s, JudgeStep)):
+        if any(name in s.steps for s in self.recipe.steps.values() if isinstance(s, JudgeStep | ReviewStep)):
             self._made[name] = [w.trajectory_id for w in wanted]
 
     def _judge(self, name: str, step: JudgeStep) -> str:
@@ -188,6 +198,19 @@ class _Loop:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(judged.failed.items()))
         failed = f", {judged.missing:,} got no verdict ({kinds}; run again to ask again)" if judged.failed else ""
         return f"{judged.asked:,} of {len(ids):,} samples judged by {by}{failed}"
+
+    def _review(self, name: str, step: ReviewStep) -> str:
+        made = [(self._made[other], self._checks_of(other)) for other in step.steps]
+        looked = look(self.warehouse, self.log, name, step, made)
+        self._made[name] = looked.ids
+        self.result.add("reviews", looked.settled.reviews)
+        self.result.add("verdicts", looked.settled.verdicts + looked.checked.total)
+        self.result.errors += looked.checked.errors
+        return looked.text
+
+    def _checks_of(self, name: str) -> list[CheckSpec]:
+        specs = [spec for step in self.recipe.sampled(name) for spec in step.check_specs]
+        return [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
 
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
         mix = _mix_of(step)

@@ -54,9 +54,7 @@ def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object
     version = _version_of_judge(recipe, step.judge)
     scope = {"scope": "share", "share": step.scope.share} if isinstance(step.scope, Share) else {"scope": step.scope}
     rows: list[dict[str, object]] = []
-    for name in step.steps:
-        judged = recipe.steps[name]
-        assert isinstance(judged, GenerateStep | EvaluateStep)
+    for judged in (sampled for name in step.steps for sampled in recipe.sampled(name)):
         rows.append(
             {
                 "stage": judged.stage if isinstance(judged, GenerateStep) else "eval",

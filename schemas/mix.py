@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.records import Stage
 
+VerdictPolicy = Literal["rule", "judge", "rule or judge", "rule and judge", "human"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
@@ -44,7 +45,20 @@ class MixSource(BaseModel):
     model_config = ConfigDict(extra="forbid")
     stage: Stage
     where: str | None = Field(default=None, description="a further SQL condition over trajectory_facts")
-    require: list[str] = Field(min_length=1, description="checks whose outcome must be `pass` (the policy `rule`)")
+    policy: VerdictPolicy | None = Field(
+        default=None,
+        description="whose word decides that a reply is right: `rule` is the prompt's verifier, `judge` the one named, "
+        "`human` the people who looked; none: `require` alone",
+    )
+    judge: str | None = Field(default=None, description="the judge of the policy")
+    min_kappa: float = Field(
+        default=0.6,
+        ge=-1.0,
+        le=1.0,
+        description="how well a judge has to agree with known verdicts: the low end of the interval of Cohen's kappa; "
+        "0.6 is ours",
+    )
+    require: list[str] = Field(default_factory=list, description="checks whose outcome must be `pass`")
     not_failed: list[str] = Field(
         default_factory=list, description="checks that must not have failed; `undecided` is let in"
     )
@@ -53,11 +67,30 @@ class MixSource(BaseModel):
         description="by check of `require` or `not_failed`: the stored score decides between pass and fail",
     )
     max_per_prompt: int | None = Field(default=None, ge=1, description="at most this many rows of a prompt")
-    choose: Literal["shortest", "hash"] = Field(
-        default="hash", description="which of a prompt's rows stay: the fewest tokens, or by hash of id and seed"
+    choose: Literal["shortest", "diverse", "hash"] = Field(
+        default="hash",
+        description="which of a prompt's rows stay: those with the fewest tokens, those least like each other, or by "
+        "hash of id and seed",
     )
     max_rows: int | None = Field(default=None, ge=1, description="at most this many rows, by hash of the prompt")
     template: str = Field(default="plain", description="the zero-shot prompting template the rows are rendered with")
+
+    @property
+    def checks(self) -> list[str]:
+        """The checks whose verdicts it goes by; the rule of a policy is not among them: each prompt has its own."""
+        people = ["human"] if self.policy == "human" else []
+        return list(dict.fromkeys([*self.require, *self.not_failed, *([self.judge] if self.judge else []), *people]))
+
+    @model_validator(mode="after")
+    def _somebody_decides(self) -> "MixSource":
+        if self.policy is None and not self.require:
+            raise ValueError("nothing decides what it takes: name checks in require, or a policy")
+        judged = self.policy is not None and "judge" in self.policy
+        if judged and self.judge is None:
+            raise ValueError(f"policy {self.policy} needs to know which: name the judge")
+        if self.judge is not None and not judged:
+            raise ValueError("judge names one, but the policy asks no judge")
+        return self
 
     @model_validator(mode="after")
     def _thresholds_of_its_checks(self) -> "MixSource":

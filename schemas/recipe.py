@@ -356,6 +356,23 @@ class JudgeStep(_Strict):
         return [self.of] if isinstance(self.of, str) else self.of
 
 
+class ReviewStep(_Strict):
+    """Say how far people have looked at the trajectories of earlier steps; what they edited goes on beside those."""
+
+    kind: Literal["review"]
+    of: str | Annotated[list[str], Field(min_length=1)] = Field(description="earlier steps whose trajectories it is of")
+    require: list[str] = Field(default_factory=list, description="checks that must have passed before a person looks")
+    looks: int = Field(default=1, ge=1, le=100, description="how many people look at each; whoever edited one has")
+    waive: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="why nobody has to look; none: the run says how many wait for a look"
+    )
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of the steps, as a list."""
+        return [self.of] if isinstance(self.of, str) else self.of
+
+
 class SnapshotStep(_Strict):
     """Make the next version of a mix's snapshot, unless nothing changed."""
 
@@ -389,7 +406,7 @@ class ReportStep(_Strict):
 
 
 Step = Annotated[
-    GenerateStep | JudgeStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
+    GenerateStep | JudgeStep | ReviewStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
     Field(discriminator="kind"),
 ]
 
@@ -397,7 +414,7 @@ Step = Annotated[
 # A judge's name is the check of its verdicts, and so a column's name.
 JudgeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
 # Kinds of steps that make trajectories.
-_SAMPLED = ("generate", "evaluate")
+_SAMPLED = ("generate", "evaluate", "review")
 
 
 class Recipe(_Strict):
@@ -424,9 +441,9 @@ class Recipe(_Strict):
                 self._known(f"steps.{name}.judge", [step.judge], self.judges)
                 for engine in self.judges[step.judge].engines:
                     self._engine_ready(name, engine, seen)
-                for earlier in step.steps:
-                    if seen.get(earlier) not in _SAMPLED:
-                        raise ValueError(f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories")
+                self._made_before(name, step, seen)
+            elif isinstance(step, ReviewStep):
+                self._made_before(name, step, seen)
             elif isinstance(step, TrainStep):
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)
@@ -442,6 +459,20 @@ class Recipe(_Strict):
             if not isinstance(source, InlineSource):
                 self._known(f"prompts.{name}.exclude", source.exclude, self.prompts)
         return self
+
+    def sampled(self, name: str) -> list[GenerateStep | EvaluateStep]:
+        """The sampling steps whose trajectories are those of a step: itself, or what it is a review of."""
+        step = self.steps[name]
+        if isinstance(step, ReviewStep):
+            return [s for earlier in step.steps for s in self.sampled(earlier)]
+        assert isinstance(step, GenerateStep | EvaluateStep)
+        return [step]
+
+    @staticmethod
+    def _made_before(name: str, step: JudgeStep | ReviewStep, seen: dict[str, str]) -> None:
+        for earlier in step.steps:
+            if seen.get(earlier) not in _SAMPLED:
+                raise ValueError(f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories")
 
     def _engine_ready(self, step: str, engine: str, seen: dict[str, str]) -> None:
         spec = self.engines[engine]

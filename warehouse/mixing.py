@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import duckdb
 
-from schemas.errors import SnapshotError
+from schemas.errors import JudgeNotCalibrated, SnapshotError
 from schemas.mix import Mix, MixSource, Threshold
+from warehouse.diverse import pick_diverse
+from warehouse.gate import refusal
 
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = ("duplicate_reply", "over_max_per_prompt", "over_max_rows", "in_another_source")
@@ -36,6 +38,7 @@ def conditions(source: MixSource) -> list[Condition]:
     found = [
         Condition(f"stage: {source.stage}", f"stage = '{source.stage}'"),
         Condition("has a reply", "error IS NULL"),
+        *_policy(source),
     ]
     for word, checks, outcomes in (
         ("require", source.require, ("pass",)),
@@ -49,6 +52,18 @@ def conditions(source: MixSource) -> list[Condition]:
         # On a line of its own, so that a comment in it cannot hide what follows.
         found.append(Condition(f"where: {source.where}", f"({source.where}\n)"))
     return found
+
+
+def _policy(source: MixSource) -> list[Condition]:
+    """Whose word it is that a reply is right. The prompt's verifier has its say in any form of answer."""
+    if source.policy is None:
+        return []
+    rule = "coalesce(correct, false)"
+    check = "human" if source.policy == "human" else source.judge
+    other = f"coalesce({_identifier(check)} = 'pass', false)" if check else ""
+    sql = {"rule": rule, "rule or judge": f"({rule} OR {other})", "rule and judge": f"{rule} AND {other}"}
+    text = f"policy: {source.policy}" + (f" ({source.judge})" if source.judge else "")
+    return [Condition(text, sql.get(source.policy, other), check)]
 
 
 def _accepts(check: str, outcomes: Iterable[str], threshold: Threshold | None) -> str:
@@ -69,7 +84,7 @@ def _identifier(name: str) -> str:
 def without_verdicts(connection: duckdb.DuckDBPyConnection, source: MixSource) -> list[str]:
     """Those checks of a source that have no verdict in the warehouse, on any trajectory."""
     known = {row[0] for row in connection.execute('SELECT DISTINCT "check" FROM verdicts').fetchall()}
-    return [c for c in (*source.require, *source.not_failed) if c not in known]
+    return [c for c in source.checks if c not in known]
 
 
 def unmet(
@@ -105,7 +120,7 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
     Columns: `source` (its number in the mix, from 0), `trajectory_id`, `prompt_id`; `copy` (among equal replies to the
     prompt), `rank` (among its different replies) and `place` (among all that these leave), from 1 on; `dropped` is one
     of DROPPED, or NULL for what the mix takes. Raises SnapshotError for a check that has no verdict on any trajectory
-    and for a `where` that is no condition.
+    and for a `where` that is no condition, JudgeNotCalibrated for a judge that may not be gone by.
     """
     connection.execute(
         "CREATE OR REPLACE TABLE chosen (source INTEGER, trajectory_id VARCHAR, prompt_id VARCHAR, copy BIGINT, "
@@ -113,13 +128,25 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
     )
     for number, source in enumerate(mix.sources):
         for check in without_verdicts(connection, source):
-            raise SnapshotError(
-                f"mix {mix.mix}: requires the check {check!r}, which has no verdict here; add it to the `checks` "
-                f"of the {source.stage} step and run the recipe again"
-            )
+            raise SnapshotError(f"mix {mix.mix}: {_how_to_get_verdicts(source, check)}")
+        if reason := refusal(connection, source):
+            raise JudgeNotCalibrated(f"mix {mix.mix}: {reason}")
         with _named(mix, source):
             _refuse_more_than_a_condition(connection, source)
+            if source.choose == "diverse" and source.max_per_prompt is not None:
+                pick_diverse(connection, _passing(source), source.max_per_prompt, str(mix.seed))
             connection.execute(f"INSERT INTO chosen {_candidates(number, source)}", {"seed": str(mix.seed)})
+
+
+def _how_to_get_verdicts(source: MixSource, check: str) -> str:
+    if check == "human" and source.policy == "human":
+        return "policy human, but nobody has looked at a trajectory here: `dataengine import FILE --as reviews`"
+    if check == source.judge:
+        return f"the judge {check!r} has no verdict here; add a judge step to the recipe and run it again"
+    return (
+        f"requires the check {check!r}, which has no verdict here; add it to the `checks` of the {source.stage} step "
+        "and run the recipe again"
+    )
 
 
 @contextmanager
@@ -139,17 +166,25 @@ def _refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, source:
             raise duckdb.ParserException("one condition is expected, without a semicolon")
 
 
-def _candidates(number: int, source: MixSource) -> str:
-    order = "completion_tokens, trajectory_id" if source.choose == "shortest" else "lottery, trajectory_id"
-    most, rows = source.max_per_prompt or "rank", source.max_rows or "place"
+def _passing(source: MixSource) -> str:
     # A trajectory that two sources choose stands in the snapshot once, as the first has it, and takes nobody's place.
     return f"""
-        WITH passing AS (
-            SELECT trajectory_id, prompt_id, text, completion_tokens,
-                sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery,
-                trajectory_id IN (SELECT trajectory_id FROM chosen WHERE dropped IS NULL) AS twice
-            FROM trajectory_facts
-            WHERE {" AND ".join(c.sql for c in conditions(source))}
+        SELECT trajectory_id, prompt_id, text, completion_tokens,
+            sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery,
+            trajectory_id IN (SELECT trajectory_id FROM chosen WHERE dropped IS NULL) AS twice
+        FROM trajectory_facts
+        WHERE {" AND ".join(c.sql for c in conditions(source))}"""
+
+
+def _candidates(number: int, source: MixSource) -> str:
+    order = "completion_tokens, trajectory_id" if source.choose == "shortest" else "lottery, trajectory_id"
+    passing = _passing(source)
+    if source.choose == "diverse" and source.max_per_prompt is not None:
+        order = f"pick NULLS LAST, {order}"
+        passing = f"SELECT * FROM ({passing}) LEFT JOIN picked USING (trajectory_id)"
+    most, rows = source.max_per_prompt or "rank", source.max_rows or "place"
+    return f"""
+        WITH passing AS ({passing}
         ), numbered AS (
             SELECT *, row_number() OVER (PARTITION BY twice, prompt_id, text ORDER BY {order}) AS copy
             FROM passing
