@@ -195,6 +195,23 @@ class Review(Record):
         return self
 
 
+class Calibration(Record):
+    """How far a judge agrees with known verdicts."""
+
+    TABLE: ClassVar[str] = "calibrations"
+    KEYS: ClassVar[tuple[str, ...]] = ("judge", "version", "gold", "n")
+
+    judge: str = Field(description="the check of its verdicts")
+    version: str = Field(description="... and their version: another prompt, model or decoding is another judge")
+    gold: str = Field(description="the set of known verdicts, by name and content")
+    kappa: float = Field(description="Cohen's kappa")
+    low: float = Field(description="lower end of its 95% interval")
+    high: float = Field(description="upper end of its 95% interval")
+    n: int = Field(description="cases")
+    report: JsonText = "{}"
+    created_at: datetime
+
+
 class Cluster(Record):
     """Which cluster of near duplicates a prompt belongs to; the latest row of an id counts."""
 
@@ -249,5 +266,5 @@ class Migration(Record):
 
 
 RECORDS: dict[str, type[Record]] = {
-    r.TABLE: r for r in (Prompt, Trajectory, Verdict, Review, Cluster, Run, Metric, Migration)
+    r.TABLE: r for r in (Prompt, Trajectory, Verdict, Review, Calibration, Cluster, Run, Metric, Migration)
 }

@@ -29,7 +29,12 @@ def m003_reviews(warehouse: "Warehouse") -> None:
     warehouse.create_table("reviews")
 
 
-MIGRATIONS: list[Callable[["Warehouse"], None]] = [m001_tables, m002_clusters, m003_reviews]
+def m004_calibrations(warehouse: "Warehouse") -> None:
+    """Makes the table of how far judges agree with known verdicts."""
+    warehouse.create_table("calibrations")
+
+
+MIGRATIONS: list[Callable[["Warehouse"], None]] = [m001_tables, m002_clusters, m003_reviews, m004_calibrations]
 
 
 def migrate(warehouse: "Warehouse", *, create: bool) -> None:

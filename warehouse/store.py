@@ -26,7 +26,17 @@ _NO_RACE = 5
 # Below this many files a table reads fast enough; above, the writer that notices compacts.
 _MANY_FILES = 256
 # The order in which tables are pinned: what a row refers to is pinned after it, and so is there.
-DEPENDENTS_FIRST = ("metrics", "verdicts", "reviews", "trajectories", "clusters", "prompts", "runs", "migrations")
+DEPENDENTS_FIRST = (
+    "metrics",
+    "calibrations",
+    "verdicts",
+    "reviews",
+    "trajectories",
+    "clusters",
+    "prompts",
+    "runs",
+    "migrations",
+)
 # What a folder's path may not hold: deltalake takes %, [, ] and \\ for parts of a URL, DuckDB [, * and ? for a pattern.
 _UNUSABLE = "%[]*?\\"
 
