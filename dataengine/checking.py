@@ -11,6 +11,7 @@ import duckdb
 from dataengine.checks import Check, Opinion, Sample, SetCheck, load_check, metadata_of
 from dataengine.generate import insert_ids
 from dataengine.progress import Progress
+from dataengine.rewrites.rewriting import Parent
 from schemas.keys import canonical_json
 from schemas.recipe import CheckSpec
 from schemas.records import Prompt, Trajectory, Verdict, now
@@ -69,6 +70,7 @@ def run_checks(
     """Runs each check on those of the trajectories that lack its verdict, and writes the verdicts."""
     result = Checked()
     with wanted_trajectories(warehouse, trajectory_ids) as connection:
+        connection.execute(_PARENTS)
         for check in checks:
             count = _count(connection, check)
             if not count:
@@ -166,7 +168,9 @@ SEMI JOIN wanted USING (trajectory_id)
 JOIN prompts_current p USING (prompt_id)
 ANTI JOIN (SELECT * FROM verdicts WHERE "check" = $name AND version = $version) v
     ON v.trajectory_id = t.trajectory_id AND v.attempt = t.attempt AND v.against IN ('', p.against)
-WHERE t.error IS NULL AND (NOT $verifier OR p.verifier = $name)
+"""
+_WHERE = """
+WHERE t.error IS NULL AND (NOT $verifier OR p.verifier = $name) AND (NOT $rewrites OR t.parent_id IS NOT NULL)
 """
 
 
@@ -194,8 +198,8 @@ def current_prompts(warehouse: Warehouse, prompts: Iterable[Prompt]) -> dict[str
     return found
 
 
-def sample_of(row: Trajectory, prompt: Prompt) -> Sample:
-    """A reply that was just written, as its checks see it."""
+def sample_of(row: Trajectory, prompt: Prompt, parent: Parent | None = None) -> Sample:
+    """A reply that was just written, and the one that it rewrites, as its checks see it."""
     return Sample(
         trajectory_id=row.trajectory_id,
         attempt=row.attempt,
@@ -211,27 +215,46 @@ def sample_of(row: Trajectory, prompt: Prompt) -> Sample:
         verifier=prompt.verifier,
         metadata=metadata_of(prompt.metadata),
         against=prompt.against,
+        parent=None if parent is None else parent.text,
     )
 
 
 def _parameters(check: Check) -> dict[str, object]:
-    return {"name": check.name, "version": check.version, "verifier": check.kind == "verifier"}
+    return {
+        "name": check.name,
+        "version": check.version,
+        "verifier": check.kind == "verifier",
+        "rewrites": check.of_rewrites,
+    }
 
 
 def _count(connection: duckdb.DuckDBPyConnection, check: Check) -> int:
-    row = connection.execute(f"SELECT count(*) {_FROM}", _parameters(check)).fetchone()
+    row = connection.execute(f"SELECT count(*) {_FROM} {_WHERE}", _parameters(check)).fetchone()
     return int(row[0]) if row else 0
 
 
 _COLUMNS = (
     "t.trajectory_id, t.attempt, t.text, t.reasoning, t.answer, t.finish_reason, t.completion_tokens, "
-    "p.messages[-1].content AS prompt, p.domain, p.language, p.reference, p.verifier, p.metadata, p.against"
+    "p.messages[-1].content AS prompt, p.domain, p.language, p.reference, p.verifier, p.metadata, p.against, "
+    "parents.text AS parent"
 )
+_WITH_PARENT = "LEFT JOIN parents ON parents.trajectory_id = t.parent_id"
+# The replies that the wanted ones rewrite; chosen by their ids first, as below.
+_PARENTS = """
+CREATE TABLE parents AS
+WITH ids AS (
+    SELECT DISTINCT parent_id AS trajectory_id
+    FROM trajectories SEMI JOIN wanted USING (trajectory_id) WHERE parent_id IS NOT NULL
+), chosen AS MATERIALIZED (
+    SELECT trajectory_id, attempt FROM trajectories_current SEMI JOIN ids USING (trajectory_id)
+)
+SELECT t.trajectory_id, t.text FROM trajectories t SEMI JOIN chosen USING (trajectory_id, attempt)
+"""
 # Chosen by their ids first: the texts then stream through, where sorting them would hold them all.
 _IN_ANY_ORDER = (
     "WITH chosen AS MATERIALIZED (SELECT t.trajectory_id, t.attempt {chosen}) "
     f"SELECT {_COLUMNS} FROM trajectories t SEMI JOIN chosen USING (trajectory_id, attempt) "
-    "JOIN prompts_current p USING (prompt_id)"
+    f"JOIN prompts_current p USING (prompt_id) {_WITH_PARENT}"
 )
 # What a person edited is out of the comparison: the edited text, which is much like it, takes its place.
 _SETTLED = """
@@ -245,11 +268,12 @@ WHERE t.stage IN (SELECT stage FROM trajectories SEMI JOIN wanted USING (traject
 
 
 def _pending(connection: duckdb.DuckDBPyConnection, check: Check) -> Iterator[list[Sample]]:
-    return _samples(connection, f"SELECT {_COLUMNS} {_FROM} ORDER BY t.trajectory_id", _parameters(check))
+    sql = f"SELECT {_COLUMNS} {_FROM} {_WITH_PARENT} {_WHERE} ORDER BY t.trajectory_id"
+    return _samples(connection, sql, _parameters(check))
 
 
 def _pending_in_any_order(connection: duckdb.DuckDBPyConnection, check: SetCheck) -> Iterator[list[Sample]]:
-    return _samples(connection, _IN_ANY_ORDER.replace("{chosen}", _FROM), _parameters(check))
+    return _samples(connection, _IN_ANY_ORDER.replace("{chosen}", _FROM + _WHERE), _parameters(check))
 
 
 def _settled(connection: duckdb.DuckDBPyConnection, check: SetCheck) -> Iterator[list[Sample]]:

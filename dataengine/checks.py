@@ -30,6 +30,7 @@ CHECKS: dict[str, str] = {
     "pii": "dataengine.filters.pii:PiiCheck",
     "refusal": "dataengine.filters.refusal:RefusalCheck",
     "duplicate": "dataengine.filters.duplicate:DuplicateCheck",
+    "same_answer": "dataengine.filters.same_answer:SameAnswerCheck",
     "contamination": "dataengine.filters.contamination:ContaminationCheck",
 }
 
@@ -52,6 +53,8 @@ class Sample:
     trajectory_id: str = ""
     attempt: int = 1
     against: str = ""
+    parent: str | None = None
+    """The text of the trajectory that this one rewrites, where it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +73,15 @@ class Check(Protocol):
     """A named, versioned opinion on trajectories.
 
     `version` names the rules: change it with any change of an outcome. `uses_reference` says whether a corrected
-    reference asks for a new verdict. Calling it gives one opinion per sample, in order, and never raises for what a
-    sample holds: what cannot be told is `undecided`, a crash or a timeout of the check itself is `error`.
+    reference asks for a new verdict, `of_rewrites` that it compares a trajectory with its parent and is asked about
+    those that have one. Calling it gives one opinion per sample, in order, and never raises for what a sample holds:
+    what cannot be told is `undecided`, a crash or a timeout of the check itself is `error`.
     """
 
     name: ClassVar[str]
     kind: ClassVar[Kind]
     uses_reference: ClassVar[bool]
+    of_rewrites: ClassVar[bool]
     version: str
 
     def applies(self, sample: Sample) -> bool:
@@ -123,6 +128,7 @@ class _Rules:
     """What checks that read one sample at a time have in common."""
 
     name: ClassVar[str]
+    of_rewrites: ClassVar[bool] = False
     RULES: ClassVar[str] = "1"
 
     def __init__(self, **params: Any) -> None:

@@ -9,6 +9,7 @@ import duckdb
 
 from dataengine.evidence import lines_of, secrets_hidden, spans_of
 from dataengine.explain_mix import mix_of_prompt, mix_of_trajectory
+from dataengine.lineage import family
 from dataengine.screen import indented, printable
 from dataengine.tables import table
 from schemas.errors import InputError
@@ -107,6 +108,8 @@ def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequen
                                   "seconds", "error")} for a in attempts], most=100),
         "",
     ]  # fmt: skip
+    if linked := family(connection, ident):
+        lines += ["", linked]
     if current["error"] is not None:
         lines.append("it has no reply: the request failed, and is asked again by the next run of its recipe")
     else:

@@ -100,7 +100,7 @@ def _short(condition: Condition) -> str:
 
 
 def _cannot_be_made(connection: duckdb.DuckDBPyConnection, mix: Mix) -> list[str]:
-    missing = dict.fromkeys(c for source in mix.sources for c in without_verdicts(connection, source))
+    missing = dict.fromkeys(without_verdicts(connection, [c for source in mix.sources for c in source.checks]))
     reasons = [f"no reply has a verdict of {', '.join(missing)}"] if missing else []
     if not reasons:
         reasons = [reason for source in mix.sources if (reason := refusal(connection, source))]

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +14,8 @@ from dataengine.engines.client import ChatReply, ChatRequest
 from dataengine.engines.fleet import Fleet
 from dataengine.in_flight import ask_all
 from dataengine.progress import Progress
-from dataengine.prompting import assemble, render, system_prompt, take_apart
+from dataengine.prompting import Parts, assemble, render, system_prompt, take_apart
+from dataengine.rewrites.rewriting import Parent, Rewriting
 from schemas.keys import canonical_json, key
 from schemas.recipe import Demonstration, Guided, Sampling
 from schemas.records import Prompt, Stage, Trajectory, now
@@ -38,19 +39,45 @@ class Asking:
     prefill: str = ""
     guided: Guided | None = None
     send_seed: bool = True
+    rewriting: Rewriting | None = None
+    """How replies are rewritten, where that is what is asked for: then every sample has a parent, and no template."""
 
-    def render(self, prompt: Prompt) -> list[dict[str, str]]:
+    def render(self, prompt: Prompt, parent: Parent | None = None) -> list[dict[str, str]]:
         """The conversation as it is sent."""
-        return render(prompt.messages, self.template, self.demonstrations.get(prompt.source, []), self.prefill)
+        if self.rewriting is None:
+            return render(prompt.messages, self.template, self.demonstrations.get(prompt.source, []), self.prefill)
+        assert parent is not None
+        started = [{"role": "assistant", "content": self.prefill}] if self.prefill else []
+        return self.rewriting.messages(prompt.messages, prompt.language, parent) + started
+
+    @cached_property
+    def system(self) -> str | None:
+        """The system prompt."""
+        return system_prompt(self.template) if self.rewriting is None else self.rewriting.system
+
+    def reply(self, reply: ChatReply, parent: Parent | None) -> tuple[str, Parts]:
+        """A reply's text with its parts."""
+        said = self.prefill + (self.guided.value(reply.text) if self.guided else reply.text)
+        if self.rewriting is not None:
+            assert parent is not None
+            return self.rewriting.child(parent, said)
+        if reply.reasoning is not None:
+            # The server split it off; put it back, so that every reply has one form.
+            said = assemble(reply.reasoning, reply.text)
+        return said, take_apart(said)
 
     @cached_property
     def _drawn(self) -> list[dict[str, Any]]:
-        guided = {} if self.guided is None else {"guided": self.guided.model_dump(exclude_none=True)}
-        return [self.sampling.of(index) | guided for index in range(self.samples)]
+        more: dict[str, Any] = {} if self.guided is None else {"guided": self.guided.model_dump(exclude_none=True)}
+        if self.rewriting is not None:
+            more["rewrite"] = self.rewriting.version
+        return [self.sampling.of(index) | more for index in range(self.samples)]
 
     @cached_property
     def _drawn_as_json(self) -> list[str]:
-        return [canonical_json(drawn) for drawn in self._drawn]
+        # A file's name changes no answer, so it is in the row and not in the key.
+        named = {} if self.rewriting is None else {"rewrite": self.rewriting.named}
+        return [canonical_json(drawn | named) for drawn in self._drawn]
 
     def drawn(self, index: int) -> dict[str, Any]:
         """The sampling parameters of a prompt's sample number `index`, as its key holds them."""
@@ -63,28 +90,45 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One sample of one prompt. What is sent is rendered when it is: a run may want millions."""
+    """One sample of one prompt. What is sent is rendered when it is: a run may want millions.
+
+    A sample that rewrites another has its id in `parent_id`; `parent` itself is there when it is about to be asked for.
+    """
 
     trajectory_id: str
     prompt: Prompt
     sample_index: int
     rendered_key: str
+    parent_id: str | None = None
+    parent: Parent | None = None
 
 
 def plan(prompts: Iterable[Prompt], asking: Asking) -> list[Wanted]:
     """Every sample that the step wants, once, those of a prompt together, prompts with the same examples together."""
     wanted: dict[str, Wanted] = {}
     for prompt in prompts:
-        rendered_key = key(asking.render(prompt))
-        for index in range(asking.samples):
-            drawn = asking.drawn(index)
-            trajectory_id = key(prompt.prompt_id, asking.stage, rendered_key, asking.policy, drawn, index, None)
-            if asking.stage == "eval":
-                # An evaluation with another budget is another evaluation: yesterday's score must not change.
-                trajectory_id = key(trajectory_id, asking.max_tokens)
+        for one in _samples(prompt, asking):
             # Two sources may hold the same prompt.
-            wanted.setdefault(trajectory_id, Wanted(trajectory_id, prompt, index, rendered_key))
+            wanted.setdefault(one.trajectory_id, one)
     return list(wanted.values())
+
+
+def plan_rewrites(parents: Iterable[Parent], prompts: Mapping[str, Prompt], asking: Asking) -> list[Wanted]:
+    """Every rewrite that the step wants, those of a prompt together; `prompts` by id. The parents are not held."""
+    wanted = [one for parent in parents for one in _samples(prompts[parent.prompt_id], asking, parent)]
+    return sorted(wanted, key=lambda w: (w.prompt.prompt_id, w.parent_id, w.sample_index))
+
+
+def _samples(prompt: Prompt, asking: Asking, parent: Parent | None = None) -> Iterator[Wanted]:
+    rendered_key = key(asking.render(prompt, parent))
+    parent_id = None if parent is None else parent.trajectory_id
+    for index in range(asking.samples):
+        drawn = asking.drawn(index)
+        trajectory_id = key(prompt.prompt_id, asking.stage, rendered_key, asking.policy, drawn, index, parent_id)
+        if asking.stage == "eval":
+            # An evaluation with another budget is another evaluation: yesterday's score must not change.
+            trajectory_id = key(trajectory_id, asking.max_tokens)
+        yield Wanted(trajectory_id, prompt, index, rendered_key, parent_id)
 
 
 def missing(path: Path, wanted: Sequence[Wanted], max_tokens: int) -> list[Wanted]:
@@ -146,7 +190,7 @@ class Sampler:
         asking = self._asking
         drawn = asking.drawn(wanted.sample_index)
         return ChatRequest(
-            messages=asking.render(wanted.prompt),
+            messages=asking.render(wanted.prompt, wanted.parent),
             max_tokens=asking.max_tokens,
             temperature=drawn["temperature"],
             top_p=drawn["top_p"],
@@ -159,12 +203,9 @@ class Sampler:
 
     def _row(self, wanted: Wanted, reply: ChatReply) -> Trajectory:
         asking = self._asking
-        said = asking.guided.value(reply.text) if asking.guided else reply.text
-        text = asking.prefill + said if reply.error is None else ""
-        if reply.reasoning is not None:
-            # The server split it off; put it back, so that every reply has one form.
-            text = assemble(reply.reasoning, reply.text)
-        parts = take_apart(text)
+        text, parts = "", Parts(None, None)
+        if reply.error is None:
+            text, parts = asking.reply(reply, wanted.parent)
         return Trajectory(
             trajectory_id=wanted.trajectory_id,
             prompt_id=wanted.prompt.prompt_id,
@@ -174,9 +215,10 @@ class Sampler:
             sampling=asking.drawn_as_json(wanted.sample_index),
             sample_index=wanted.sample_index,
             rendered_key=wanted.rendered_key,
-            system_prompt=system_prompt(asking.template),
-            reasoning=parts.reasoning if reply.error is None else None,
-            answer=parts.answer if reply.error is None else None,
+            parent_id=wanted.parent_id,
+            system_prompt=asking.system,
+            reasoning=parts.reasoning,
+            answer=parts.answer,
             text=text,
             finish_reason=reply.finish_reason,  # type: ignore[arg-type]  # checked by the record
             prompt_tokens=reply.prompt_tokens,

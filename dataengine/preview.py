@@ -8,11 +8,13 @@ from pathlib import Path
 from dataengine.generate import Asking, Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
 from dataengine.policy import Policy
+from dataengine.rewrites.parents import look_over, read_parents
+from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, recipe_checks
-from dataengine.sampling import asking_of, sample_and_check
+from dataengine.sampling import asking_of, asking_of_rewrite, sample_and_check
 from dataengine.screen import indented
 from dataengine.sources.build import PromptSet, join
-from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, Recipe
+from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, Recipe, RewriteStep
 from warehouse.connect import connect
 from warehouse.store import Warehouse, is_warehouse
 
@@ -83,8 +85,14 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
     recipe_checks(recipe)
     total = NOTHING
     unknown = unanswered = 0
-    steps = {n: s for n, s in recipe.steps.items() if isinstance(s, GenerateStep | EvaluateStep)}
+    rewrites: list[int | None] = []
+    made: dict[str, Made] = {}
+    steps = {n: s for n, s in recipe.steps.items() if isinstance(s, GenerateStep | EvaluateStep | RewriteStep)}
     for number, (name, step) in enumerate(steps.items(), start=1):
+        if isinstance(step, RewriteStep):
+            say(f"[{number}/{len(steps)}] {name}: rewrites of {', '.join(step.steps)}")
+            rewrites.append(_rewrites(recipe, path, name, step, made, limit, say))
+            continue
         prompts = join(step.prompt_sets, recipe.prompts, limit)
         engine = recipe.engines[step.engine]
         head = f"[{number}/{len(steps)}] {name}: {len(prompts.prompts):,} prompts x {step.samples} samples"
@@ -95,15 +103,14 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
         policy = Policy.of(engine)
         asking = asking_of(step, policy, prompts)
         wanted = plan(prompts.prompts, asking)
+        made[name] = Made([w.trajectory_id for w in wanted], tuple(step.prompt_sets))
         todo = missing(path, wanted, asking.max_tokens) if is_warehouse(path) else wanted
         say(f"{head} by {policy.name}")
         there = f"{len(wanted) - len(todo):,} replies are there{_others(path, asking, wanted)}"
         say(f"    {len(todo):,} requests to make, {there}")
         if not todo:
             continue
-        say("    a prompt as it is sent:")
-        for message in asking.render(todo[0].prompt):
-            say(indented(f"{message['role']}: {message['content']}", 8))
+        _show(asking.render(todo[0].prompt), say)
         found = _sample(name, prompts.limited(rows), policy, replace(asking, samples=1), step.check_specs)
         say(f"    {len(found)} rows:")
         for row in found:
@@ -115,10 +122,50 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
         part = estimate(found, len(todo), policy)
         total += part
         say(f"    estimate: {part.text}")
-    later = f"; and {unknown:,} requests to checkpoints that are not trained yet" if unknown else ""
+    untrained = f"; and {unknown:,} requests to checkpoints that are not trained yet" if unknown else ""
+    counted = sum(r for r in rewrites if r is not None)
+    rewritten = f"; and {counted:,} rewrites, which are not estimated" if counted else ""
+    rewritten += "; and rewrites of what is not there yet" if None in rewrites else ""
     silent = f"; and {unanswered:,} requests of steps of which no row was answered" if unanswered else ""
-    say(f"\nin all: {total.text}{later}{silent}")
+    say(f"\nin all: {total.text}{untrained}{silent}{rewritten}")
     return total
+
+
+def _rewrites(
+    recipe: Recipe,
+    path: Path,
+    name: str,
+    step: RewriteStep,
+    made: dict[str, Made],
+    limit: int | None,
+    say: Callable[[str], None],
+) -> int | None:
+    """Shows the rewrites of what the warehouse holds: how many are to be asked for, or None where nothing is there yet.
+
+    None is asked for here: rows are sampled in a warehouse of their own, in which there is nothing to rewrite.
+    """
+    look_over(name, step, recipe)
+    engine = recipe.engines[step.engine]
+    trained = isinstance(engine, EndpointEngine) or not engine.checkpoint
+    if not trained or not is_warehouse(path) or any(other not in made for other in step.steps):
+        say("    nothing to rewrite is there yet")
+        return None
+    asking = asking_of_rewrite(step, Policy.of(engine))
+    planned = plan_step(path, name, step, made, lambda sets: join(sets, recipe.prompts, limit), asking)
+    made[name] = Made([w.trajectory_id for w in planned.wanted], planned.sets)
+    todo = missing(path, planned.wanted, asking.max_tokens)
+    say(f"    {planned.chosen.text}")
+    say(f"    {len(todo):,} requests to make, {len(planned.wanted) - len(todo):,} rewrites are there")
+    if todo:
+        parent = next(iter(read_parents(path, [str(todo[0].parent_id)])))
+        _show(asking.render(todo[0].prompt, parent), say)
+    return len(todo) if planned.chosen.replies else None
+
+
+def _show(messages: Sequence[dict[str, str]], say: Callable[[str], None]) -> None:
+    say("    a prompt as it is sent:")
+    for message in messages:
+        say(indented(f"{message['role']}: {message['content']}", 8))
 
 
 def estimate(rows: Sequence[Row], requests: int, policy: Policy) -> Estimate:

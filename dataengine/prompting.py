@@ -21,9 +21,19 @@ _ZERO = (
     "answer between <answer> and </answer>."
 )
 
+# The R1 report's second source of cold-start data asks a model outright for reflection and verification.
+_REFLECT = (
+    "You solve the user's problem thoroughly. First write down all of your reasoning between <think> and </think>: say "
+    "what is asked, work it out in detail, and where a step could be wrong, stop, doubt it and look at it again; try "
+    "another way where one leads nowhere. When you have a result, verify it, by putting it back into the problem or by "
+    "reaching it once more in another way, and go back if it does not hold. Then explain the solution to the user in a "
+    "few sentences and put the final answer, alone, between <answer> and </answer>."
+)
+
 TEMPLATES: dict[str, str | None] = {
     "plain": None,
     "think": _THINK,
+    "reflect": _REFLECT,
     "r1_zero": None,
 }
 

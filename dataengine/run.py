@@ -22,8 +22,10 @@ from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
 from dataengine.review_step import look
+from dataengine.rewrites.parents import look_over
+from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, code_versions, recipe_checks
-from dataengine.sampling import asking_of, sample_and_check
+from dataengine.sampling import Sampled, asking_of, asking_of_rewrite, sample_and_check
 from dataengine.shipped import load_mix, systems_of
 from dataengine.sources.build import PromptSet, join
 from dataengine.status import conservation
@@ -39,9 +41,11 @@ from schemas.recipe import (
     Recipe,
     ReportStep,
     ReviewStep,
+    RewriteStep,
     SnapshotStep,
     TrainStep,
 )
+from schemas.records import Stage
 from warehouse.connect import refresh_duckdb_file
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
@@ -99,7 +103,7 @@ def _refresh(loop: "_Loop") -> None:
 
 
 def _look_over(recipe: Recipe) -> None:
-    """Raises ConfigError for a check, template or mix that is not there: before hours of work, not after."""
+    """Raises ConfigError for a check, template, rewrite or mix that is not there: before hours of work, not after."""
     recipe_checks(recipe)
     for name, step in recipe.steps.items():
         if isinstance(step, GenerateStep | EvaluateStep):
@@ -108,6 +112,8 @@ def _look_over(recipe: Recipe) -> None:
             for check in step.require:
                 if check not in CHECKS and check not in recipe.judges:
                     raise ConfigError(f"steps.{name}.require: there is no check or judge {check!r}")
+        elif isinstance(step, RewriteStep):
+            look_over(name, step, recipe)
         elif isinstance(step, SnapshotStep):
             systems_of(_mix_of(step))
 
@@ -130,7 +136,7 @@ class _Loop:
         self._checkpoints: dict[str, Path] = {}
         self._policies: dict[str, Policy] = {}
         self._evaluated: dict[str, tuple[str, list[str]]] = {}
-        self._made: dict[str, list[str]] = {}
+        self._made: dict[str, Made] = {}
 
     def run(self) -> None:
         for number, (name, step) in enumerate(self.recipe.steps.items(), start=1):
@@ -138,6 +144,8 @@ class _Loop:
             begun = f"[{number}/{len(self.recipe.steps)}] {name}"
             if isinstance(step, GenerateStep):
                 done = self._generate(name, step)
+            elif isinstance(step, RewriteStep):
+                done = self._rewrite(name, step)
             elif isinstance(step, JudgeStep):
                 done = self._judge(name, step)
             elif isinstance(step, ReviewStep):
@@ -162,28 +170,44 @@ class _Loop:
         prompts, policy = self._prompts(step.prompt_sets), self._policy(step.engine)
         asking = asking_of(step, policy, prompts)
         sampled = sample_and_check(self.warehouse, self.log, name, prompts, policy, asking, step.check_specs)
-        self._keep(name, sampled.wanted)
+        self._keep(name, sampled.wanted, tuple(step.prompt_sets))
+        return self._sampled(sampled, "samples", step.stage, policy)
+
+    def _rewrite(self, name: str, step: RewriteStep) -> str:
+        policy = self._policy(step.engine)
+        asking = asking_of_rewrite(step, policy)
+        planned = plan_step(self.warehouse.path, name, step, self._made, self._prompts, asking)
+        self.say(f"    {planned.chosen.text}")
+        self._keep(name, planned.wanted, planned.sets)
+        sampled = sample_and_check(
+            self.warehouse, self.log, name, planned.prompts, policy, asking, step.check_specs, planned.wanted
+        )
+        return self._sampled(sampled, "rewrites", step.stage, policy)
+
+    def _keep(self, name: str, wanted: Sequence[Wanted], sets: tuple[str, ...]) -> None:
+        """Remembers what a step wanted for the steps that are `of` it."""
+        if any(
+            name in s.steps for s in self.recipe.steps.values() if isinstance(s, RewriteStep | JudgeStep | ReviewStep)
+        ):
+            self._made[name] = Made([w.trajectory_id for w in wanted], sets)
+
+    def _sampled(self, sampled: Sampled, what: str, stage: Stage, policy: Policy) -> str:
         self.result.add("requests", sampled.asked)
         self.result.add("verdicts", sampled.checked.total)
         self.result.errors += sampled.failed + sampled.checked.errors
         if not sampled.asked and not sampled.checked.total:
-            return f"nothing to do, {len(sampled.wanted):,} samples are there"
-        for line in conservation(self.warehouse.path, step.stage):
+            return f"nothing to do, {len(sampled.wanted):,} {what} are there"
+        for line in conservation(self.warehouse.path, stage):
             self.say(f"    {line.text}")
             self.result.balanced &= line.balanced
         failed = f", {sampled.failed} requests failed (recorded; run again to ask them again)" if sampled.failed else ""
-        return f"{sampled.asked:,} of {len(sampled.wanted):,} samples asked for by {policy.name}{failed}"
-
-    def _keep(self, name: str, wanted: Sequence[Wanted]) -> None:
-        """Remembers what a step wanted for the steps that are `of` it."""
-        if any(name in s.steps for s in self.recipe.steps.values() if isinstance(s, JudgeStep | ReviewStep)):
-            self._made[name] = [w.trajectory_id for w in wanted]
+        return f"{sampled.asked:,} of {len(sampled.wanted):,} {what} asked for by {policy.name}{failed}"
 
     def _judge(self, name: str, step: JudgeStep) -> str:
         engines = self.recipe.judges[step.judge].engines
         judge = Judge.of(step.judge, self.recipe, {engine: self._policy(engine) for engine in engines})
         # A step's samples may be another's as well.
-        ids = list(dict.fromkeys(i for made in step.steps for i in self._made[made]))
+        ids = list(dict.fromkeys(i for made in step.steps for i in self._made[made].ids))
         judged = judge_trajectories(self.warehouse, self.log, name, judge, ids, step.scope)
         self.result.add("verdicts", judged.checked.total)
         self.result.missing += judged.missing
@@ -200,9 +224,10 @@ class _Loop:
         return f"{judged.asked:,} of {len(ids):,} samples judged by {by}{failed}"
 
     def _review(self, name: str, step: ReviewStep) -> str:
-        made = [(self._made[other], self._checks_of(other)) for other in step.steps]
-        looked = look(self.warehouse, self.log, name, step, made)
-        self._made[name] = looked.ids
+        made = [self._made[other] for other in step.steps]
+        checks = [self._checks_of(other) for other in step.steps]
+        looked = look(self.warehouse, self.log, name, step, [(m.ids, c) for m, c in zip(made, checks, strict=True)])
+        self._made[name] = Made(looked.ids, tuple(dict.fromkeys(s for m in made for s in m.sets)))
         self.result.add("reviews", looked.settled.reviews)
         self.result.add("verdicts", looked.settled.verdicts + looked.checked.total)
         self.result.errors += looked.checked.errors
@@ -246,7 +271,7 @@ class _Loop:
         asking = asking_of(step, policy, prompts)
         wanted = plan(prompts.prompts, asking)
         self._evaluated[name] = (policy.name, [w.trajectory_id for w in wanted])
-        self._keep(name, wanted)
+        self._keep(name, wanted, tuple(step.prompt_sets))
         todo = missing(self.warehouse.path, wanted, asking.max_tokens)
         if not todo and not pending(self.warehouse, load_checks(step.check_specs), [w.trajectory_id for w in wanted]):
             return f"nothing to do, {len(wanted):,} samples are there"

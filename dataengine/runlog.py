@@ -6,8 +6,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import dataengine
 from dataengine.checks import load_check
+from dataengine.rewrites.examples import rewriting_of
+from schemas.errors import ConfigError
 from schemas.keys import canonical_json
-from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, JudgeStep, Recipe, Share
+from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, JudgeStep, Recipe, RewriteStep, Share
 from schemas.records import Run, now
 from warehouse.store import Warehouse
 
@@ -25,14 +27,19 @@ def code_versions() -> dict[str, str]:
     return found
 
 
-def expected_checks(stage: str, specs: Sequence[CheckSpec]) -> list[dict[str, object]]:
-    """The checks of a stage as `runs.checks` holds them: what the funnel counts as applicable."""
-    rows = []
+def expected_checks(stage: str, specs: Sequence[CheckSpec], rewrite: str | None = None) -> list[dict[str, object]]:
+    """The checks of a stage as `runs.checks` holds them: what the funnel counts as applicable.
+
+    Those of a rewrite, given by its version, are asked of what it made, the others of what was not rewritten. Raises
+    ConfigError for one that compares with a parent where there is none.
+    """
+    rows: list[dict[str, object]] = []
     for spec in specs:
         check = load_check(spec.check, spec.params)
-        rows.append(
-            {"stage": stage, "check": check.name, "version": check.version, "verifier": check.kind == "verifier"}
-        )
+        if check.of_rewrites and rewrite is None:
+            raise ConfigError(f"check {check.name}: compares a rewrite with its parent; name it in a rewrite step")
+        row = {"stage": stage, "check": check.name, "version": check.version, "verifier": check.kind == "verifier"}
+        rows.append(row if rewrite is None else row | {"rewrite": rewrite})
     return rows
 
 
@@ -42,6 +49,8 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
     for step in recipe.steps.values():
         if isinstance(step, GenerateStep):
             rows += expected_checks(step.stage, step.check_specs)
+        elif isinstance(step, RewriteStep):
+            rows += expected_checks(step.stage, step.check_specs, rewriting_of(step).version)
         elif isinstance(step, EvaluateStep):
             rows += expected_checks("eval", step.check_specs)
         elif isinstance(step, JudgeStep):
@@ -57,15 +66,24 @@ def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object
     for judged in (sampled for name in step.steps for sampled in recipe.sampled(name)):
         rows.append(
             {
-                "stage": judged.stage if isinstance(judged, GenerateStep) else "eval",
+                "stage": "eval" if isinstance(judged, EvaluateStep) else judged.stage,
+                "rewrite": rewriting_of(judged).version if isinstance(judged, RewriteStep) else None,
                 "check": step.judge,
                 "version": version,
                 "verifier": False,
-                "sources": [source for chosen in judged.prompt_sets for source in recipe.prompts[chosen].names],
+                "sources": _sources_of(recipe, judged),
                 **scope,
             }
         )
     return rows
+
+
+def _sources_of(recipe: Recipe, step: GenerateStep | RewriteStep | EvaluateStep) -> list[str]:
+    """The sources of a step's prompts; of a rewrite those of what it rewrites."""
+    if isinstance(step, RewriteStep):
+        earlier = [sampled for name in step.steps for sampled in recipe.sampled(name)]
+        return list(dict.fromkeys(source for e in earlier for source in _sources_of(recipe, e)))
+    return [source for chosen in step.prompt_sets for source in recipe.prompts[chosen].names]
 
 
 def _version_of_judge(recipe: Recipe, name: str) -> str | None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dataengine.checking import (
     Checked,
@@ -18,15 +18,20 @@ from dataengine.checks import Check, SetCheck
 from dataengine.generate import Asking, Sampler, Wanted, missing, plan
 from dataengine.policy import Policy
 from dataengine.progress import Progress
+from dataengine.rewrites.examples import rewriting_of
+from dataengine.rewrites.parents import read_parents
+from dataengine.rewrites.rewriting import Parent
 from dataengine.runlog import RunLog
 from dataengine.sources.build import PromptSet
 from schemas.errors import ConfigError
-from schemas.recipe import CheckSpec, EmbeddedEngine, EndpointEngine, EvaluateStep, GenerateStep
+from schemas.recipe import CheckSpec, EmbeddedEngine, EndpointEngine, EvaluateStep, GenerateStep, RewriteStep
 from schemas.records import Prompt, Stage, Trajectory
 from warehouse.store import Warehouse
 
 # Samples whose prompts are written together: all prompts at once would be in memory twice, as rows of Arrow too.
 _WINDOW = 8192
+# The same where each sample comes with the reply that it rewrites.
+_REWRITES = 1024
 # Batches of replies that may wait for their checks.
 _BEHIND = 64
 
@@ -43,8 +48,7 @@ def asking_of(step: GenerateStep | EvaluateStep, policy: Policy, prompts: Prompt
             if len(examples) < count:
                 raise ConfigError(f"{source}: {len(examples)} demonstrations, the step wants {count}; write more")
             shown[source] = examples[:count]
-    if prefill and isinstance(policy.engine, EndpointEngine) and not policy.engine.prefill:
-        raise ConfigError(f"{policy.engine.urls[0]}: cannot continue a started reply; leave `prefill` out")
+    _refuse_prefill(prefill, policy)
     stage: Stage = step.stage if isinstance(step, GenerateStep) else "eval"
     return Asking(
         stage=stage,
@@ -57,8 +61,34 @@ def asking_of(step: GenerateStep | EvaluateStep, policy: Policy, prompts: Prompt
         demonstrations=shown,
         prefill=prefill,
         guided=guided,
-        send_seed=isinstance(policy.engine, EmbeddedEngine) or policy.engine.send_seed,
+        send_seed=_sends_seed(policy),
     )
+
+
+def asking_of_rewrite(step: RewriteStep, policy: Policy) -> Asking:
+    """How a rewrite step asks. Raises ConfigError as `asking_of`, and for a prompt file or examples that are none."""
+    _refuse_prefill(step.prefill, policy)
+    return Asking(
+        stage=step.stage,
+        policy=policy.name,
+        engine=policy.engine.kind,
+        samples=step.samples,
+        sampling=step.sampling,
+        max_tokens=step.max_tokens,
+        template="plain",
+        prefill=step.prefill,
+        send_seed=_sends_seed(policy),
+        rewriting=rewriting_of(step),
+    )
+
+
+def _refuse_prefill(prefill: str, policy: Policy) -> None:
+    if prefill and isinstance(policy.engine, EndpointEngine) and not policy.engine.prefill:
+        raise ConfigError(f"{policy.engine.urls[0]}: cannot continue a started reply; leave `prefill` out")
+
+
+def _sends_seed(policy: Policy) -> bool:
+    return isinstance(policy.engine, EmbeddedEngine) or policy.engine.send_seed
 
 
 @dataclass
@@ -79,9 +109,13 @@ def sample_and_check(
     policy: Policy,
     asking: Asking,
     specs: list[CheckSpec],
+    wanted: list[Wanted] | None = None,
 ) -> Sampled:
-    """Does what is left of a step: rows that are there already cost a look, no request and no check."""
-    wanted = plan(prompts.prompts, asking)
+    """Does what is left of a step: rows that are there already cost a look, no request and no check.
+
+    The step wants every sample of its prompts, or the rewrites in `wanted`.
+    """
+    wanted = plan(prompts.prompts, asking) if wanted is None else wanted
     todo = missing(warehouse.path, wanted, asking.max_tokens)
     ids = [w.trajectory_id for w in wanted]
     errors: dict[str, int] = {}
@@ -124,6 +158,7 @@ class _Step:
         self._prompts = prompts
         self._asking = asking
         self._checks = checks
+        self._parents: dict[str, Parent] = {}
         self.checked = Checked()
 
     async def sample(self, policy: Policy, todo: list[Wanted]) -> dict[str, int]:
@@ -156,19 +191,32 @@ class _Step:
 
     async def _windows(self, todo: Sequence[Wanted], current: dict[str, Prompt]) -> AsyncIterator[Sequence[Wanted]]:
         """`todo` in parts whose prompts are in the warehouse, and for the checks in `current`, as they stand there."""
-        for start in range(0, len(todo), _WINDOW):
-            window = todo[start : start + _WINDOW]
+        size = _WINDOW if self._asking.rewriting is None else _REWRITES
+        before: dict[str, Parent] = {}
+        for start in range(0, len(todo), size):
+            window = todo[start : start + size]
             prompts = {w.prompt.prompt_id: w.prompt for w in window}
             await asyncio.to_thread(self._warehouse.append, "prompts", prompts.values())
             if self._checks:
                 current |= await asyncio.to_thread(current_prompts, self._warehouse, prompts.values())
+            if self._asking.rewriting is not None:
+                parents = await asyncio.to_thread(self._read_parents, window)
+                # Those of the window before are still being rewritten.
+                self._parents, before = before | parents, parents
+                window = [replace(w, parent=parents[str(w.parent_id)]) for w in window]
             yield window
+
+    def _read_parents(self, window: Sequence[Wanted]) -> dict[str, Parent]:
+        ids = {str(w.parent_id) for w in window}
+        return {p.trajectory_id: p for p in read_parents(self._warehouse.path, list(ids))}
 
     async def _check(
         self, written: "asyncio.Queue[list[Trajectory] | None]", current: Mapping[str, Prompt], progress: Progress
     ) -> None:
         while (rows := await written.get()) is not None:
-            samples = [sample_of(r, current[r.prompt_id]) for r in rows if r.error is None]
+            # A reply whose parent is held no more is checked after the sampling.
+            known = (r for r in rows if r.error is None and (r.parent_id is None or r.parent_id in self._parents))
+            samples = [sample_of(r, current[r.prompt_id], self._parents.get(r.parent_id or "")) for r in known]
             kept = dict.fromkeys((s.trajectory_id for s in samples), True)
             for check in self._checks:
                 concerned = [s for s in samples if check.applies(s)]

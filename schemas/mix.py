@@ -74,6 +74,11 @@ class MixSource(BaseModel):
     )
     max_rows: int | None = Field(default=None, ge=1, description="at most this many rows, by hash of the prompt")
     template: str = Field(default="plain", description="the zero-shot prompting template the rows are rendered with")
+    pattern: Literal["think", "special_token"] = Field(
+        default="think",
+        description="reasoning in think tags, or as the R1 report's cold start: "
+        "|special_token|<reasoning>|special_token|<summary>",
+    )
 
     @property
     def checks(self) -> list[str]:

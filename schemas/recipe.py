@@ -193,6 +193,7 @@ class FileSource(_Strict):
     language: str | None = None
     verifier: str | None = None
     license: str | None = None
+    demonstrations: list[Demonstration] = Field(default_factory=list)
     exclude: list[str] = Field(default_factory=list)
 
     @property
@@ -218,6 +219,7 @@ class InlineSource(_Strict):
     name: str
     domain: str = "general"
     license: str | None = None
+    demonstrations: list[Demonstration] = Field(default_factory=list)
     prompts: list[InlinePrompt] = Field(min_length=1)
 
     @property
@@ -302,19 +304,12 @@ class CheckSpec(_Strict):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
-class _Sampled(_Strict):
-    prompts: str | list[str] = Field(description="prompt sets")
+class _Asked(_Strict):
     engine: str
     samples: int = Field(default=1, ge=1, le=4096)
     sampling: Sampling = Field(default_factory=Sampling)
     max_tokens: int = Field(default=1024, ge=1)
-    template: str = Field(default="plain", description="how a prompt is put to the model: docs/recipes.md lists them")
     checks: list[str | CheckSpec] = Field(default_factory=list)
-
-    @property
-    def prompt_sets(self) -> list[str]:
-        """The names of the prompt sets, as a list."""
-        return [self.prompts] if isinstance(self.prompts, str) else self.prompts
 
     @property
     def check_specs(self) -> list[CheckSpec]:
@@ -322,14 +317,73 @@ class _Sampled(_Strict):
         return [CheckSpec(check=c) if isinstance(c, str) else c for c in self.checks]
 
 
+class _Sampled(_Asked):
+    prompts: str | list[str] = Field(description="prompt sets")
+    template: str = Field(default="plain", description="how a prompt is put to the model: docs/recipes.md lists them")
+
+    @property
+    def prompt_sets(self) -> list[str]:
+        """The names of the prompt sets, as a list."""
+        return [self.prompts] if isinstance(self.prompts, str) else self.prompts
+
+
 class GenerateStep(_Sampled):
     """Sample an engine on prompts and check every reply."""
 
     kind: Literal["generate"]
     stage: Stage
-    demonstrations: int = Field(default=0, ge=0, description="how many of the task's demonstrations go first")
+    demonstrations: int = Field(default=0, ge=0, description="how many of the source's demonstrations go first")
     prefill: str = Field(default="", description="start of the reply, given to the model")
     guided: Guided | None = Field(default=None, description="what every reply must be, by guided decoding")
+
+
+class RewriteExample(_Strict):
+    """A reply and what a person made of it, shown to the rewriter before the reply that it is asked about."""
+
+    prompt: str
+    response: str = Field(description="the reply as it was, reasoning in think tags")
+    edited: str = Field(description="... and as it was rewritten")
+    reference: str | None = None
+    language: str = "en"
+
+
+class RewriteExamples(_Strict):
+    """A file of people's edits: rows with the columns of `RewriteExample`."""
+
+    path: str
+    count: int = Field(ge=1, description="how many are shown, from the first row on")
+
+
+class RewriteStep(_Asked):
+    """Ask a model to rewrite replies of earlier steps, as new trajectories beside them, and check every one."""
+
+    kind: Literal["rewrite"]
+    rewrite: str = Field(description="a shipped rewrite's name, or the path of a prompt file: docs/recipes.md")
+    of: str | Annotated[list[str], Field(min_length=1)] = Field(
+        description="the earlier steps whose replies are rewritten"
+    )
+    stage: Literal["cold_start", "reasoning", "non_reasoning"] = Field(description="of the rewritten replies")
+    require: list[str] = Field(default_factory=list, description="checks that a reply must have passed")
+    not_failed: list[str] = Field(
+        default_factory=list, description="checks that it must not have failed; `undecided` is let in"
+    )
+    where: str | None = Field(default=None, description="a further SQL condition over trajectory_facts")
+    only: Literal["trivial", "not_trivial"] | None = Field(
+        default=None, description="questions that take no thought, or the others: dataengine/curate/trivial.py"
+    )
+    max_per_prompt: int | None = Field(default=None, ge=1, description="at most so many replies to a prompt")
+    choose: Literal["shortest", "hash"] = Field(
+        default="hash", description="which of them: the fewest tokens, or by the hash that their id is"
+    )
+    demonstrations: list[RewriteExample] | RewriteExamples = Field(
+        default_factory=list, description="rewrites that are shown first"
+    )
+    prefill: str = Field(default="", description="start of the rewriter's reply, given to the model")
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of the steps, as a list."""
+        return [self.of] if isinstance(self.of, str) else self.of
 
 
 class JudgeStep(_Strict):
@@ -406,15 +460,15 @@ class ReportStep(_Strict):
 
 
 Step = Annotated[
-    GenerateStep | JudgeStep | ReviewStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
+    GenerateStep | RewriteStep | JudgeStep | ReviewStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
     Field(discriminator="kind"),
 ]
 
 
 # A judge's name is the check of its verdicts, and so a column's name.
 JudgeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
-# Kinds of steps that make trajectories.
-_SAMPLED = ("generate", "evaluate", "review")
+# Kinds of steps whose trajectories may become data; those of `evaluate` are judged at most.
+_KEPT = ("generate", "rewrite", "review")
 
 
 class Recipe(_Strict):
@@ -437,13 +491,17 @@ class Recipe(_Strict):
                 self._known(f"steps.{name}.prompts", step.prompt_sets, self.prompts)
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)
+            elif isinstance(step, RewriteStep):
+                self._known(f"steps.{name}.engine", [step.engine], self.engines)
+                self._engine_ready(name, step.engine, seen)
+                self._made_before(name, step, seen, _KEPT)
             elif isinstance(step, JudgeStep):
                 self._known(f"steps.{name}.judge", [step.judge], self.judges)
                 for engine in self.judges[step.judge].engines:
                     self._engine_ready(name, engine, seen)
-                self._made_before(name, step, seen)
+                self._made_before(name, step, seen, (*_KEPT, "evaluate"))
             elif isinstance(step, ReviewStep):
-                self._made_before(name, step, seen)
+                self._made_before(name, step, seen, _KEPT)
             elif isinstance(step, TrainStep):
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)
@@ -460,19 +518,23 @@ class Recipe(_Strict):
                 self._known(f"prompts.{name}.exclude", source.exclude, self.prompts)
         return self
 
-    def sampled(self, name: str) -> list[GenerateStep | EvaluateStep]:
+    def sampled(self, name: str) -> list[GenerateStep | RewriteStep | EvaluateStep]:
         """The sampling steps whose trajectories are those of a step: itself, or what it is a review of."""
         step = self.steps[name]
         if isinstance(step, ReviewStep):
             return [s for earlier in step.steps for s in self.sampled(earlier)]
-        assert isinstance(step, GenerateStep | EvaluateStep)
+        assert isinstance(step, GenerateStep | RewriteStep | EvaluateStep)
         return [step]
 
     @staticmethod
-    def _made_before(name: str, step: JudgeStep | ReviewStep, seen: dict[str, str]) -> None:
+    def _made_before(
+        name: str, step: RewriteStep | JudgeStep | ReviewStep, seen: dict[str, str], kinds: tuple[str, ...]
+    ) -> None:
         for earlier in step.steps:
-            if seen.get(earlier) not in _SAMPLED:
-                raise ValueError(f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories")
+            if seen.get(earlier) not in kinds:
+                raise ValueError(
+                    f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories ({', '.join(kinds)})"
+                )
 
     def _engine_ready(self, step: str, engine: str, seen: dict[str, str]) -> None:
         spec = self.engines[engine]

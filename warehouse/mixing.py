@@ -1,6 +1,6 @@
 """Which trajectories a mix takes: the conditions of its sources, then what copies and caps leave out."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -35,22 +35,27 @@ class Condition:
 
 def conditions(source: MixSource) -> list[Condition]:
     """All that a trajectory has to meet to be a candidate of the source."""
-    found = [
+    return [
         Condition(f"stage: {source.stage}", f"stage = '{source.stage}'"),
         Condition("has a reply", "error IS NULL"),
         *_policy(source),
+        *asked_of_verdicts(source.require, source.not_failed, source.where, source.thresholds),
     ]
-    for word, checks, outcomes in (
-        ("require", source.require, ("pass",)),
-        ("not_failed", source.not_failed, ("pass", "undecided")),
-    ):
+
+
+def asked_of_verdicts(
+    require: Sequence[str], not_failed: Sequence[str], where: str | None, thresholds: Mapping[str, Threshold]
+) -> list[Condition]:
+    """The conditions for checks that must have passed, for checks that must not have failed, and one in SQL."""
+    found = []
+    for word, checks, outcomes in (("require", require, ("pass",)), ("not_failed", not_failed, ("pass", "undecided"))):
         for check in checks:
-            threshold = source.thresholds.get(check)
+            threshold = thresholds.get(check)
             text = f"{word}: {check}" + (f" {threshold.text}" if threshold else "")
             found.append(Condition(text, _accepts(check, outcomes, threshold), check))
-    if source.where:
+    if where:
         # On a line of its own, so that a comment in it cannot hide what follows.
-        found.append(Condition(f"where: {source.where}", f"({source.where}\n)"))
+        found.append(Condition(f"where: {where}", f"({where}\n)"))
     return found
 
 
@@ -81,10 +86,10 @@ def _identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def without_verdicts(connection: duckdb.DuckDBPyConnection, source: MixSource) -> list[str]:
-    """Those checks of a source that have no verdict in the warehouse, on any trajectory."""
+def without_verdicts(connection: duckdb.DuckDBPyConnection, checks: Iterable[str]) -> list[str]:
+    """Those of the checks that have no verdict in the warehouse, on any trajectory."""
     known = {row[0] for row in connection.execute('SELECT DISTINCT "check" FROM verdicts').fetchall()}
-    return [c for c in source.checks if c not in known]
+    return [c for c in checks if c not in known]
 
 
 def unmet(
@@ -101,10 +106,10 @@ def unmet(
         f"CREATE OR REPLACE TABLE asked AS SELECT * FROM trajectory_facts WHERE trajectory_id IN ({marks})",
         list(trajectory_ids),
     )
-    missing = without_verdicts(connection, source)
+    missing = without_verdicts(connection, source.checks)
     found: dict[str, list[Condition]] = {ident: [] for ident in trajectory_ids}
     with _named(mix, source):
-        _refuse_more_than_a_condition(connection, source)
+        refuse_more_than_a_condition(connection, source.where)
         for condition in conditions(source):
             # As a WHERE, and over a table of the same name, so that it means here what it means in `choose`.
             met = "false" if condition.check in missing else condition.sql
@@ -127,12 +132,12 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
         "rank BIGINT, place BIGINT, dropped VARCHAR)"
     )
     for number, source in enumerate(mix.sources):
-        for check in without_verdicts(connection, source):
+        for check in without_verdicts(connection, source.checks):
             raise SnapshotError(f"mix {mix.mix}: {_how_to_get_verdicts(source, check)}")
         if reason := refusal(connection, source):
             raise JudgeNotCalibrated(f"mix {mix.mix}: {reason}")
         with _named(mix, source):
-            _refuse_more_than_a_condition(connection, source)
+            refuse_more_than_a_condition(connection, source.where)
             if source.choose == "diverse" and source.max_per_prompt is not None:
                 pick_diverse(connection, _passing(source), source.max_per_prompt, str(mix.seed))
             connection.execute(f"INSERT INTO chosen {_candidates(number, source)}", {"seed": str(mix.seed)})
@@ -158,10 +163,10 @@ def _named(mix: Mix, source: MixSource) -> Iterator[None]:
         raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
 
 
-def _refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, source: MixSource) -> None:
+def refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, where: str | None) -> None:
     """Raises duckdb.Error for a `where` that would close its bracket or start another statement."""
-    if source.where:
-        statements = connection.extract_statements(f"SELECT 1 FROM trajectory_facts WHERE {source.where}")
+    if where:
+        statements = connection.extract_statements(f"SELECT 1 FROM trajectory_facts WHERE {where}")
         if len(statements) != 1:
             raise duckdb.ParserException("one condition is expected, without a semicolon")
 

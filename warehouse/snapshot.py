@@ -114,9 +114,16 @@ def create_snapshot(
 def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[str, str | None]) -> dict[str, int]:
     """Fills the table `selected`; returns how many rows each rule left out."""
     choose(connection, mix)
+    patterns = [source.pattern for source in mix.sources]
+    _refuse_marks_within(connection, mix, [i for i, pattern in enumerate(patterns) if pattern == "special_token"])
     connection.execute(
         f"CREATE TABLE selected AS {_RENDERED}",
-        {"systems": [systems[s.template] for s in mix.sources], "salt": mix.salt, "share": mix.validation},
+        {
+            "systems": [systems[source.template] for source in mix.sources],
+            "patterns": patterns,
+            "salt": mix.salt,
+            "share": mix.validation,
+        },
     )
     if not _scalar(connection, "SELECT count(*) FROM selected"):
         raise SnapshotError(
@@ -127,11 +134,29 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[st
     return dict.fromkeys(DROPPED, 0) | {rule: int(rows) for rule, rows in counted}
 
 
+def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, mix: Mix, sources: list[int]) -> None:
+    """Raises SnapshotError for a row of these sources that could not be taken apart again."""
+    found = connection.execute(
+        "SELECT trajectory_id FROM chosen JOIN trajectories_current USING (trajectory_id) "
+        "WHERE dropped IS NULL AND list_contains(?::INTEGER[], source) AND reasoning IS NOT NULL "
+        "AND contains(concat(reasoning, answer), '|special_token|') ORDER BY 1",
+        [sources],
+    ).fetchall()
+    if found:
+        raise SnapshotError(
+            f"mix {mix.mix}: {len(found)} replies hold the text |special_token|, such as {found[0][0][:12]}; leave "
+            "them out by where: \"NOT contains(concat(reasoning, answer), '|special_token|')\""
+        )
+
+
 # A reply whose think tags were never closed has no answer; a mix that does not require `format` may hold it.
 _ANSWER = "trim(coalesce(t.answer, ''), E' \\n')"
+_REASONING = "trim(t.reasoning, E' \\n')"
 _RENDERED = f"""
     WITH taken AS (
-        SELECT trajectory_id, prompt_id, ($systems::VARCHAR[])[source + 1] AS system FROM chosen WHERE dropped IS NULL
+        SELECT trajectory_id, prompt_id, ($systems::VARCHAR[])[source + 1] AS system,
+            ($patterns::VARCHAR[])[source + 1] AS pattern
+        FROM chosen WHERE dropped IS NULL
     ), judged AS (
         SELECT trajectory_id,
             list({{'check': "check", 'version': version, 'outcome': outcome}} ORDER BY "check") AS verdicts

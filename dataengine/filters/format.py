@@ -15,7 +15,8 @@ class FormatCheck(Filter):
     """Passes for ``<think>reasoning</think> summary <answer>answer</answer>`` and nothing after it.
 
     `thinking` and `answer_tag` say whether those tags are required, optional or forbidden; `summary` asks for text
-    beside the answer tag. The reason of a failure is a code such as `no_think` or `text_after_answer`.
+    beside the answer tag. The reason of a failure is a code such as `no_think` or `text_after_answer`; a rewrite that
+    did not come in the form that it was asked for fails with `not_as_asked`, whatever its text looks like.
     """
 
     name: ClassVar[str] = "format"
@@ -37,7 +38,9 @@ class FormatCheck(Filter):
 
     def opinion(self, sample: Sample) -> Opinion:
         """The opinion on one sample."""
-        problem = self.problem(sample.text)
+        # A rewrite that has parts of its own has them; one that has none was not in the form that it was asked for.
+        unread = sample.parent is not None and sample.reasoning is None and sample.answer is None
+        problem = self.problem(sample.text) or ("not_as_asked" if unread else "")
         return Opinion("fail", 0.0, problem) if problem else Opinion("pass", 1.0)
 
     def problem(self, text: str) -> str:

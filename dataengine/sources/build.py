@@ -66,14 +66,27 @@ def _inline(source: InlineSource) -> PromptSet:
                 metadata={"verify": {"aliases": item.aliases}} if item.aliases else {},
             )
         )
-    return PromptSet(rows)
+    return _apart(rows, source.demonstrations, [])
 
 
 def _file(source: FileSource, excluded: set[str]) -> PromptSet:
     from dataengine.sources.files import prompts_of
 
     found = prompts_of(source)
-    return PromptSet([p for p in found.prompts if p.prompt_id not in excluded], notes=found.notes)
+    prompts = [p for p in found.prompts if p.prompt_id not in excluded]
+    return _apart(prompts, source.demonstrations, found.notes)
+
+
+def _apart(prompts: Sequence[Prompt], shown: list[Demonstration], notes: list[str]) -> PromptSet:
+    """The prompts with their demonstrations; one that a demonstration answers is left out and named."""
+    questions = {d.question.strip() for d in shown}
+    asked = [p for p in prompts if p.messages[-1].content.strip() not in questions]
+    notes = notes + [
+        f"{p.source}:{p.source_ref}: left out: a demonstration answers it"
+        for p in prompts
+        if p.messages[-1].content.strip() in questions
+    ]
+    return PromptSet(asked, {p.source: shown for p in asked}, notes)
 
 
 def join(names: Sequence[str], sources: Mapping[str, Source], limit: int | None = None) -> PromptSet:

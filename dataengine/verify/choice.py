@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from dataengine.checks import Opinion, Sample, Verifier
 from dataengine.verify.exact import normalised
-from dataengine.verify.extract import final_answer, plain
+from dataengine.verify.extract import Extracted, final_answer, plain
 from dataengine.verify.numbers import normalised as latex
 from dataengine.verify.numbers import number_of
 from dataengine.verify.reply import undressed
@@ -48,15 +48,12 @@ class ChoiceCheck(Verifier):
         reference = _reference(sample.reference or "", options)
         if reference is None:
             return Opinion("undecided", reason="reference_is_no_option")
-        found = final_answer(sample.answer, sample.text)
+        found, chosen, problem = chosen_in(sample)
         if found is None:
             return Opinion("undecided", reason="no_answer")
         details = {"extracted": found.value[:500], "from": found.origin}
-        chosen, problem = options_of(found.value, options)
         if problem:
             return Opinion("fail", 0.0, problem, details)
-        if not chosen and found.origin in ("whole", "phrase"):
-            chosen = _named(found.value, options)
         if not chosen:
             if options and found.origin not in ("whole", "phrase"):
                 return Opinion("fail", 0.0, "no_such_option", details)
@@ -67,6 +64,18 @@ class ChoiceCheck(Verifier):
         if len(chosen) > 1:
             return Opinion("undecided", None, "ambiguous_option", details)
         return Opinion("pass", 1.0, details=details)
+
+
+def chosen_in(sample: Sample) -> tuple[Extracted | None, set[str], str]:
+    """The final answer of a reply, the letters that it may stand for (mostly one), or none and why if it names two."""
+    options = _options(sample)
+    found = final_answer(sample.answer, sample.text)
+    if found is None:
+        return None, set(), ""
+    chosen, problem = options_of(found.value, options)
+    if not chosen and not problem and found.origin in ("whole", "phrase"):
+        chosen = _named(found.value, options)
+    return found, chosen, problem
 
 
 def options_of(value: str, options: Sequence[str] = ()) -> tuple[set[str], str]:

@@ -146,7 +146,7 @@ def _quick(sample: Sample) -> Opinion | _Open:
         return Opinion("undecided", reason="reference_not_usable", details={"message": first_problem(e)})
     references = [_wanted(r) for r in (sample.reference or "", *form.aliases)]
     measured = form.tolerance is not None or form.unit != ""
-    found = _found(sample, numeric=measured or references[0].number is not None)
+    found = found_in(sample, numeric=measured or references[0].number is not None)
     if found is None:
         return Opinion("undecided", reason="no_answer")
     details: dict[str, str] = {"extracted": found.value[:500], "from": found.origin}
@@ -177,7 +177,7 @@ def _wanted(reference: str) -> _Wanted:
     return _Wanted(answer, text, number_of(text))
 
 
-def _found(sample: Sample, *, numeric: bool) -> Extracted | None:
+def found_in(sample: Sample, *, numeric: bool) -> Extracted | None:
     """The final answer; in a reply that marks none, its last formula or its last number, whichever comes later."""
     found = final_answer(sample.answer, sample.text)
     if found is None or found.origin == "boxed":
