@@ -261,7 +261,7 @@ def _child_of(edit: Review) -> Attempt:
 
 
 def _rounds(reviews: Sequence[list[_Opinion]]) -> Iterator[list[_Opinion]]:
-    """The opinions in commits: those of a review together; of an attempt one in each, so that its last is the latest."""
+    """The opinions in commits: those of a review together; of an attempt one in each, so that its last is latest."""
     rounds: dict[int, list[_Opinion]] = defaultdict(list)
     after: Counter[Attempt] = Counter()
     for opinions in reviews:
