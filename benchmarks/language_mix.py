@@ -4,6 +4,7 @@
 
 DATA holds the public sets (GSM8K, MGSM, STAR-1, Alpaca in Chinese, Tatoeba). A document is 20 sentences of one
 language; one to three sentences of another are planted into 150. One counts as found when a span covers half of it.
+Then: sentences whose language changes after half of the words, and sentences of languages that share a script.
 """
 
 import argparse
@@ -24,6 +25,12 @@ TATOEBA = {"de": "deu", "fr": "fra", "es": "spa", "pt": "por", "it": "ita", "nl"
     "ja": "jpn",
     "ar": "ara",
 }
+#: Languages of one script, with Tatoeba's code.
+SHARED = [
+    {"ru": "rus", "uk": "ukr", "bg": "bul", "mk": "mkd", "be": "bel"},
+    {"ar": "ara", "fa": "pes", "ur": "urd"},
+    {"hi": "hin", "mr": "mar"},
+]
 HAN = re.compile("[\u4e00-\u9fff]")
 
 
@@ -58,6 +65,10 @@ def bases(data: Path) -> dict[str, list[str]]:
 
 def foreign(data: Path, language: str) -> list[str]:
     code, side = ("deu", "eng") if language == "en" else (TATOEBA[language], TATOEBA[language])
+    return tatoeba(data, code, side)
+
+
+def tatoeba(data: Path, code: str, side: str) -> list[str]:
     return text(data / f"nonreasoning/tatoeba_laser/v1/tatoeba.{code}-eng.{side}").splitlines()
 
 
@@ -110,6 +121,34 @@ def accuracy(data: Path, count: int) -> None:
         )
 
 
+def switches(data: Path) -> None:
+    """English sentences that go on in another language without a full stop; found where a span covers half of it."""
+    chance = random.Random(5)
+    english = [s for s in bases(data)["en"] if 40 < len(s) < 160]
+    cells = []
+    for language in ("de", "fr", "es", "nl"):
+        others = [s for s in foreign(data, language) if len(s.split()) >= 6]
+        found = 0
+        for _ in range(600):
+            first, second = (chance.choice(pool).rstrip(".!?") for pool in (english, others))
+            made = f"{first} {second[0].lower()}{second[1:]}."
+            (spans,) = off([made], "en")
+            found += sum(max(0, int(b) - max(int(a), len(first) + 1)) for a, b, _ in spans) >= len(second) / 2
+        cells.append(f"{language} {found / 600:.3f}")
+    print(f"\nEnglish that goes on in another language, of 600 each: {', '.join(cells)}\n")
+
+
+def shared(data: Path) -> None:
+    """Sentences of each language, all by themselves, where another one of its script is wanted."""
+    for group in SHARED:
+        print(f"| wanted | {' | '.join(group)} |\n{'|---' * (len(group) + 1)}|")
+        pools = {language: tatoeba(data, code, code) for language, code in group.items()}
+        for wanted in group:
+            told = {language: off(pool, wanted) for language, pool in pools.items()}
+            print(f"| {wanted} | {' | '.join(f'{sum(map(bool, t)) / len(t):.3f}' for t in told.values())} |")
+        print()
+
+
 def speed(data: Path) -> None:
     """Documents of 2 KB of different English sentences, beside fastText on the same sentences, one line each."""
     import fasttext
@@ -126,18 +165,17 @@ def speed(data: Path) -> None:
     lines = [s for d in documents for s in re.split(r"(?<=[.!?])\s+|\n", d) if s.strip()]
     size = sum(map(len, documents)) / 1e6
     best = {"fastText": 9e9, "language_mix": 9e9}
-    for rotated in range(5):
-        # What was asked last is remembered: never the same batch twice.
-        asked = documents[rotated:] + documents[:rotated]
+    for first in range(7):
+        another = documents[first:] + documents[:first]  # a batch that was just asked about is not looked at again
         start = time.perf_counter()
         model.predict(lines)
         middle = time.perf_counter()
-        segments_of(asked, ["en"] * len(asked))
+        segments_of(another, ["en"] * len(another))
         best["fastText"] = min(best["fastText"], middle - start)
         best["language_mix"] = min(best["language_mix"], time.perf_counter() - middle)
     told = ", ".join(f"{name} {size / seconds:.2f} MB/s" for name, seconds in best.items())
     ratio = best["fastText"] / best["language_mix"]
-    print(f"\n{len(documents):,} documents, one process: {told}; {ratio:.2f} of fastText's")
+    print(f"{len(documents):,} documents, one process: {told}; {ratio:.2f} of fastText's")
 
 
 if __name__ == "__main__":
@@ -146,4 +184,6 @@ if __name__ == "__main__":
     options.add_argument("--documents", type=int, default=1_000)
     given = options.parse_args()
     accuracy(given.data, given.documents)
+    switches(given.data)
+    shared(given.data)
     speed(given.data)

@@ -112,7 +112,7 @@ def planted(data: Path) -> dict[str, list[str]]:
         return "\n".join(parts)
 
     kinds: dict[str, Callable[[], str]] = {
-        "a sentence to the end, 300 characters": lambda: start() + long(some(1), 300 + chance.randint(150, 200)),
+        "a sentence to the end, 450 characters": lambda: start() + long(some(1), chance.randint(450, 500)),
         "a sentence to the end, 2,000 characters": lambda: start() + long(some(1), SIZE),
         "a paragraph to the end, 4,000 characters": lambda: start() + long(some(6), 2 * SIZE),
         "three sentences by turns, 4,000 characters": lambda: start() + shuffled(2 * SIZE),

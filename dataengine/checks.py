@@ -25,6 +25,8 @@ CHECKS: dict[str, str] = {
     "format": "dataengine.filters.format:FormatCheck",
     "length": "dataengine.filters.length:LengthCheck",
     "repetition": "dataengine.filters.repetition:RepetitionCheck",
+    "readability": "dataengine.filters.readability:ReadabilityCheck",
+    "features": "dataengine.filters.features:FeaturesCheck",
     "language": "dataengine.filters.language_check:LanguageCheck",
     "language_mix": "dataengine.filters.language_mix:LanguageMixCheck",
     "pii": "dataengine.filters.pii:PiiCheck",

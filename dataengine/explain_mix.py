@@ -8,7 +8,7 @@ import duckdb
 from dataengine.screen import one_line
 from dataengine.tables import table
 from schemas.mix import Mix
-from warehouse.gate import refusal
+from warehouse.gate import unproven
 from warehouse.mixing import SPLIT, Condition, choose, conditions, unmet, without_verdicts
 
 
@@ -100,10 +100,11 @@ def _short(condition: Condition) -> str:
 
 
 def _cannot_be_made(connection: duckdb.DuckDBPyConnection, mix: Mix) -> list[str]:
-    missing = dict.fromkeys(without_verdicts(connection, [c for source in mix.sources for c in source.checks]))
+    asked = [check for source in mix.sources for check in source.checks]
+    missing = dict.fromkeys(without_verdicts(connection, asked))
     reasons = [f"no reply has a verdict of {', '.join(missing)}"] if missing else []
     if not reasons:
-        reasons = [reason for source in mix.sources if (reason := refusal(connection, source))]
+        reasons = [reason for source in mix.sources if (reason := unproven(connection, source))]
     return [f"no snapshot of it can be made here yet: {reason}" for reason in reasons]
 
 

@@ -29,6 +29,7 @@ _REFLECT = (
     "reaching it once more in another way, and go back if it does not hold. Then explain the solution to the user in a "
     "few sentences and put the final answer, alone, between <answer> and </answer>."
 )
+_OPENED = re.compile(r"\s*(<think>|\|special_token\|)")
 
 TEMPLATES: dict[str, str | None] = {
     "plain": None,
@@ -102,17 +103,21 @@ def take_apart(text: str) -> Parts:
     >>> take_apart("4")
     Parts(reasoning=None, answer='4')
     """
-    reasoning, answer = places(text)
-    return Parts(text[reasoning].strip() if reasoning else None, (text[answer].strip() or None) if answer else None)
+    found = boundaries(text)
+    if found is None:
+        return Parts(None, text.strip() or None)
+    start, end, after = found
+    return Parts(text[start:end].strip(), text[after:].strip() or None)
 
 
-def places(text: str) -> tuple[slice | None, slice | None]:
-    """Where reasoning and answer stand in a reply, space around them included; None where a part is missing."""
-    opened = re.match(r"\s*(<think>|\|special_token\|)", text)
+def boundaries(text: str) -> tuple[int, int, int] | None:
+    """Where the reasoning of a reply starts and ends and where its answer starts, as `take_apart` tells them.
+
+    None without reasoning. Where it is never closed it ends with the text, and so does the empty answer.
+    """
+    opened = _OPENED.match(text)
     if not opened:
-        return None, slice(0, len(text))
+        return None
     closing = "</think>" if opened[1] == "<think>" else opened[1]
     end = text.find(closing, opened.end())
-    if end < 0:
-        return slice(opened.end(), len(text)), None
-    return slice(opened.end(), end), slice(end + len(closing), len(text))
+    return (opened.end(), end, end + len(closing)) if end >= 0 else (opened.end(), len(text), len(text))

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dataengine.checking import Checked, load_checks, pending, run_checks
-from dataengine.reviewing import Settled, settle
+from dataengine.reviewing import HUMAN, Settled, settle
 from dataengine.runlog import RunLog
-from schemas.recipe import CheckSpec, ReviewStep
+from schemas.errors import ConfigError
+from schemas.recipe import CheckSpec, Recipe, ReviewStep
 from warehouse.looks import Looked, edited_from, looked_at
 from warehouse.store import Warehouse
 
@@ -26,19 +27,24 @@ class LookedAt:
     @property
     def text(self) -> str:
         """In words; the parts add up to the whole."""
-        seen = {"approved": self.looked.approved, "rejected": self.looked.rejected, "edited": self.looked.edited,
-                "undecided": self.looked.undecided}  # fmt: skip
-        told = (
-            "; " + ", ".join(f"{count:,} {word}" for word, count in seen.items() if count) if any(seen.values()) else ""
-        )
-        total, left = self.looked.total, self.looked.waiting
-        if not total:
-            return "there is nothing to look at"
+        found = self.looked
+        words = {"approved": found.approved, "rejected": found.rejected, "edited": found.edited,
+                 "undecided": found.undecided}  # fmt: skip
+        told = ", ".join(f"{count:,} {word}" for word, count in words.items() if count)
         if self.step.waive is not None:
-            return f"{left:,} of {total:,} go on without a look: {self.step.waive}{told}"
-        if left:
-            return f"{left:,} of {total:,} wait for a look: {_HOW}{told}"
-        return f"all {total:,} were looked at{told}"
+            return f"waived: {self.step.waive}" + (f" ({told})" if told else "")
+        wait = f"; {found.waiting:,} wait: {_HOW}" if found.waiting else ""
+        return f"{found.total - found.waiting:,} of {found.total:,} looked at ({told or 'nothing yet'}){wait}"
+
+
+def look_over_review(name: str, step: ReviewStep, recipe: Recipe) -> None:
+    """Raises ConfigError for a required check that none of the trajectories would have passed."""
+    for other in step.steps:
+        given = {spec.check for asked in recipe.sampled(other) for spec in asked.check_specs}
+        given |= {*recipe.judges, HUMAN}
+        for check in step.require:
+            if check not in given:
+                raise ConfigError(f"steps.{name}: asks for the check {check!r}, which is none of the checks of {other}")
 
 
 def look(

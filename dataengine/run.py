@@ -13,7 +13,6 @@ from typing import Any
 
 from dataengine.account import account
 from dataengine.checking import load_checks, pending
-from dataengine.checks import CHECKS
 from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
 from dataengine.judge.judge import Judge
@@ -21,7 +20,7 @@ from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
-from dataengine.review_step import look
+from dataengine.review_step import look, look_over_review
 from dataengine.rewrites.parents import look_over
 from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, code_versions, recipe_checks
@@ -30,7 +29,7 @@ from dataengine.shipped import load_mix, systems_of
 from dataengine.sources.build import PromptSet, join
 from dataengine.status import conservation
 from dataengine.tables import table
-from schemas.errors import ConfigError, UserError
+from schemas.errors import UserError
 from schemas.mix import Mix
 from schemas.recipe import (
     CheckSpec,
@@ -108,12 +107,10 @@ def _look_over(recipe: Recipe) -> None:
     for name, step in recipe.steps.items():
         if isinstance(step, GenerateStep | EvaluateStep):
             system_prompt(step.template)
-        elif isinstance(step, ReviewStep):
-            for check in step.require:
-                if check not in CHECKS and check not in recipe.judges:
-                    raise ConfigError(f"steps.{name}.require: there is no check or judge {check!r}")
         elif isinstance(step, RewriteStep):
             look_over(name, step, recipe)
+        elif isinstance(step, ReviewStep):
+            look_over_review(name, step, recipe)
         elif isinstance(step, SnapshotStep):
             systems_of(_mix_of(step))
 

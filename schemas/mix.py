@@ -6,8 +6,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.records import Stage
 
-VerdictPolicy = Literal["rule", "judge", "rule or judge", "rule and judge", "human"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+Policy = Literal["rule", "judge", "rule or judge", "rule and judge", "human"]
 
 
 class Threshold(BaseModel):
@@ -45,19 +47,6 @@ class MixSource(BaseModel):
     model_config = ConfigDict(extra="forbid")
     stage: Stage
     where: str | None = Field(default=None, description="a further SQL condition over trajectory_facts")
-    policy: VerdictPolicy | None = Field(
-        default=None,
-        description="whose word decides that a reply is right: `rule` is the prompt's verifier, `judge` the one named, "
-        "`human` the people who looked; none: `require` alone",
-    )
-    judge: str | None = Field(default=None, description="the judge of the policy")
-    min_kappa: float = Field(
-        default=0.6,
-        ge=-1.0,
-        le=1.0,
-        description="how well a judge has to agree with known verdicts: the low end of the interval of Cohen's kappa; "
-        "0.6 is ours",
-    )
     require: list[str] = Field(default_factory=list, description="checks whose outcome must be `pass`")
     not_failed: list[str] = Field(
         default_factory=list, description="checks that must not have failed; `undecided` is let in"
@@ -65,6 +54,17 @@ class MixSource(BaseModel):
     thresholds: dict[str, Threshold] = Field(
         default_factory=dict,
         description="by check of `require` or `not_failed`: the stored score decides between pass and fail",
+    )
+    policy: Policy | None = Field(
+        default=None,
+        description="whose word makes a reply right: the prompt's verifier, the judge, either, both, or people",
+    )
+    judge: str | None = Field(default=None, description="the judge that the policy asks")
+    min_kappa: float = Field(
+        default=0.6,
+        ge=-1,
+        le=1,
+        description="the least that the judge's calibration may vouch for: the low end of its interval; ours",
     )
     max_per_prompt: int | None = Field(default=None, ge=1, description="at most this many rows of a prompt")
     choose: Literal["shortest", "diverse", "hash"] = Field(
@@ -82,19 +82,19 @@ class MixSource(BaseModel):
 
     @property
     def checks(self) -> list[str]:
-        """The checks whose verdicts it goes by; the rule of a policy is not among them: each prompt has its own."""
+        """The checks whose verdicts it looks at, apart from the prompts' verifiers."""
         people = ["human"] if self.policy == "human" else []
         return list(dict.fromkeys([*self.require, *self.not_failed, *([self.judge] if self.judge else []), *people]))
 
     @model_validator(mode="after")
     def _somebody_decides(self) -> "MixSource":
-        if self.policy is None and not self.require:
-            raise ValueError("nothing decides what it takes: name checks in require, or a policy")
-        judged = self.policy is not None and "judge" in self.policy
-        if judged and self.judge is None:
-            raise ValueError(f"policy {self.policy} needs to know which: name the judge")
-        if self.judge is not None and not judged:
-            raise ValueError("judge names one, but the policy asks no judge")
+        if not self.require and self.policy is None:
+            raise ValueError("nothing decides what is taken; name checks to `require`, or a `policy`")
+        asks = self.policy is not None and "judge" in self.policy
+        if asks != (self.judge is not None):
+            raise ValueError(
+                "name the `judge` that the policy asks" if asks else "`judge` is for a policy that asks one"
+            )
         return self
 
     @model_validator(mode="after")

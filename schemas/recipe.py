@@ -360,7 +360,7 @@ class RewriteStep(_Asked):
     kind: Literal["rewrite"]
     rewrite: str = Field(description="a shipped rewrite's name, or the path of a prompt file: docs/recipes.md")
     of: str | Annotated[list[str], Field(min_length=1)] = Field(
-        description="the earlier steps whose replies are rewritten"
+        description="the generate and rewrite steps whose replies are rewritten"
     )
     stage: Literal["cold_start", "reasoning", "non_reasoning"] = Field(description="of the rewritten replies")
     require: list[str] = Field(default_factory=list, description="checks that a reply must have passed")
@@ -386,12 +386,20 @@ class RewriteStep(_Asked):
         return [self.of] if isinstance(self.of, str) else self.of
 
 
-class JudgeStep(_Strict):
+class _Of(_Strict):
+    of: str | Annotated[list[str], Field(min_length=1)] = Field(description="earlier steps whose trajectories it is of")
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of the steps, as a list."""
+        return [self.of] if isinstance(self.of, str) else self.of
+
+
+class JudgeStep(_Of):
     """Ask a judge about the trajectories of earlier steps."""
 
     kind: Literal["judge"]
     judge: str = Field(description="one of `judges`")
-    of: str | Annotated[list[str], Field(min_length=1)] = Field(description="earlier steps whose trajectories it is of")
     scope: Scope = Field(
         default="unsettled",
         description="unsettled: what the prompt's verifier has not passed, or nobody verifies; all; or {share: 0.1}",
@@ -404,27 +412,14 @@ class JudgeStep(_Strict):
             raise ValueError(f"{value!r} is no scope; there are unsettled, all, and a share as in {{share: 0.1}}")
         return value
 
-    @property
-    def steps(self) -> list[str]:
-        """The names of the steps, as a list."""
-        return [self.of] if isinstance(self.of, str) else self.of
 
-
-class ReviewStep(_Strict):
-    """Say how far people have looked at the trajectories of earlier steps; what they edited goes on beside those."""
+class ReviewStep(_Of):
+    """Say how far people have looked at the trajectories of earlier steps, and check what they edited."""
 
     kind: Literal["review"]
-    of: str | Annotated[list[str], Field(min_length=1)] = Field(description="earlier steps whose trajectories it is of")
-    require: list[str] = Field(default_factory=list, description="checks that must have passed before a person looks")
-    looks: int = Field(default=1, ge=1, le=100, description="how many people look at each; whoever edited one has")
-    waive: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="why nobody has to look; none: the run says how many wait for a look"
-    )
-
-    @property
-    def steps(self) -> list[str]:
-        """The names of the steps, as a list."""
-        return [self.of] if isinstance(self.of, str) else self.of
+    require: list[str] = Field(default_factory=list, description="only those that passed these checks want a look")
+    looks: int = Field(default=1, ge=1, description="how many people are to look at each")
+    waive: str | None = Field(default=None, min_length=1, description="why nobody has to look, where nobody has to")
 
 
 class SnapshotStep(_Strict):
@@ -532,9 +527,7 @@ class Recipe(_Strict):
     ) -> None:
         for earlier in step.steps:
             if seen.get(earlier) not in kinds:
-                raise ValueError(
-                    f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories ({', '.join(kinds)})"
-                )
+                raise ValueError(f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories")
 
     def _engine_ready(self, step: str, engine: str, seen: dict[str, str]) -> None:
         spec = self.engines[engine]

@@ -195,23 +195,6 @@ class Review(Record):
         return self
 
 
-class Calibration(Record):
-    """How far a judge agrees with known verdicts."""
-
-    TABLE: ClassVar[str] = "calibrations"
-    KEYS: ClassVar[tuple[str, ...]] = ("judge", "version", "gold", "n")
-
-    judge: str = Field(description="the check of its verdicts")
-    version: str = Field(description="... and their version: another prompt, model or decoding is another judge")
-    gold: str = Field(description="the set of known verdicts, by name and content")
-    kappa: float = Field(description="Cohen's kappa")
-    low: float = Field(description="lower end of its 95% interval")
-    high: float = Field(description="upper end of its 95% interval")
-    n: int = Field(description="cases")
-    report: JsonText = "{}"
-    created_at: datetime
-
-
 class Cluster(Record):
     """Which cluster of near duplicates a prompt belongs to; the latest row of an id counts."""
 
@@ -222,6 +205,23 @@ class Cluster(Record):
     id: str = Field(description="the prompt_id")
     version: str = Field(description="the rules and settings that clusters were made with")
     cluster_id: str = Field(description="the smallest id of the cluster")
+    created_at: datetime
+
+
+class Calibration(Record):
+    """How far a judge agreed with known verdicts on a set of cases."""
+
+    TABLE: ClassVar[str] = "calibrations"
+    KEYS: ClassVar[tuple[str, ...]] = ("judge", "version", "gold")
+
+    judge: str
+    version: str = Field(description="the judge's: prompt, models and decoding")
+    gold: str = Field(description="the labelled cases: a name and 12 characters of a hash of what they hold")
+    kappa: float | None = Field(default=None, description="Cohen's; none where one side said one thing only")
+    low: float | None = Field(default=None, description="the bootstrap's 95 % interval")
+    high: float | None = None
+    n: int = Field(ge=1, description="cases")
+    report: JsonText = "{}"
     created_at: datetime
 
 
@@ -266,5 +266,5 @@ class Migration(Record):
 
 
 RECORDS: dict[str, type[Record]] = {
-    r.TABLE: r for r in (Prompt, Trajectory, Verdict, Review, Calibration, Cluster, Run, Metric, Migration)
+    r.TABLE: r for r in (Prompt, Trajectory, Verdict, Review, Cluster, Calibration, Run, Metric, Migration)
 }

@@ -1,49 +1,59 @@
-"""The gate: a mix may go by a judge that has shown, on known verdicts, that it agrees with them."""
+"""The gate before a mix that trusts a judge: only one that was proven on known verdicts may decide."""
 
 import duckdb
 
-from schemas.mix import MixSource
+from schemas.errors import JudgeNotCalibrated
+from schemas.mix import Mix, MixSource
 
-# Of every judge that the source goes by, each version whose verdicts it would take.
-_JUDGES = """
-SELECT DISTINCT v."check", v.version
-FROM verdicts_current v
-JOIN trajectories_current t USING (trajectory_id)
-WHERE v.kind = 'judge' AND t.stage = $stage AND list_contains($checks::VARCHAR[], v."check")
-ORDER BY ALL
-"""
-# The latest word on each set of known verdicts; of those the one that speaks most for the judge. What the rule says is
-# not known to be right: agreement with it is told, but opens nothing.
-_CALIBRATION = """
-SELECT gold, kappa, low, high, n FROM calibrations
-WHERE judge = $judge AND version = $version AND gold <> 'rule'
-QUALIFY row_number() OVER (PARTITION BY gold ORDER BY created_at DESC) = 1
-ORDER BY isnan(low), low DESC, gold
-LIMIT 1
+# The judge's versions whose verdicts the source would look at, with the best that a calibration vouches for.
+_PROVEN = """
+SELECT v.version, first({'kappa': c.kappa, 'low': c.low, 'high': c.high, 'n': c.n, 'gold': c.gold}
+    ORDER BY c.low DESC NULLS LAST) AS best
+FROM (
+    SELECT DISTINCT version FROM verdicts_current SEMI JOIN
+        (SELECT trajectory_id FROM trajectories_current WHERE stage = $stage) USING (trajectory_id)
+    WHERE "check" = $judge
+) v
+LEFT JOIN calibrations c ON c.judge = $judge AND c.version = v.version
+GROUP BY v.version
+ORDER BY v.version
 """
 
 
-def refusal(connection: duckdb.DuckDBPyConnection, source: MixSource) -> str | None:
-    """Why a mix may not go by a judge of the source, with the figures; None where it may.
+def refuse_unproven_judges(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
+    """Raises JudgeNotCalibrated, with the figures, for a judge of the mix that is not calibrated, or too weak.
 
-    Held against `min_kappa` is the low end of the interval of Cohen's kappa, of exactly the version whose verdicts are
-    taken: a judge whose prompt, model or decoding changed is another judge.
+    Its version counts: another prompt, model or decoding is another judge.
     """
-    asked = connection.execute(_JUDGES, {"stage": source.stage, "checks": source.checks}).fetchall()
-    if source.judge is not None and source.judge not in {judge for judge, _ in asked}:
-        return f"{source.judge} has judged nothing of {source.stage}: add a judge step for it to the recipe and run it"
-    for judge, version in asked:
-        found = connection.execute(_CALIBRATION, {"judge": judge, "version": version}).fetchone()
-        wanted = f"the mix asks for kappa {source.min_kappa:.2f}"
-        if found is None:
-            return (
-                f"judge {judge}@{version} was never held against known verdicts, {wanted}: "
-                f"`dataengine judge calibrate {judge} --on FILE`"
-            )
-        gold, kappa, low, high, n = found
-        if not low >= source.min_kappa:  # an interval that is not a number opens nothing
-            return (
-                f"judge {judge}@{version} agrees with {gold} at kappa {kappa:.2f} (95% CI {low:.2f} to {high:.2f}, "
-                f"n {n:,}), {wanted} at the low end: calibrate another, or use policy: rule"
-            )
+    for source in mix.sources:
+        if reason := unproven(connection, source):
+            raise JudgeNotCalibrated(f"mix {mix.mix}: {reason}")
+
+
+def unproven(connection: duckdb.DuckDBPyConnection, source: MixSource) -> str | None:
+    """Why a source may not go by a judge that it names, or None where it may."""
+    found = connection.execute("SELECT DISTINCT \"check\" FROM verdicts WHERE kind = 'judge'").fetchall()
+    judges = {row[0] for row in found}
+    if source.judge is not None and source.judge not in judges:
+        return f"its policy asks {source.judge!r}, which is no judge; `require` is for other checks"
+    for judge in [check for check in source.checks if check in judges]:
+        for version, best in connection.execute(_PROVEN, {"stage": source.stage, "judge": judge}).fetchall():
+            if problem := _problem(source, best):
+                return f"the judge {judge!r} (version {version}) {problem}"
+    return None
+
+
+def _problem(source: MixSource, best: dict[str, object] | None) -> str | None:
+    if best is None or best["gold"] is None:
+        return (
+            "is not calibrated: `dataengine judge calibrate` asks it about cases whose verdict is known, and a mix may "
+            "then trust it"
+        )
+    if best["low"] is None:
+        return f"has no kappa on {best['gold']}: one side said one thing only"
+    if float(str(best["low"])) < source.min_kappa:
+        return (
+            f"is too weak: kappa {best['kappa']:.2f} ({best['low']:.2f} to {best['high']:.2f}) on {best['n']} cases of "
+            f"{best['gold']}, and the low end has to be {source.min_kappa:g} or more (`min_kappa`)"
+        )
     return None

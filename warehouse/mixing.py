@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from schemas.errors import JudgeNotCalibrated, SnapshotError
+from schemas.errors import SnapshotError
 from schemas.mix import Mix, MixSource, Threshold
 from warehouse.diverse import pick_diverse
-from warehouse.gate import refusal
 
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = ("duplicate_reply", "over_max_per_prompt", "over_max_rows", "in_another_source")
@@ -43,6 +42,25 @@ def conditions(source: MixSource) -> list[Condition]:
     ]
 
 
+def _policy(source: MixSource) -> list[Condition]:
+    """The condition of a source's policy: whose word makes a reply right."""
+    if source.policy is None:
+        return []
+    rule, judge = (
+        "coalesce(verifier_outcome = 'pass', false)",
+        f"coalesce({_identifier(source.judge or '')} = 'pass', false)",
+    )
+    sql = {
+        "rule": rule,
+        "judge": judge,
+        "rule or judge": f"({rule} OR {judge})",
+        "rule and judge": f"({rule} AND {judge})",
+        "human": "coalesce(human = 'pass', false)",
+    }[source.policy]
+    text = f"policy: {source.policy}" + (f" ({source.judge})" if source.judge else "")
+    return [Condition(text, sql, "human" if source.policy == "human" else source.judge)]
+
+
 def asked_of_verdicts(
     require: Sequence[str], not_failed: Sequence[str], where: str | None, thresholds: Mapping[str, Threshold]
 ) -> list[Condition]:
@@ -57,18 +75,6 @@ def asked_of_verdicts(
         # On a line of its own, so that a comment in it cannot hide what follows.
         found.append(Condition(f"where: {where}", f"({where}\n)"))
     return found
-
-
-def _policy(source: MixSource) -> list[Condition]:
-    """Whose word it is that a reply is right. The prompt's verifier has its say in any form of answer."""
-    if source.policy is None:
-        return []
-    rule = "coalesce(correct, false)"
-    check = "human" if source.policy == "human" else source.judge
-    other = f"coalesce({_identifier(check)} = 'pass', false)" if check else ""
-    sql = {"rule": rule, "rule or judge": f"({rule} OR {other})", "rule and judge": f"{rule} AND {other}"}
-    text = f"policy: {source.policy}" + (f" ({source.judge})" if source.judge else "")
-    return [Condition(text, sql.get(source.policy, other), check)]
 
 
 def _accepts(check: str, outcomes: Iterable[str], threshold: Threshold | None) -> str:
@@ -125,7 +131,7 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
     Columns: `source` (its number in the mix, from 0), `trajectory_id`, `prompt_id`; `copy` (among equal replies to the
     prompt), `rank` (among its different replies) and `place` (among all that these leave), from 1 on; `dropped` is one
     of DROPPED, or NULL for what the mix takes. Raises SnapshotError for a check that has no verdict on any trajectory
-    and for a `where` that is no condition, JudgeNotCalibrated for a judge that may not be gone by.
+    and for a `where` that is no condition.
     """
     connection.execute(
         "CREATE OR REPLACE TABLE chosen (source INTEGER, trajectory_id VARCHAR, prompt_id VARCHAR, copy BIGINT, "
@@ -133,9 +139,7 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
     )
     for number, source in enumerate(mix.sources):
         for check in without_verdicts(connection, source.checks):
-            raise SnapshotError(f"mix {mix.mix}: {_how_to_get_verdicts(source, check)}")
-        if reason := refusal(connection, source):
-            raise JudgeNotCalibrated(f"mix {mix.mix}: {reason}")
+            raise SnapshotError(f"mix {mix.mix}: {_remedy(source, check)}")
         with _named(mix, source):
             refuse_more_than_a_condition(connection, source.where)
             if source.choose == "diverse" and source.max_per_prompt is not None:
@@ -143,11 +147,13 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
             connection.execute(f"INSERT INTO chosen {_candidates(number, source)}", {"seed": str(mix.seed)})
 
 
-def _how_to_get_verdicts(source: MixSource, check: str) -> str:
-    if check == "human" and source.policy == "human":
-        return "policy human, but nobody has looked at a trajectory here: `dataengine import FILE --as reviews`"
+def _remedy(source: MixSource, check: str) -> str:
     if check == source.judge:
-        return f"the judge {check!r} has no verdict here; add a judge step to the recipe and run it again"
+        return (
+            f"asks the judge {check!r}, which has no verdict here; run a recipe with a step of kind judge that names it"
+        )
+    if source.policy == "human" and check == "human":
+        return "asks what people said, and nobody has reviewed anything here: `dataengine import FILE --as reviews`"
     return (
         f"requires the check {check!r}, which has no verdict here; add it to the `checks` of the {source.stage} step "
         "and run the recipe again"

@@ -20,6 +20,7 @@ from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import NAME, Mix
 from schemas.records import now
 from warehouse.connect import connect
+from warehouse.gate import refuse_unproven_judges
 from warehouse.mixing import DROPPED, SPLIT, choose
 from warehouse.store import Warehouse
 
@@ -114,6 +115,7 @@ def create_snapshot(
 def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[str, str | None]) -> dict[str, int]:
     """Fills the table `selected`; returns how many rows each rule left out."""
     choose(connection, mix)
+    refuse_unproven_judges(connection, mix)
     patterns = [source.pattern for source in mix.sources]
     _refuse_marks_within(connection, mix, [i for i, pattern in enumerate(patterns) if pattern == "special_token"])
     connection.execute(

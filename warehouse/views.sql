@@ -94,6 +94,36 @@ SELECT reviewer_a, reviewer_b, n, round(agreement, 4) AS agreement,
 FROM shares
 ORDER BY n DESC, reviewer_a, reviewer_b;
 
+-- Each version of each judge beside the prompts' verifiers, on what both decided: how often who passed it, and Cohen's
+-- kappa (NULL where one of them said one thing only). What the judge could not decide is counted apart.
+CREATE VIEW judge_agreement AS
+WITH compared AS (
+    SELECT j."check" AS judge, j.version, t.stage, j.outcome AS judged, r.outcome AS ruled
+    FROM verdicts_current j
+    JOIN trajectories_current t USING (trajectory_id)
+    LEFT JOIN verdicts_current r ON r.trajectory_id = j.trajectory_id AND r.kind = 'verifier'
+    WHERE j.kind = 'judge'
+), counted AS (
+    SELECT judge, version, stage, count(*) AS judged,
+        count(*) FILTER (WHERE compared.judged NOT IN ('pass', 'fail')) AS undecided,
+        count(*) FILTER (WHERE compared.judged IN ('pass', 'fail') AND ruled IN ('pass', 'fail')) AS n,
+        count(*) FILTER (WHERE compared.judged = 'pass' AND ruled = 'pass') AS both_pass,
+        count(*) FILTER (WHERE compared.judged = 'pass' AND ruled = 'fail') AS judge_only,
+        count(*) FILTER (WHERE compared.judged = 'fail' AND ruled = 'pass') AS rule_only,
+        count(*) FILTER (WHERE compared.judged = 'fail' AND ruled = 'fail') AS both_fail
+    FROM compared
+    GROUP BY judge, version, stage
+), shares AS (
+    SELECT *, (both_pass + both_fail) / nullif(n, 0) AS observed,
+        ((both_pass + judge_only) * (both_pass + rule_only) + (both_fail + rule_only) * (both_fail + judge_only))
+            / nullif(n, 0) ** 2 AS by_chance
+    FROM counted
+)
+SELECT judge, version, stage, judged, undecided, n, both_pass, judge_only, rule_only, both_fail,
+    round(observed, 4) AS agreement, round((observed - by_chance) / nullif(1 - by_chance, 0), 4) AS kappa
+FROM shares
+ORDER BY judge, version, stage;
+
 CREATE VIEW runs_current AS
 SELECT run_id, recipe, config, checks, versions,
     arg_max(event, created_at) AS state,
@@ -397,3 +427,18 @@ ORDER BY ALL;
 
 CREATE VIEW curves AS
 SELECT run_id, name, step, value FROM metrics ORDER BY run_id, name, step;
+
+-- What the check `features` counted in each reply, as columns; `score` is reflections in 1,000 words.
+CREATE VIEW features AS
+SELECT v.trajectory_id, v.attempt, v.version, t.prompt_id, t.stage, t.policy, t.step, t.completion_tokens,
+    v.score, counted.*
+FROM (
+    SELECT *, from_json(details, '{
+        "characters": "BIGINT", "reasoning_characters": "BIGINT", "answer_characters": "BIGINT", "words": "BIGINT",
+        "lines": "BIGINT", "paragraphs": "BIGINT", "code_blocks": "BIGINT", "boxed": "BIGINT", "formulas": "BIGINT",
+        "steps": "BIGINT", "reflections": "BIGINT", "digits": "DOUBLE"
+    }') AS counted
+    FROM verdicts_current
+    WHERE "check" = 'features' AND outcome = 'pass'
+) v
+JOIN trajectories_current t USING (trajectory_id);

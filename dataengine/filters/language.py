@@ -114,10 +114,9 @@ def _of_composed(texts: Sequence[str], targets: Sequence[str]) -> list[list[Segm
         for left, japanese, sentence in runs(plain):
             inside = len(sentence) > 1
             for script, start, end, words, after in sentence:
-                # A stretch with a full stop is a sentence.
-                term = (
-                    inside and plain[end:after][:1] != "." and (glossed(plain, start, end) or named(plain[start:end]))
-                )
+                # With a full stop after it a stretch is a sentence.
+                term = inside and not plain.startswith(".", end)
+                term = term and (glossed(plain, start, end) or named(plain[start:end]))
                 if script == "latin" and (not term or wanted in latin):
                     of_text.append(stretches.add(left, said[left:after], wanted, inside=inside))
                 else:

@@ -8,7 +8,7 @@ from dataengine.filters.identify import model_path
 from dataengine.filters.language import main_of, segments_of, share_of
 from dataengine.filters.latin import Segment
 from dataengine.filters.settings import changed, share
-from dataengine.prompting import places
+from dataengine.prompting import boundaries
 
 PARTS = ("reasoning", "answer")
 
@@ -55,8 +55,9 @@ class LanguageCheck(Filter):
     def _told(self, sample: Sample, segments: Sequence[Segment], prompt: str | None) -> Opinion:
         details: dict[str, Any] = {"prompt": prompt}
         shares: dict[str, float] = {}
-        for part, place in zip(PARTS, places(sample.text), strict=True):
-            inside = [s for s in segments if place is not None and place.start <= s.start < place.stop]
+        start, end, after = boundaries(sample.text) or (0, 0, 0)
+        for part, first, last in (("reasoning", start, end), ("answer", after, len(sample.text))):
+            inside = [s for s in segments if first <= s.start < last]
             details[part] = main_of(inside)
             value, words = share_of(inside, sample.language)
             if words:

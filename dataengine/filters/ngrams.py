@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataengine.filters.tokens import Hashes, Integers, Tokens, mixed, powers, tokenise
+from dataengine.filters.tokens import Hashes, Integers, Tokens, hashed, sums, tokenise
 
 #: An n-gram in more items of one benchmark than this is its template or plain language, and tells nothing.
 COMMON = 3
@@ -216,17 +216,9 @@ def _after(tokens: Tokens, texts: int) -> Tokens:
     return tokens._replace(texts=tokens.texts + texts)
 
 
-def _sums(tokens: Tokens) -> Hashes:
-    sums = np.zeros(len(tokens.hashes) + 1, np.uint64)
-    np.cumsum(tokens.hashes * powers(len(tokens.hashes))[0], out=sums[1:])
-    return sums
-
-
 def _spans(tokens: Tokens, first: Integers, last: Integers) -> Hashes:
-    """The hash of the words from `first` to `last`, end excluded: a polynomial in a fixed base, modulo 2**64."""
-    sums = _sums(tokens)
-    inverse = powers(len(sums))[1]
-    return mixed((sums[last] - sums[first]) * inverse[first])
+    """The hash of the words from `first` to `last`, end excluded."""
+    return hashed(sums(tokens.hashes), first, last)
 
 
 def _windows(tokens: Tokens, words: int) -> tuple[Integers, Hashes]:

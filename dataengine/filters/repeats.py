@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dataengine.filters.tokens import LAST, UNSPACED, Hashes, Integers, code_points, mixed, powers
+from dataengine.filters.tokens import LAST, UNSPACED, Hashes, Integers, code_points, hashed, mixed, sums
 
 Flags = npt.NDArray[np.bool_]
 
@@ -84,13 +84,11 @@ def _blocks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
 def _block(texts: Sequence[str], phrase_words: int) -> list[Repeats]:
     begins = np.cumsum([0, *(len(t) + 1 for t in texts)])
     words = _words(texts, begins)
-    # Sums up to each word: the hash of any row of words is a difference of two.
-    sums = np.zeros(len(words.hashes) + 1, np.uint64)
-    np.cumsum(words.hashes * powers(len(words.hashes))[0], out=sums[1:])
+    of_words = sums(words.hashes)
     found = (
-        _units(words, words.opens_line, sums, begins),
-        _units(words, words.opens_sentence, sums, begins),
-        _phrases(words, sums, begins, phrase_words),
+        _units(words, words.opens_line, of_words, begins),
+        _units(words, words.opens_sentence, of_words, begins),
+        _phrases(words, of_words, begins, phrase_words),
     )
     lettered = words.starts[words.lettered]
     edges = np.searchsorted(lettered, begins).tolist()
@@ -113,10 +111,7 @@ def _words(texts: Sequence[str], begins: Integers) -> _Words:
         none = np.zeros(0, np.int64)
         flags = np.zeros(0, np.bool_)
         return _Words(np.zeros(0, np.uint64), none, none, none, flags, flags, flags)
-    sums = np.zeros(len(points) + 1, np.uint64)
-    power, inverse = powers(len(points))
-    np.cumsum((points + np.uint32(1)) * power, out=sums[1:])
-    hashes = mixed((sums[last + 1] - sums[starts]) * inverse[starts])
+    hashes = hashed(sums(points + np.uint32(1)), starts, last + 1)
     lettered = np.bitwise_or.reduceat(kinds, starts) & _LETTER != 0
     opens_line = np.zeros(len(starts) + 1, np.bool_)
     opens_line[np.searchsorted(starts, np.flatnonzero(points == ord("\n")))] = True
@@ -142,7 +137,7 @@ def _stops(kinds: npt.NDArray[np.uint8], starts: Integers, last: Integers) -> Fl
     return stops
 
 
-def _units(words: _Words, opens: Flags, sums: Hashes, begins: Integers) -> list[Found]:
+def _units(words: _Words, opens: Flags, of_words: Hashes, begins: Integers) -> list[Found]:
     """Of each text the lines or sentences (each from a word that opens one to the next) that are repeated."""
     first = np.flatnonzero(opens)
     end = np.append(first[1:], len(opens))[: len(first)]
@@ -151,20 +146,20 @@ def _units(words: _Words, opens: Flags, sums: Hashes, begins: Integers) -> list[
     if len(first):
         told &= np.logical_or.reduceat(words.lettered, first)
     told = np.flatnonzero(told)
-    again = told[_again(_hashed(sums, first[told], end[told]), text[told])]
+    again = told[_again(hashed(of_words, first[told], end[told]), text[told])]
     count = len(begins) - 1
     characters = np.bincount(text, ends - starts, count)
     repeated = np.bincount(text[again], (ends - starts)[again], count)
     return _found(repeated, characters, text[again], starts[again], ends[again], begins)
 
 
-def _phrases(words: _Words, sums: Hashes, begins: Integers, size: int) -> list[Found]:
+def _phrases(words: _Words, of_words: Hashes, begins: Integers, size: int) -> list[Found]:
     at = np.flatnonzero(words.lettered)
     text = words.texts[at]
     count = len(begins) - 1
     total = np.bincount(text, minlength=count)
     first = np.flatnonzero(text[: len(text) - size + 1] == text[size - 1 :]) if len(at) >= size else at[:0]
-    again = first[_again(_hashed(sums, at[first], at[first + size - 1] + 1), text[first])]
+    again = first[_again(hashed(of_words, at[first], at[first + size - 1] + 1), text[first])]
     change = np.zeros(len(at) + 1, np.int64)
     change[again] += 1
     change[again + size] -= 1
@@ -196,11 +191,6 @@ def _found(
     for number, span in zip(text[longest].tolist(), spans, strict=True):
         found[number] = Found(float(repeated[number] / total[number]), span)
     return found
-
-
-def _hashed(sums: Hashes, first: Integers, end: Integers) -> Hashes:
-    """The hashes of the words from `first` to `end`, end excluded."""
-    return mixed((sums[end] - sums[first]) * powers(len(sums))[1][first])
 
 
 def _again(hashes: Hashes, texts: Integers) -> Flags:

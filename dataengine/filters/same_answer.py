@@ -1,6 +1,7 @@
 """Checks that a rewrite has the final answer of the reply that it rewrites."""
 
 import ast
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -74,9 +75,13 @@ class SameAnswerCheck(Filter):
 def _told(sample: Sample) -> Opinion | _Calculated:
     if sample.parent is None:
         return Opinion("undecided", reason="no_parent")
-    parts = take_apart(sample.parent)
-    parent = replace(sample, text=sample.parent, reasoning=parts.reasoning, answer=parts.answer)
-    return _BY_VERIFIER.get(sample.verifier or "", _by_words)(sample, parent)
+    # Two ways to write an accent are one answer.
+    text = unicodedata.normalize("NFC", sample.parent)
+    parts = take_apart(text)
+    parent = replace(sample, text=text, reasoning=parts.reasoning, answer=parts.answer)
+    answer = None if sample.answer is None else unicodedata.normalize("NFC", sample.answer)
+    rewrite = replace(sample, text=unicodedata.normalize("NFC", sample.text), answer=answer)
+    return _BY_VERIFIER.get(sample.verifier or "", _by_words)(rewrite, parent)
 
 
 def _opinion(math: Opinion, details: Mapping[str, str]) -> Opinion:

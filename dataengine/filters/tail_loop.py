@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataengine.filters.repeats import Found
-from dataengine.filters.tokens import code_points, powers
+from dataengine.filters.tokens import code_points, hashed, sums
 
 #: Characters at the end of a text in which a loop is looked for; one that fills them is followed further back.
 TAIL = 20_000
@@ -52,11 +52,9 @@ def _length(points: npt.NDArray[np.uint32], unit: int) -> int:
 def _units(points: npt.NDArray[np.uint32], repeats: int) -> list[int]:
     """The lengths of which `repeats` units or more end the text, ascending, as far as hashes tell."""
     count = len(points)
-    power, inverse = powers(count + 1)
-    sums = np.zeros(count + 1, np.uint64)
-    np.cumsum((points + np.uint32(1)) * power[:-1], out=sums[1:])
     unit = np.arange(1, count // repeats + 1)
-    first, second = count - unit * repeats, count - unit * (repeats - 1)
-    # The last units but one each are equal to what stands one unit later.
-    same = (sums[count - unit] - sums[first]) * inverse[first] == (sums[count] - sums[second]) * inverse[second]
-    return [int(n) for n in unit[same]]
+    of_points = sums(points + np.uint32(1))
+    # All of it but the last unit is equal to what stands one unit later.
+    before = hashed(of_points, count - unit * repeats, count - unit)
+    after = hashed(of_points, count - unit * (repeats - 1), np.full_like(unit, count))
+    return [int(n) for n in unit[before == after]]

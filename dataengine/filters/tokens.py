@@ -71,6 +71,18 @@ def mixed(values: Hashes) -> Hashes:
     return values ^ (values >> np.uint64(29))
 
 
+def sums(values: Hashes | npt.NDArray[np.uint32]) -> Hashes:
+    """The running sums of the values, each by its power of the base of our hashes: from 0 on, one more than values."""
+    result = np.zeros(len(values) + 1, np.uint64)
+    np.cumsum(values * powers(len(values))[0], out=result[1:])
+    return result
+
+
+def hashed(of: Hashes, first: Integers, end: Integers) -> Hashes:
+    """The hashes of the values from `first` to `end`, end excluded, by their `sums`: polynomials, modulo 2**64."""
+    return mixed((of[end] - of[first]) * powers(len(of))[1][first])
+
+
 def code_points(text: str) -> npt.NDArray[np.uint32]:
     """The characters as numbers, lone surrogates too."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -74,7 +74,6 @@ class ScriptedServer:
     seconds: float = 0.0
     port: int = 0  # any that is free
     most: int | None = None  # more requests at once than this are refused
-    script: Callable[[dict[str, Any]], tuple[str, str]] = scripted_reply
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from dataengine.checks import Sample, load_check
+from schemas.keys import canonical_json
 from schemas.records import Prompt, Review, Trajectory
 from tests.warehouse.conftest import START, MakePrompt, MakeRun, MakeTrajectory, MakeVerdict, Rows
 from warehouse.store import Warehouse
@@ -404,3 +406,36 @@ def test_reviewers_agree_as_far_as_kappa_says(warehouse: Warehouse, rows: Rows, 
         {"reviewer": "bob", "verdict": "approve", "by_editing": False},
         {"reviewer": "cem", "verdict": "approve", "by_editing": True},
     ]
+
+
+def test_features_are_columns_of_their_own(
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    rows: Rows,
+) -> None:
+    prompt = make_prompt()
+    read, empty, unread = (make_trajectory(prompt, i) for i in range(3))
+    text = "<think>\nWait, 1 + 1 is 2.\n</think>\n\\boxed{2}"
+    check = load_check("features")
+    (opinion,) = check([Sample(text=text)])
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", [read, empty, unread])
+    given = {"check": "features", "version": check.version}
+    told = make_verdict(read, score=opinion.score, details=canonical_json(dict(opinion.details)), **given)
+    warehouse.append("verdicts", [told, make_verdict(empty, "undecided", **given), make_verdict(unread)])
+    (row,) = rows("SELECT * FROM features")
+    columns = (
+        "trajectory_id",
+        "attempt",
+        "version",
+        "prompt_id",
+        "stage",
+        "policy",
+        "step",
+        "completion_tokens",
+        "score",
+    )
+    assert row == {c: getattr(told if c in ("version", "score") else read, c) for c in columns} | dict(opinion.details)
+    assert (row["reflections"], row["boxed"], row["completion_tokens"]) == (1, 1, 20)

@@ -1,7 +1,7 @@
--- How many replies each verdict policy keeps, per stage and judge: judge, rule, rule re-parsed, rule or judge, rule and judge
--- `rule_reparsed` is right in any form of answer, as policy `rule` takes it; `rule` is right and in the required form (the
--- check `format` has not failed). `or` and `and` are of the judge with the rule in any form. A judge that was asked about a
--- part of the replies keeps nothing of the rest: the pool `judged` counts that part alone.
+-- How many replies each policy would take, per stage and judge: judge, rule, rule re-parsed, rule or judge, rule and judge
+-- `rule` is right in the required form (the check `format` has not failed), `rule_reparsed` right in any form of answer;
+-- either and both are of the latter. A judge that was asked about a part of the replies takes nothing of the rest: the pool
+-- `judged` counts that part alone.
 WITH replies AS (
     SELECT stage, trajectory_id, coalesce(correct, false) AS reparsed,
         reparsed AND NOT coalesce(list_contains(not_passed, 'format'), false) AS strict
@@ -19,11 +19,11 @@ WITH replies AS (
     LEFT JOIN judged j ON j.trajectory_id = r.trajectory_id AND j.judge = s.judge
 )
 SELECT stage, judge, pool, count(*) AS replies,
-    CASE WHEN judge IS NOT NULL THEN count(*) FILTER (WHERE passed) END AS by_judge,
-    count(*) FILTER (WHERE strict) AS by_rule,
-    count(*) FILTER (WHERE reparsed) AS by_rule_reparsed,
-    CASE WHEN judge IS NOT NULL THEN count(*) FILTER (WHERE reparsed OR passed) END AS by_rule_or_judge,
-    CASE WHEN judge IS NOT NULL THEN count(*) FILTER (WHERE reparsed AND passed) END AS by_rule_and_judge
+    CASE WHEN judge IS NOT NULL THEN count(*) FILTER (WHERE passed) END AS judge_alone,
+    count(*) FILTER (WHERE strict) AS rule,
+    count(*) FILTER (WHERE reparsed) AS rule_reparsed,
+    CASE WHEN judge IS NOT NULL THEN count(*) FILTER (WHERE reparsed OR passed) END AS rule_or_judge,
+    CASE WHEN judge IS NOT NULL THEN count(*) FILTER (WHERE reparsed AND passed) END AS rule_and_judge
 FROM (
     SELECT *, 'all' AS pool FROM pools
     UNION ALL

@@ -1,5 +1,6 @@
 """The form of a reply is checked tag by tag, and what is wrong has a stable name."""
 
+import re
 from typing import Any
 
 import pytest
@@ -79,3 +80,43 @@ def test_a_reply_passes_only_in_one_shape(parts: list[str]) -> None:
         assert marks == ["<think>", "</think>", "<answer>", "</answer>"]
         assert text.strip().startswith("<think>")
         assert text.strip().endswith("</answer>")
+
+
+# What each code means, the first that fits: T, t, A, a are the tags, x is text that is not blank.
+FORMS = {
+    "empty": "",
+    "no_think": "[^Tt]*",
+    "unopened_think": "[^Tt]*t.*",
+    "text_before_think": "[^Tt]+T.*",
+    "unclosed_think": "T[^Tt]*",
+    "nested_think": "T[^Tt]*T.*",
+    "several_think": "T[^Tt]*t[^Tt]*[Tt].*",
+    "tag_in_reasoning": "T[^t]*[Aa].*t.*",
+    "empty_reasoning": "Tt.*",
+    "no_answer": "Txtx?",
+    "unopened_answer": "Txtx?a.*",
+    "unclosed_answer": "Txtx?Ax?",
+    "nested_answer": "Txtx?Ax?A.*",
+    "several_answers": "Txtx?Ax?ax?[Aa].*",
+    "empty_answer": "Txtx?Aax?",
+    "text_after_answer": "Txtx?Axax",
+    "no_summary": "TxtAxa",
+    "": "TxtxAxa",
+}
+SIGNS = {"<think>": "T", "</think>": "t", "<answer>": "A", "</answer>": "a"}
+PARTS = st.sampled_from([*SIGNS, *SIGNS, "x", "<", "think>", " ", "\n", "\u3000", "\ud800"])
+
+
+@given(st.lists(st.lists(PARTS, max_size=12), max_size=4))
+def test_each_form_has_one_code_whatever_the_batch(replies: list[list[str]]) -> None:
+    texts = ["".join(parts) for parts in replies]
+    for text, opinion in zip(texts, FormatCheck()([Sample(text=t) for t in texts]), strict=True):
+        pieces = re.split("(</?(?:think|answer)>)", text)
+        form = "".join(SIGNS.get(piece, "x" if piece.strip() else "") for piece in pieces)
+        assert opinion.reason == next(code for code, shape in FORMS.items() if re.fullmatch(shape, form))
+
+
+@pytest.mark.parametrize("unit", ["<think>", "</answer>", "<", "</thin", " ", "a"])
+@pytest.mark.timeout(60)
+def test_long_texts_take_bounded_time(unit: str) -> None:
+    assert reason(unit * (5_000_000 // len(unit))) != ""

@@ -2,6 +2,7 @@
 
 import importlib.util
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataengine.checks import Opinion, Sample, load_check
-from dataengine.filters import identify
+from dataengine.filters import identify, language
 from dataengine.filters.language_check import LanguageCheck
 from dataengine.filters.language_mix import LanguageMixCheck
-from dataengine.prompting import places, take_apart
+from dataengine.prompting import boundaries, take_apart
 from schemas.errors import ConfigError, EngineError
 
 pytestmark = pytest.mark.skipif(
@@ -24,14 +25,14 @@ CHINESE = "我们先把两个数相加，然后再看一遍规则。"
 PROMPTS = {"en": "How much is three and four?", "de": "Wie viel ist drei und vier?", "zh": "三加四等于多少？"}
 
 
-def asked(reasoning: str | None, answer: str, language: str = "en", **settings: Any) -> Opinion:
+def asked(reasoning: str | None, answer: str, target: str = "en", **settings: Any) -> Opinion:
     text = answer if reasoning is None else f"<think>\n{reasoning}\n</think>\n{answer}"
-    sample = Sample(text=text, language=language, prompt=PROMPTS.get(language, ""))
+    sample = Sample(text=text, language=target, prompt=PROMPTS.get(target, ""))
     return LanguageCheck(**settings).opinion(sample)
 
 
 @pytest.mark.parametrize(
-    ("language", "reasoning", "answer", "outcome", "reason", "score"),
+    ("target", "reasoning", "answer", "outcome", "reason", "score"),
     [
         ("en", ENGLISH, "The sum is seven, as the rule says.", "pass", "", 1.0),
         ("de", GERMAN, "Die Summe ist sieben, wie die Regel sagt.", "pass", "", 1.0),
@@ -53,9 +54,9 @@ def asked(reasoning: str | None, answer: str, language: str = "en", **settings: 
     ],
 )
 def test_each_part_is_held_against_the_language_of_the_prompt(
-    language: str, reasoning: str | None, answer: str, outcome: str, reason: str, score: float | None
+    target: str, reasoning: str | None, answer: str, outcome: str, reason: str, score: float | None
 ) -> None:
-    opinion = asked(reasoning, answer, language)
+    opinion = asked(reasoning, answer, target)
     assert (opinion.outcome, opinion.reason, opinion.score) == (outcome, reason, score)
 
 
@@ -137,6 +138,21 @@ def test_bad_input_gets_a_verdict(text: str) -> None:
     assert opinion.outcome in ("pass", "fail", "undecided")
 
 
+def test_two_checks_over_one_batch_segment_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmented: list[str] = []
+    of_composed = language._of_composed
+
+    def counted(texts: Sequence[str], targets: Sequence[str]) -> Any:
+        segmented.extend(texts)
+        return of_composed(texts, targets)
+
+    monkeypatch.setattr(language, "_of_composed", counted)
+    batch = [Sample(text=f"{ENGLISH} This is number {n}.", prompt="How much is it?") for n in range(5)]
+    for check in (LanguageMixCheck(), LanguageCheck(), LanguageMixCheck()):
+        check(batch)
+    assert sorted(segmented) == sorted(["How much is it?", *(s.text for s in batch)])
+
+
 SENTENCES = [
     *(ENGLISH, GERMAN, CHINESE, "7", "$x^2$", "L'été où tout a changé était déjà là.", "Все числа мы складываем."),
     *(
@@ -150,8 +166,8 @@ SENTENCES = [
     ),
 ]
 REPLIES = st.builds(
-    lambda language, reasoning, answer: Sample(
-        text=(f"<think>{reasoning}</think>" if reasoning else "") + answer, language=language, prompt=answer
+    lambda target, reasoning, answer: Sample(
+        text=(f"<think>{reasoning}</think>" if reasoning else "") + answer, language=target, prompt=answer
     ),
     st.sampled_from(["en", "de", "zh", "fr", "ja", "ru", ""]),
     st.lists(st.sampled_from(SENTENCES), max_size=4).map(" ".join),
@@ -179,8 +195,8 @@ def test_composed_and_decomposed_replies_get_one_opinion(sample: Sample) -> None
     one, two = LanguageMixCheck().opinion(composed), LanguageMixCheck().opinion(decomposed)
     assert (one.outcome, one.score, one.reason) == (two.outcome, two.score, two.reason)
     spans = zip(one.details.get("spans", []), two.details.get("spans", []), strict=True)
-    for (start, end, language), (left, right, other) in spans:
-        assert language == other
+    for (start, end, told), (left, right, other) in spans:
+        assert told == other
         assert unicodedata.normalize("NFC", decomposed.text[left:right]) == composed.text[start:end]
 
 
@@ -189,5 +205,6 @@ def test_composed_and_decomposed_replies_get_one_opinion(sample: Sample) -> None
 )
 def test_the_places_of_the_parts_are_theirs(text: str) -> None:
     parts = take_apart(text)
-    for place, part in zip(places(text), (parts.reasoning, parts.answer), strict=True):
-        assert (text[place].strip() if place else "") == (part or "")
+    start, end, after = boundaries(text) or (0, 0, 0)
+    assert text[start:end].strip() == (parts.reasoning or "")
+    assert text[after:].strip() == (parts.answer or "")

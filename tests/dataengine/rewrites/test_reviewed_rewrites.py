@@ -47,8 +47,8 @@ def test_what_people_approved_or_edited_is_rewritten_further(chain: Chain) -> No
     assert (result.errors, result.balanced) == (0, True)
     (told,) = [line for line in chain.said if "looked" in line]
     # The edit that changed the answer failed what is required, and waits for nobody.
-    how = "wait for a look: `dataengine import FILE --as reviews`"
-    assert f"{waits - 4} of {waits + 1} {how}; 2 approved, 1 rejected, 2 edited" in told
+    how = "wait: `dataengine import FILE --as reviews`"
+    assert f"5 of {waits + 1} looked at (2 approved, 1 rejected, 2 edited); {waits - 4} {how}" in told
     assert chain.rows(
         "SELECT same_answer, exact, format FROM trajectory_facts WHERE engine = 'review' ORDER BY same_answer"
     ) == [("fail", "fail", "pass"), ("pass", "pass", "pass")]

@@ -1,0 +1,281 @@
+"""What a judge is worth: its verdicts on cases whose verdict is known, and the figures that a mix asks for."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dataengine.checks import Opinion
+from dataengine.engines.fleet import Fleet
+from dataengine.generate import run_id
+from dataengine.in_flight import ask_all
+from dataengine.judge.judge import Case, Judge
+from dataengine.judge.labels import Labelled, from_file, from_reviews
+from dataengine.judge.step import Asker, judge_fleets
+from dataengine.policy import Policy
+from dataengine.progress import Progress
+from dataengine.tables import table
+from schemas.errors import ConfigError, EngineError
+from schemas.keys import canonical_json
+from schemas.recipe import EndpointEngine, Recipe
+from schemas.records import Calibration, now
+from warehouse.connect import refresh_duckdb_file
+from warehouse.store import Warehouse
+
+Told = Literal["pass", "fail", "undecided"]
+OUTCOMES: tuple[Told, ...] = ("pass", "fail", "undecided")
+#: Resamples of the bootstrap, and the share of them inside the interval.
+RESAMPLES = 2000
+LEVEL = 0.95
+# From here on a judge is said to follow something, or to say the same of everything.
+_FOLLOWS = 0.8
+_ALWAYS = 0.98
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Cohen's kappa of a judge with the labels, with its bootstrap interval; None where it has no value."""
+
+    kappa: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of a calibration; `opinions` are of the `cases`, in their order."""
+
+    judge: Judge
+    gold: str
+    cases: Sequence[Labelled]
+    opinions: Sequence[Opinion]
+
+    @property
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How often each label met each outcome."""
+        return Counter((c.label, o.outcome) for c, o in zip(self.cases, self.opinions, strict=True))
+
+    @property
+    def agreement(self) -> Agreement:
+        """Over outcomes. A verdict that is none (`undecided`) agrees with no label."""
+        return agreement(self.counts)
+
+    @property
+    def parsed(self) -> float:
+        """The share of cases that got a verdict."""
+        return sum(o.outcome != "undecided" for o in self.opinions) / len(self.opinions)
+
+    @property
+    def follows_length(self) -> float | None:
+        """How well length alone tells what passed, among cases of one label: 0.5 is not at all. None without a case."""
+        lengths = [len(c.case.response) for c in self.cases]
+        return within_labels([c.label for c in self.cases], [o.outcome for o in self.opinions], lengths)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader should know, in words."""
+        said = Counter(o.details.get("verdict") or o.reason for o in self.opinions)
+        word, count = said.most_common(1)[0]
+        found, kappa = [], self.agreement
+        if count >= _ALWAYS * len(self.opinions):
+            found.append(f"says `{word}` of everything")
+        elif kappa.low is not None and kappa.high is not None and kappa.low <= 0 <= kappa.high:
+            found.append("agrees no better than chance would")
+        if self.parsed < _ALWAYS:
+            reasons = Counter(o.reason for o in self.opinions if o.outcome == "undecided")
+            told = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
+            found.append(f"gave no verdict on {1 - self.parsed:.0%} of the cases ({told})")
+        follows = self.follows_length
+        if follows is not None and max(follows, 1 - follows) >= _FOLLOWS:
+            found.append(f"prefers {'longer' if follows > 0.5 else 'shorter'} responses, right or wrong")
+        return found
+
+    def record(self) -> Calibration:
+        """As the table `calibrations` holds it."""
+        found = self.agreement
+        return Calibration(
+            judge=self.judge.name,
+            version=self.judge.version,
+            gold=self.gold,
+            kappa=found.kappa,
+            low=found.low,
+            high=found.high,
+            n=len(self.cases),
+            report=canonical_json(self.figures()),
+            created_at=now(),
+        )
+
+    def figures(self) -> dict[str, Any]:
+        """All figures, JSON-able."""
+        found = self.agreement
+        prompt_tokens, reply_tokens, usd = self.cost()
+        return {
+            "judge": self.judge.name,
+            "version": self.judge.version,
+            "policies": [p.name for p in self.judge.policies],
+            "gold": self.gold,
+            "n": len(self.cases),
+            "kappa": found.kappa,
+            "low": found.low,
+            "high": found.high,
+            "agreement": sum(n for (label, told), n in self.counts.items() if label == told) / len(self.cases),
+            "confusion": {f"{label} said {told}": n for (label, told), n in sorted(self.counts.items())},
+            "parsed": self.parsed,
+            "follows_length": self.follows_length,
+            "prompt_tokens": prompt_tokens,
+            "reply_tokens": reply_tokens,
+            "usd": usd,
+            "remarks": self.remarks,
+        }
+
+    def cost(self) -> tuple[int, int, float | None]:
+        """Tokens sent and received, and US dollars where every engine has a price by tokens."""
+        votes = [vote for o in self.opinions for vote in o.details.get("votes", [])]
+        prices = {p.name: p.engine.price for p in self.judge.policies}
+        usd = 0.0
+        for vote in votes:
+            price = prices[vote["policy"]]
+            if price is None:
+                return *_tokens(votes), None
+            usd += price.of(vote["prompt_tokens"] or 0, vote["completion_tokens"] or 0, 0.0)
+        return *_tokens(votes), usd
+
+    def text(self) -> str:
+        """For a person."""
+        figures, found = self.figures(), self.agreement
+        rows = [
+            {"label": label, **{f"said {told}": self.counts.get((label, told), 0) for told in OUTCOMES}}
+            for label in ("pass", "fail")
+        ]
+        kappa = "has no value: one side said one thing only" if found.kappa is None else (
+            f"{found.kappa:.2f} ({LEVEL:.0%} interval {found.low:.2f} to {found.high:.2f})"
+        )  # fmt: skip
+        lines = [
+            f"judge {self.judge.name}, version {self.judge.version}, by {', '.join(figures['policies'])}",
+            f"on {len(self.cases):,} cases of {self.gold}",
+            f"kappa {kappa}; agreement {figures['agreement']:.1%}; verdicts on {self.parsed:.1%}",
+            f"{figures['prompt_tokens']:,} tokens sent, {figures['reply_tokens']:,} received"
+            + (f", {figures['usd']:.4f} USD" if figures["usd"] is not None else ""),
+            table(rows),
+            *(f"It {remark}." for remark in self.remarks),
+        ]
+        return "\n".join(lines)
+
+
+def _tokens(votes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    return sum(v["prompt_tokens"] or 0 for v in votes), sum(v["completion_tokens"] or 0 for v in votes)
+
+
+def agreement(counts: Mapping[tuple[str, str], int], seed: int = 0) -> Agreement:
+    """Cohen's kappa of (label, told) counts, with the interval of a bootstrap over cases (percentiles, seeded).
+
+    (observed - expected) / (1 - expected), where expected is the agreement of two who say the same things as often but
+    independently (Cohen 1960). Without a value where that is 1.
+    """
+    cells = np.array([[counts.get((a, b), 0) for b in OUTCOMES] for a in OUTCOMES], dtype=np.float64)
+    n = int(cells.sum())
+    drawn = np.random.default_rng(seed).multinomial(n, cells.ravel() / n, size=RESAMPLES).reshape(-1, *cells.shape)
+    found = _kappa(drawn.astype(np.float64))
+    kappa = float(_kappa(cells[None])[0])
+    if np.isnan(kappa):
+        return Agreement(None, None, None)
+    # A resample in which both sides say one thing only has no value, and tells nothing.
+    low, high = np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Agreement(round(kappa, 6), round(float(low), 6), round(float(high), 6))
+
+
+def _kappa(cells: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    n = cells.sum(axis=(1, 2))
+    observed = np.trace(cells, axis1=1, axis2=2) / n
+    expected = (cells.sum(axis=1) * cells.sum(axis=2)).sum(axis=1) / n**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
+
+
+def within_labels(labels: Sequence[str], told: Sequence[str], sizes: Sequence[int]) -> float | None:
+    """Of pairs with one label, one passed and one failed, the share in which the larger passed; ties count half.
+
+    None where no label has both.
+    """
+    larger = pairs = 0.0
+    for label in sorted(set(labels)):
+        of_label = [(t, s) for one, t, s in zip(labels, told, sizes, strict=True) if one == label]
+        passed, failed = (np.sort([s for t, s in of_label if t == outcome]) for outcome in ("pass", "fail"))
+        below = np.searchsorted(failed, passed, "left") if len(failed) else np.zeros(0)
+        at_most = np.searchsorted(failed, passed, "right") if len(failed) else np.zeros(0)
+        larger += float((below + at_most).sum()) / 2
+        pairs += len(passed) * len(failed)
+    return round(larger / pairs, 6) if pairs else None
+
+
+def calibrate_judge(
+    recipe: Recipe, name: str, path: Path, *, on: Path | None, mapping: Mapping[str, str], notes: list[str]
+) -> Report:
+    """Asks a recipe's judge about the cases of the file `on`, or about what people reviewed, and stores the figures.
+
+    The warehouse is made if it is not there; rows of the file that cannot be taken are named in `notes`. Raises
+    ConfigError, InputError, EngineError.
+    """
+    if name not in recipe.judges:
+        known = ", ".join(sorted(recipe.judges)) or "none"
+        raise ConfigError(f"recipe {recipe.recipe} has no judge {name!r} (known: {known})")
+    spec = recipe.judges[name]
+    policies = {}
+    for engine in spec.engines:
+        given = recipe.engines[engine]
+        if not isinstance(given, EndpointEngine) and given.checkpoint:
+            raise ConfigError(
+                f"judge {name}: the engine {engine!r} is trained by the recipe; name its folder as `model`"
+            )
+        policies[engine] = Policy.of(given)
+    judge = Judge.of(name, recipe, policies)
+    cases, gold = from_reviews(judge, path) if on is None else from_file(judge, on, mapping, notes)
+    warehouse = Warehouse.open(path, create=True)
+    log = warehouse.path / "logs" / f"{run_id()}-calibrate-{name}"
+    report = calibrate(judge, cases, gold, log)
+    warehouse.append("calibrations", [report.record()])
+    refresh_duckdb_file(warehouse)
+    return report
+
+
+def calibrate(judge: Judge, cases: Sequence[Labelled], gold: str, log: Path) -> Report:
+    """Asks the judge about every case. Raises EngineError when one got no reply: figures of the rest would mislead."""
+    found: dict[int, Opinion] = {}
+    failed = asyncio.run(_ask(judge, [c.case for c in cases], found, log))
+    if failed:
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(failed.items()))
+        raise EngineError(f"{sum(failed.values()):,} of {len(cases):,} cases got no reply ({kinds}); run it again")
+    return Report(judge, gold, cases, [found[number] for number in range(len(cases))])
+
+
+async def _ask(judge: Judge, cases: Sequence[Case], found: dict[int, Opinion], log: Path) -> dict[str, int]:
+    async def windows() -> AsyncIterator[Sequence[int]]:
+        yield range(len(cases))
+
+    async def write(rows: list[tuple[int, Opinion]]) -> None:
+        found.update(rows)
+
+    fleets: list[Fleet]
+    async with judge_fleets(judge, log) as fleets:
+        with Progress(f"calibrate {judge.name}", len(cases) * judge.votes) as progress:
+            asker = Asker(judge, fleets, progress)
+
+            async def opinion(number: int) -> tuple[int, Opinion] | None:
+                told = await asker.opinion(cases[number])
+                return None if told is None else (number, told)
+
+            await ask_all(windows(), len(cases), fleets, opinion, write)
+    return asker.failed
+
+
+def write_replies(report: Report, path: Path) -> None:
+    """One JSON line a case: what it was, its label, and what the judge said."""
+    with path.open("w", encoding="utf-8") as file:
+        for case, opinion in zip(report.cases, report.opinions, strict=True):
+            row = {"place": case.place, "label": case.label, "outcome": opinion.outcome, "reason": opinion.reason}
+            file.write(json.dumps(row | dict(opinion.details), ensure_ascii=True) + "\n")

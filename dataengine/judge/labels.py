@@ -1,0 +1,106 @@
+"""Cases whose verdict is known: rows of a file, or what people said in reviews."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dataengine.judge.judge import Case, Judge, question_of
+from dataengine.judge.step import reference_of
+from dataengine.prompting import take_apart
+from dataengine.sources.rows import read_rows
+from schemas.errors import InputError
+from schemas.records import Message
+from warehouse.connect import connect
+
+Label = Literal["pass", "fail"]
+FIELDS = ("prompt", "response", "reference", "label")
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A case, what is known of it, and where it is from."""
+
+    case: Case
+    label: Label
+    place: str
+
+
+def from_file(judge: Judge, path: Path, mapping: Mapping[str, str], notes: list[str]) -> tuple[list[Labelled], str]:
+    """The cases of a file with the columns `prompt`, `response`, `label` and, for some judges, `reference`.
+
+    A label is one of the judge's words, pass or fail, or true or false. A row that cannot be taken is named in `notes`.
+    The second value names the set by its file and content. Raises InputError for a file without a case.
+    """
+    found = []
+    for row in read_rows(path):
+        try:
+            if row.problem:
+                raise ValueError(row.problem)
+            fields = {f: row.value[mapping.get(f, f)] for f in FIELDS if row.value.get(mapping.get(f, f)) is not None}
+            found.append(Labelled(_case(judge, fields), _label(judge, fields.get("label")), row.place))
+        except ValueError as e:
+            notes.append(f"{row.place}: left out: {e}")
+    if not found:
+        raise InputError(f"{path}: no labelled case in it" + (f"; first problem: {notes[0]}" if notes else ""))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return found, f"{path.name}@{digest}"
+
+
+def _case(judge: Judge, fields: Mapping[str, Any]) -> Case:
+    for field in ("prompt", "response", *(["reference"] if judge.uses_reference else [])):
+        if not isinstance(fields.get(field), str):
+            raise ValueError(f"there is no text in the field `{field}`; name its column with --map {field}=COLUMN")
+    answer = take_apart(fields["response"]).answer
+    reference = fields.get("reference")
+    return Case(fields["prompt"], fields["response"], answer, reference, group=fields["prompt"])
+
+
+def _label(judge: Judge, value: Any) -> Label:
+    told = value.strip().lower() if isinstance(value, str) else value
+    words = {word.lower(): meaning.outcome for word, meaning in judge.prompt.words.items()}
+    known: dict[Any, str] = {
+        True: "pass",
+        False: "fail",
+        "true": "pass",
+        "false": "fail",
+        "pass": "pass",
+        "fail": "fail",
+    }
+    outcome = {**known, **words}.get(told) if isinstance(told, str | bool) else None
+    if outcome == "pass":
+        return "pass"
+    if outcome == "fail":
+        return "fail"
+    raise ValueError(f"the label is {value!r}; there are: {', '.join(judge.prompt.words)}, or true and false")
+
+
+_REVIEWED = """
+SELECT t.trajectory_id, t.prompt_id, p.messages, t.text, t.answer, p.reference, p.metadata, v.outcome
+FROM verdicts_current v
+JOIN trajectories_current t USING (trajectory_id)
+JOIN prompts_current p USING (prompt_id)
+WHERE v."check" = 'human' AND v.outcome IN ('pass', 'fail') AND v.reason <> 'edited'
+ORDER BY t.trajectory_id
+"""
+
+
+def from_reviews(judge: Judge, warehouse: Path) -> tuple[list[Labelled], str]:
+    """What people approved or rejected, by the check `human`; what they edited is neither. Raises InputError for none.
+
+    The second value names the set by what it holds.
+    """
+    with connect(warehouse) as connection:
+        rows: Sequence[Any] = connection.execute(_REVIEWED).fetchall()
+    found: list[Labelled] = []
+    for trajectory_id, prompt_id, messages, text, answer, reference, metadata, outcome in rows:
+        question = question_of([Message(**m) for m in messages])
+        case = Case(question, text, answer, reference_of(reference, metadata), group=prompt_id)
+        if judge.uses_reference and not case.reference:
+            continue
+        found.append(Labelled(case, outcome, trajectory_id))
+    if not found:
+        raise InputError(f"{warehouse}: nobody has reviewed anything that {judge.name} can judge")
+    digest = hashlib.sha256("".join(f"{c.place}{c.label}" for c in found).encode()).hexdigest()[:12]
+    return found, f"reviews@{digest}"
