@@ -4,8 +4,8 @@
 
 DATA holds the public sets (STAR-1, GSM8K, AIME, Alpaca in Chinese). A document is reasoning of 1.7 KB, a summary and an
 answer in think and answer tags, from texts that stand next to each other; all differ. Measured is calling a check on
-lists of samples, making of opinions included, beside what reading alone costs. `--write` writes the documents as JSONL,
-for `benchmarks/peers/datatrove_filters.py`, which runs in an environment of its own.
+lists of samples, making of opinions included, beside what reading alone costs. `--write` writes the English documents
+as JSONL, for `benchmarks/peers/datatrove_filters.py`, which runs in an environment of its own.
 """
 
 import argparse
@@ -112,7 +112,7 @@ if __name__ == "__main__":
     made = {"English": documents(english(given.data)), "Chinese": documents(chinese(given.data))}
     together = sorted((d for each in made.values() for d in each), key=len)
     if given.write:
-        given.write.write_text("".join(json.dumps({"text": d}) + "\n" for d in together), encoding="utf-8")
+        given.write.write_text("".join(json.dumps({"text": d}) + "\n" for d in made["English"]), encoding="utf-8")
     print(f"polars: {pl.thread_pool_size()} threads")
     for name, texts in (made | {"both": together}).items():
         measure(name, texts, given.batch, given.rounds)

@@ -166,14 +166,19 @@ def _tags(model: Any) -> list[Any]:
     return [tag for f in fields.values() if get_origin(f.annotation) is Literal for tag in get_args(f.annotation)]
 
 
+def _any_named(node: yaml.MappingNode, parts: list[Any]) -> bool:
+    return any(k.value == str(part) for k, _ in node.value for part in parts)
+
+
 def _locate(root: Any, where: list[Any]) -> tuple[int, str]:
     """The line of the deepest part of `where` that stands in the file, and its dotted name."""
     node, line, names = root, root.start_mark.line + 1, []
     for place, part in enumerate(where, start=1):
         if isinstance(node, yaml.MappingNode):
             found = [(k, v) for k, v in node.value if k.value == str(part)]
-            # A kind of step may be called as one of its settings is: what is inside of a plain value is the kind's.
-            if found and (place == len(where) or not isinstance(found[0][1], yaml.ScalarNode)):
+            # A kind of step may be called as one of its settings is: a setting that follows is the kind's.
+            kind = found and isinstance(found[0][1], yaml.ScalarNode) and _any_named(node, where[place:])
+            if found and not kind:
                 key, node = found[0]
                 line = key.start_mark.line + 1
                 names.append(str(part))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from rensa import RMinHash
 
+from dataengine.filters.composing import composed
 from schemas.keys import storable
 
 U64 = npt.NDArray[np.uint64]
@@ -39,7 +40,9 @@ _TABLED = 0x20000
 
 def normal(text: str) -> str:
     """The text as it is compared: in Unicode's form NFC, lone surrogates replaced, without space around it."""
-    return unicodedata.normalize("NFC", storable(text)).strip()
+    plain = storable(text)
+    form = composed(plain)
+    return (form.text if form else plain).strip()
 
 
 def hashes(texts: Sequence[str]) -> U64:

@@ -71,12 +71,13 @@ def paragraphs(batch: Batch, read: Numbers, long: int) -> Paragraphs:
     whole = np.maximum(np.add.reduceat(room, lines.first), 1)
     long_share = np.bincount(lines.piece[above], prose[above], minlength=pieces) / whole
     code_share = np.bincount(lines.piece[inside], room[inside], minlength=pieces) / whole
-    begin, end = lines.begin[line[read]], lines.end[line[read]]
+    begin = lines.begin[line[read]]
+    end = np.where(longest[read] > 0, lines.end[line[read]], begin)
     return Paragraphs(
         longest[read],
         batch.words.within(begin, end),
         batch.offsets(read, begin),
-        batch.offsets(read, np.where(longest[read] > 0, end, begin)),
+        batch.offsets(read, end),
         long_share[read],
         code_share[read] * batch.reasoned,
     )

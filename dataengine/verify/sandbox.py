@@ -101,12 +101,15 @@ class Sandbox:
             raise SandboxProblem(_STOPPED)
         if watch.reason:
             return [{"ok": False, "reason": watch.reason, "message": "", "whole": True}]
+        said = " ".join(err.decode("utf-8", "replace").split())[-200:]
+        told = f"the sandbox ended with exit code {process.returncode}: {said}"
+        if process.returncode < 0:
+            # Ended in its first moments, bubblewrap leaves a program behind that nobody watches: its report is none.
+            raise SandboxProblem(told, again=True)
         try:
             report = json.loads(out)
         except ValueError:
-            said = " ".join(err.decode("utf-8", "replace").split())[-200:]
-            told = f"the sandbox ended with exit code {process.returncode}: {said}"
-            raise SandboxProblem(told, again=process.returncode < 0 or not said.startswith("bwrap:")) from None
+            raise SandboxProblem(told, again=not said.startswith("bwrap:")) from None
         if "broken" in report:
             raise SandboxProblem(f"the sandbox broke: {report['broken']}", again=True)
         results: list[dict[str, Any]] = report["results"]

@@ -107,9 +107,12 @@ SIGNS = {"<think>": "T", "</think>": "t", "<answer>": "A", "</answer>": "a"}
 PARTS = st.sampled_from([*SIGNS, *SIGNS, "x", "<", "think>", " ", "\n", "\u3000", "\ud800"])
 
 
-@given(st.lists(st.lists(PARTS, max_size=12), max_size=4))
-def test_each_form_has_one_code_whatever_the_batch(replies: list[list[str]]) -> None:
-    texts = ["".join(parts) for parts in replies]
+STARTS = st.sampled_from(["", "<think>x", "<think>x</think>", "<think>x</think>x<answer>x"])
+
+
+@given(st.lists(st.tuples(STARTS, st.lists(PARTS, max_size=6)), max_size=4))
+def test_each_form_has_one_code_whatever_the_batch(replies: list[tuple[str, list[str]]]) -> None:
+    texts = [start + "".join(parts) for start, parts in replies]
     for text, opinion in zip(texts, FormatCheck()([Sample(text=t) for t in texts]), strict=True):
         pieces = re.split("(</?(?:think|answer)>)", text)
         form = "".join(SIGNS.get(piece, "x" if piece.strip() else "") for piece in pieces)

@@ -75,13 +75,15 @@ def test_code_in_the_reasoning_fails_with_its_place() -> None:
     assert ask(text, max_code=0.6).outcome == "pass"
 
 
-@pytest.mark.parametrize("text", [reply("I add.", BLOCK), f"Here it is:\n{BLOCK}", reply("I call ```f(3)``` first.")])
+@pytest.mark.parametrize(
+    "text", [reply("I add.", BLOCK), f"Here it is:\n{BLOCK}", reply("```f(3)``` is 7, and\n~3 is near.")]
+)
 def test_code_in_the_answer_and_inside_a_line_is_welcome(text: str) -> None:
     opinion = ask(text)
     assert (opinion.outcome, opinion.score, opinion.details["code_blocks"]) == ("pass", 0.0, 0)
 
 
-@pytest.mark.parametrize("code", ["```\nx\n\ny", "````\n```\n````", "```\n~~~\nx"])
+@pytest.mark.parametrize("code", ["```\nx\n\ny", "````\n```\n````", "```\n~~~\nx", "```\n```python\nx\n```"])
 def test_a_fence_is_closed_by_its_like_or_by_the_end_of_the_reasoning(code: str) -> None:
     text = f"<think>{code}</think> 7"
     assert spans(text, ask(text), "code") == [code]
@@ -90,6 +92,8 @@ def test_a_fence_is_closed_by_its_like_or_by_the_end_of_the_reasoning(code: str)
 def test_a_long_line_of_code_is_no_paragraph() -> None:
     opinion = ask(reply(f"```\n{WALL}\n```\nI add."), max_code=1.0)
     assert (opinion.outcome, opinion.details["longest"], opinion.details["long_share"]) == ("pass", 6, 0.0)
+    alone = ask(f"```\n{WALL}\n```").details
+    assert (alone["longest"], alone["longest_words"], alone["span"]) == (0, 0, [0, 0])
 
 
 @pytest.mark.parametrize(
@@ -167,7 +171,7 @@ def test_markdown_is_counted_by_part() -> None:
     reasoning = (
         "# Plan\n- a\n  * b\n1. c\n2) d\n- \n-e\n3.5 is\n#f\n| a | b |\n|---|---|\n| 1 | 2 |\n|-x| = x\n**bold** x**2"
     )
-    opinion = ask(reply(reasoning, f"**So** **it** is.\n\u2022 7\n3、8\n{BLOCK}"))
+    opinion = ask(reply(reasoning, "**So** **it** is.\n\u2022 7\n3、8\n```\n# x\n- y\n1. z\n```"))
     assert opinion.details["markdown"] == {
         "reasoning": {"headings": 1, "list_items": 5, "tables": 1, "bold": 1},
         "answer": {"list_items": 2, "bold": 2},
