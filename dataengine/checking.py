@@ -256,8 +256,11 @@ _IN_ANY_ORDER = (
     f"SELECT {_COLUMNS} FROM trajectories t SEMI JOIN chosen USING (trajectory_id, attempt) "
     f"JOIN prompts_current p USING (prompt_id) {_WITH_PARENT}"
 )
+# What a person edited is out of the comparison: the edited text, which is much like it, takes its place.
 _SETTLED = """
 FROM trajectories_current t
+ANTI JOIN (SELECT * FROM reviews_current WHERE verdict = 'edit') e
+    ON e.trajectory_id = t.trajectory_id AND e.attempt = t.attempt
 SEMI JOIN (SELECT * FROM verdicts WHERE "check" = $name AND version = $version AND outcome = 'pass') v
     ON v.trajectory_id = t.trajectory_id AND v.attempt = t.attempt
 WHERE t.stage IN (SELECT stage FROM trajectories SEMI JOIN wanted USING (trajectory_id))

@@ -91,4 +91,7 @@ _RULES = {
     "trajectories without their prompt": "SELECT count(*) FROM trajectories ANTI JOIN prompts USING (prompt_id)",
     "verdicts without their trajectory": "SELECT count(*) FROM verdicts "
     "ANTI JOIN trajectories USING (trajectory_id, attempt)",
+    "reviews stored twice": "SELECT count(*) FROM (SELECT 1 FROM reviews GROUP BY review_id HAVING count(*) > 1)",
+    "reviews without their trajectory": "SELECT count(*) FROM reviews "
+    "ANTI JOIN trajectories USING (trajectory_id, attempt)",
 }

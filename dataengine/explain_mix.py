@@ -8,6 +8,7 @@ import duckdb
 from dataengine.screen import one_line
 from dataengine.tables import table
 from schemas.mix import Mix
+from warehouse.gate import unproven
 from warehouse.mixing import SPLIT, Condition, choose, conditions, unmet, without_verdicts
 
 
@@ -101,9 +102,10 @@ def _short(condition: Condition) -> str:
 def _cannot_be_made(connection: duckdb.DuckDBPyConnection, mix: Mix) -> list[str]:
     asked = [check for source in mix.sources for check in source.checks]
     missing = dict.fromkeys(without_verdicts(connection, asked))
-    return (
-        [f"no snapshot of it can be made here yet: no reply has a verdict of {', '.join(missing)}"] if missing else []
-    )
+    reasons = [f"no reply has a verdict of {', '.join(missing)}"] if missing else []
+    if not reasons:
+        reasons = [reason for source in mix.sources if (reason := unproven(connection, source))]
+    return [f"no snapshot of it can be made here yet: {reason}" for reason in reasons]
 
 
 def _fates(connection: duckdb.DuckDBPyConnection, mix: Mix, idents: Sequence[str]) -> dict[str, list[dict[str, Any]]]:

@@ -201,21 +201,38 @@ class _Opinion:
         )
 
 
-def _missing_verdicts(path: Path) -> list[_Opinion]:
+# The reviews whose verdict is missing, with all others that have to do with the same attempts: what was said of them,
+# of what they were made of, and of what edits made of them.
+_UNSETTLED = """
+WITH RECURSIVE edits AS (
+    SELECT trajectory_id AS one, child_id AS other FROM reviews WHERE verdict = 'edit'
+    UNION ALL SELECT child_id, trajectory_id FROM reviews WHERE verdict = 'edit'
+), settled AS (
+    SELECT trajectory_id, attempt, details ->> 'review_id' AS review_id FROM verdicts WHERE "check" = $check
+), family(trajectory_id) AS (
+    SELECT trajectory_id FROM reviews ANTI JOIN settled USING (trajectory_id, attempt, review_id)
+    UNION SELECT other FROM edits JOIN family ON family.trajectory_id = one
+)
+SELECT r.* REPLACE (CASE WHEN verdict = 'edit' THEN '' END AS text), s.review_id IS NOT NULL AS is_settled
+FROM reviews r
+LEFT JOIN settled s USING (trajectory_id, attempt, review_id)
+SEMI JOIN family f ON f.trajectory_id = r.trajectory_id
+ORDER BY r.created_at, r.number
+"""
+
+
+def _missing_verdicts(path: Path) -> list[list[_Opinion]]:
+    """The opinions of each review that has none yet."""
     with connect(path, tables=("reviews", "verdicts")) as connection:
-        light = "SELECT * REPLACE (CASE WHEN verdict = 'edit' THEN '' END AS text) FROM reviews"
-        reviews = records(connection.execute(f"{light} ORDER BY created_at, number"), Review)
-        given = set(
-            connection.execute(
-                'SELECT trajectory_id, attempt, version FROM verdicts WHERE "check" = ?', [HUMAN]
-            ).fetchall()
-        )
-    opinions = _opinions(reviews)
-    return [o for o in opinions if (*o.attempt, f"{RULES}.{o.number}") not in given]
+        connection.execute(f"CREATE TABLE unsettled AS {_UNSETTLED}", {"check": HUMAN})
+        reviews = records(connection.execute("FROM unsettled ORDER BY created_at, number"), Review)
+        missing = {r[0] for r in connection.execute("SELECT review_id FROM unsettled WHERE NOT is_settled").fetchall()}
+    every = zip(reviews, _opinions(reviews), strict=True)
+    return [opinions for review, opinions in every if review.review_id in missing]
 
 
-def _opinions(reviews: Iterable[Review]) -> Iterator[_Opinion]:
-    """What is said of each attempt after each word about it, reviews in their order."""
+def _opinions(reviews: Iterable[Review]) -> Iterator[list[_Opinion]]:
+    """What each review makes of the attempts that it has to do with, its own first; reviews in their order."""
     said: dict[Attempt, dict[str, _Said]] = defaultdict(dict)
     numbers: Counter[Attempt] = Counter()
 
@@ -227,14 +244,15 @@ def _opinions(reviews: Iterable[Review]) -> Iterator[_Opinion]:
     for review in reviews:
         attempt = Attempt(review.trajectory_id, review.attempt)
         before = said[attempt].get(review.reviewer)
-        yield opinion(attempt, _Said(review.verdict, review))
+        made = [opinion(attempt, _Said(review.verdict, review))]
         if before is not None and before.word == "edit" and before.review.child_id != review.child_id:
             # Another word takes the place of an edit: what the edit made goes with it, unless they looked at it since.
             child = _child_of(before.review)
             if said[child][review.reviewer].review is before.review:
-                yield opinion(child, _Said("withdraw", review))
+                made.append(opinion(child, _Said("withdraw", review)))
         if review.verdict == "edit":
-            yield opinion(_child_of(review), _Said("approve", review))
+            made.append(opinion(_child_of(review), _Said("approve", review)))
+        yield made
 
 
 def _child_of(edit: Review) -> Attempt:
@@ -242,11 +260,13 @@ def _child_of(edit: Review) -> Attempt:
     return Attempt(edit.child_id, 1)
 
 
-def _rounds(opinions: Sequence[_Opinion]) -> Iterator[list[_Opinion]]:
-    """Opinions in commits that hold one of each attempt, so that the latest is the latest by time."""
+def _rounds(reviews: Sequence[list[_Opinion]]) -> Iterator[list[_Opinion]]:
+    """The opinions in commits: those of a review together; of an attempt one in each, so that its last is latest."""
     rounds: dict[int, list[_Opinion]] = defaultdict(list)
-    place: Counter[Attempt] = Counter()
-    for each in opinions:
-        rounds[place[each.attempt]].append(each)
-        place[each.attempt] += 1
-    yield from rounds.values()
+    after: Counter[Attempt] = Counter()
+    for opinions in reviews:
+        place = max(after[o.attempt] for o in opinions)
+        rounds[place] += opinions
+        after.update({o.attempt: place + 1 - after[o.attempt] for o in opinions})
+    for place in sorted(rounds):
+        yield rounds[place]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.account import account
-from dataengine.checking import load_checks, pending, run_checks
+from dataengine.checking import load_checks, pending
 from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
 from dataengine.judge.judge import Judge
@@ -20,7 +20,7 @@ from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
-from dataengine.reviewing import settle
+from dataengine.review_step import look, look_over_review
 from dataengine.rewrites.parents import look_over
 from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, code_versions, recipe_checks
@@ -32,6 +32,7 @@ from dataengine.tables import table
 from schemas.errors import UserError
 from schemas.mix import Mix
 from schemas.recipe import (
+    CheckSpec,
     EndpointEngine,
     EvaluateStep,
     GenerateStep,
@@ -45,7 +46,6 @@ from schemas.recipe import (
 )
 from schemas.records import Stage
 from warehouse.connect import refresh_duckdb_file
-from warehouse.looks import edited_from, looked_at
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
 
@@ -109,6 +109,8 @@ def _look_over(recipe: Recipe) -> None:
             system_prompt(step.template)
         elif isinstance(step, RewriteStep):
             look_over(name, step, recipe)
+        elif isinstance(step, ReviewStep):
+            look_over_review(name, step, recipe)
         elif isinstance(step, SnapshotStep):
             systems_of(_mix_of(step))
 
@@ -219,33 +221,18 @@ class _Loop:
         return f"{judged.asked:,} of {len(ids):,} samples judged by {by}{failed}"
 
     def _review(self, name: str, step: ReviewStep) -> str:
-        if step.waive is not None:
-            return f"waived: {step.waive}"
-        settled = settle(self.warehouse)
-        self.result.add("reviews", settled.reviews)
-        for made in step.steps:
-            self._check_edits(name, made)
-        ids = list(dict.fromkeys(i for made in step.steps for i in self._made[made].ids))
-        found = looked_at(self.warehouse.path, ids, looks=step.looks, require=step.require)
-        told = ", ".join(f"{n:,} {word}" for word, n in vars(found).items() if n and word != "waiting") or "nothing yet"
-        wait = f"; {found.waiting:,} wait: `dataengine import FILE --as reviews`" if found.waiting else ""
-        return f"{found.total - found.waiting:,} of {found.total:,} looked at ({told}){wait}"
+        made = [self._made[other] for other in step.steps]
+        checks = [self._checks_of(other) for other in step.steps]
+        looked = look(self.warehouse, self.log, name, step, [(m.ids, c) for m, c in zip(made, checks, strict=True)])
+        self._made[name] = Made(looked.ids, tuple(dict.fromkeys(s for m in made for s in m.sets)))
+        self.result.add("reviews", looked.settled.reviews)
+        self.result.add("verdicts", looked.settled.verdicts + looked.checked.total)
+        self.result.errors += looked.checked.errors
+        return looked.text
 
-    def _check_edits(self, name: str, made: str) -> None:
-        """What people edited is checked as what the step `made` was."""
-        reviewed = self.recipe.steps[made]
-        assert isinstance(reviewed, GenerateStep | RewriteStep | EvaluateStep)
-        checks = load_checks(reviewed.check_specs)
-        edited = edited_from(self.warehouse.path, self._made[made].ids)
-        try:
-            if edited and pending(self.warehouse, checks, edited):
-                self.log.begin()
-                checked = run_checks(self.warehouse, self.log.run_id, checks, edited, name)
-                self.result.add("verdicts", checked.total)
-                self.result.errors += checked.errors
-        finally:
-            for check in checks:
-                check.close()
+    def _checks_of(self, name: str) -> list[CheckSpec]:
+        specs = [spec for step in self.recipe.sampled(name) for spec in step.check_specs]
+        return [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
 
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
         mix = _mix_of(step)

@@ -63,9 +63,7 @@ def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object
     version = _version_of_judge(recipe, step.judge)
     scope = {"scope": "share", "share": step.scope.share} if isinstance(step.scope, Share) else {"scope": step.scope}
     rows: list[dict[str, object]] = []
-    for name in step.steps:
-        judged = recipe.steps[name]
-        assert isinstance(judged, GenerateStep | RewriteStep | EvaluateStep)
+    for judged in (sampled for name in step.steps for sampled in recipe.sampled(name)):
         rows.append(
             {
                 "stage": "eval" if isinstance(judged, EvaluateStep) else judged.stage,
@@ -83,9 +81,8 @@ def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object
 def _sources_of(recipe: Recipe, step: GenerateStep | RewriteStep | EvaluateStep) -> list[str]:
     """The sources of a step's prompts; of a rewrite those of what it rewrites."""
     if isinstance(step, RewriteStep):
-        earlier = [recipe.steps[name] for name in step.steps]
-        asked = [e for e in earlier if isinstance(e, GenerateStep | RewriteStep)]
-        return list(dict.fromkeys(source for e in asked for source in _sources_of(recipe, e)))
+        earlier = [sampled for name in step.steps for sampled in recipe.sampled(name)]
+        return list(dict.fromkeys(source for e in earlier for source in _sources_of(recipe, e)))
     return [source for chosen in step.prompt_sets for source in recipe.prompts[chosen].names]
 
 

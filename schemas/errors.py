@@ -7,6 +7,7 @@ UserError
 │   └── WarehouseTooNew
 ├── QueryError           SQL that is wrong, or that would do more than read
 ├── SnapshotError        a snapshot is missing, damaged or cannot be made
+│   └── JudgeNotCalibrated
 └── EngineError          a model cannot be found, started or reached
 """
 
@@ -42,6 +43,10 @@ class QueryError(UserError):
 
 class SnapshotError(UserError):
     """A snapshot is missing, damaged or cannot be made."""
+
+
+class JudgeNotCalibrated(SnapshotError):
+    """A mix goes by a judge that has not shown that it agrees with known verdicts."""
 
 
 class EngineError(UserError):

@@ -67,8 +67,10 @@ class MixSource(BaseModel):
         description="the least that the judge's calibration may vouch for: the low end of its interval; ours",
     )
     max_per_prompt: int | None = Field(default=None, ge=1, description="at most this many rows of a prompt")
-    choose: Literal["shortest", "hash"] = Field(
-        default="hash", description="which of a prompt's rows stay: the fewest tokens, or by hash of id and seed"
+    choose: Literal["shortest", "diverse", "hash"] = Field(
+        default="hash",
+        description="which of a prompt's rows stay: those with the fewest tokens, those least like each other, or by "
+        "hash of id and seed",
     )
     max_rows: int | None = Field(default=None, ge=1, description="at most this many rows, by hash of the prompt")
     template: str = Field(default="plain", description="the zero-shot prompting template the rows are rendered with")

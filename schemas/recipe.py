@@ -462,8 +462,8 @@ Step = Annotated[
 
 # A judge's name is the check of its verdicts, and so a column's name.
 JudgeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
-# Kinds of steps that make trajectories.
-_SAMPLED = ("generate", "rewrite", "evaluate")
+# Kinds of steps whose trajectories may become data; those of `evaluate` are judged at most.
+_KEPT = ("generate", "rewrite", "review")
 
 
 class Recipe(_Strict):
@@ -489,17 +489,14 @@ class Recipe(_Strict):
             elif isinstance(step, RewriteStep):
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)
-                for other in step.steps:
-                    if seen.get(other) not in ("generate", "rewrite"):
-                        raise ValueError(f"steps.{name}.of: {other!r} is no earlier generate or rewrite step")
-            elif isinstance(step, JudgeStep | ReviewStep):
-                if isinstance(step, JudgeStep):
-                    self._known(f"steps.{name}.judge", [step.judge], self.judges)
-                    for engine in self.judges[step.judge].engines:
-                        self._engine_ready(name, engine, seen)
-                for earlier in step.steps:
-                    if seen.get(earlier) not in _SAMPLED:
-                        raise ValueError(f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories")
+                self._made_before(name, step, seen, _KEPT)
+            elif isinstance(step, JudgeStep):
+                self._known(f"steps.{name}.judge", [step.judge], self.judges)
+                for engine in self.judges[step.judge].engines:
+                    self._engine_ready(name, engine, seen)
+                self._made_before(name, step, seen, (*_KEPT, "evaluate"))
+            elif isinstance(step, ReviewStep):
+                self._made_before(name, step, seen, _KEPT)
             elif isinstance(step, TrainStep):
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)
@@ -515,6 +512,22 @@ class Recipe(_Strict):
             if not isinstance(source, InlineSource):
                 self._known(f"prompts.{name}.exclude", source.exclude, self.prompts)
         return self
+
+    def sampled(self, name: str) -> list[GenerateStep | RewriteStep | EvaluateStep]:
+        """The sampling steps whose trajectories are those of a step: itself, or what it is a review of."""
+        step = self.steps[name]
+        if isinstance(step, ReviewStep):
+            return [s for earlier in step.steps for s in self.sampled(earlier)]
+        assert isinstance(step, GenerateStep | RewriteStep | EvaluateStep)
+        return [step]
+
+    @staticmethod
+    def _made_before(
+        name: str, step: RewriteStep | JudgeStep | ReviewStep, seen: dict[str, str], kinds: tuple[str, ...]
+    ) -> None:
+        for earlier in step.steps:
+            if seen.get(earlier) not in kinds:
+                raise ValueError(f"steps.{name}.of: {earlier!r} is no earlier step that makes trajectories")
 
     def _engine_ready(self, step: str, engine: str, seen: dict[str, str]) -> None:
         spec = self.engines[engine]

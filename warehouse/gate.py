@@ -2,7 +2,7 @@
 
 import duckdb
 
-from schemas.errors import SnapshotError
+from schemas.errors import JudgeNotCalibrated
 from schemas.mix import Mix, MixSource
 
 # The judge's versions whose verdicts the source would look at, with the best that a calibration vouches for.
@@ -21,18 +21,26 @@ ORDER BY v.version
 
 
 def refuse_unproven_judges(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
-    """Raises SnapshotError, with the figures, for a judge of the mix that is not calibrated, or too weak.
+    """Raises JudgeNotCalibrated, with the figures, for a judge of the mix that is not calibrated, or too weak.
 
     Its version counts: another prompt, model or decoding is another judge.
     """
+    for source in mix.sources:
+        if reason := unproven(connection, source):
+            raise JudgeNotCalibrated(f"mix {mix.mix}: {reason}")
+
+
+def unproven(connection: duckdb.DuckDBPyConnection, source: MixSource) -> str | None:
+    """Why a source may not go by a judge that it names, or None where it may."""
     found = connection.execute("SELECT DISTINCT \"check\" FROM verdicts WHERE kind = 'judge'").fetchall()
     judges = {row[0] for row in found}
-    for source in mix.sources:
-        for judge in [check for check in source.checks if check in judges]:
-            for version, best in connection.execute(_PROVEN, {"stage": source.stage, "judge": judge}).fetchall():
-                problem = _problem(source, best)
-                if problem:
-                    raise SnapshotError(f"mix {mix.mix}: the judge {judge!r} (version {version}) {problem}")
+    if source.judge is not None and source.judge not in judges:
+        return f"its policy asks {source.judge!r}, which is no judge; `require` is for other checks"
+    for judge in [check for check in source.checks if check in judges]:
+        for version, best in connection.execute(_PROVEN, {"stage": source.stage, "judge": judge}).fetchall():
+            if problem := _problem(source, best):
+                return f"the judge {judge!r} (version {version}) {problem}"
+    return None
 
 
 def _problem(source: MixSource, best: dict[str, object] | None) -> str | None:

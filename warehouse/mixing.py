@@ -8,6 +8,7 @@ import duckdb
 
 from schemas.errors import SnapshotError
 from schemas.mix import Mix, MixSource, Threshold
+from warehouse.diverse import pick_diverse
 
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = ("duplicate_reply", "over_max_per_prompt", "over_max_rows", "in_another_source")
@@ -57,8 +58,7 @@ def _policy(source: MixSource) -> list[Condition]:
         "human": "coalesce(human = 'pass', false)",
     }[source.policy]
     text = f"policy: {source.policy}" + (f" ({source.judge})" if source.judge else "")
-    check = {"judge": source.judge, "rule and judge": source.judge, "human": "human"}.get(source.policy)
-    return [Condition(text, sql, check)]
+    return [Condition(text, sql, "human" if source.policy == "human" else source.judge)]
 
 
 def asked_of_verdicts(
@@ -142,6 +142,8 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
             raise SnapshotError(f"mix {mix.mix}: {_remedy(source, check)}")
         with _named(mix, source):
             refuse_more_than_a_condition(connection, source.where)
+            if source.choose == "diverse" and source.max_per_prompt is not None:
+                pick_diverse(connection, _passing(source), source.max_per_prompt, str(mix.seed))
             connection.execute(f"INSERT INTO chosen {_candidates(number, source)}", {"seed": str(mix.seed)})
 
 
@@ -175,17 +177,25 @@ def refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, where: s
             raise duckdb.ParserException("one condition is expected, without a semicolon")
 
 
-def _candidates(number: int, source: MixSource) -> str:
-    order = "completion_tokens, trajectory_id" if source.choose == "shortest" else "lottery, trajectory_id"
-    most, rows = source.max_per_prompt or "rank", source.max_rows or "place"
+def _passing(source: MixSource) -> str:
     # A trajectory that two sources choose stands in the snapshot once, as the first has it, and takes nobody's place.
     return f"""
-        WITH passing AS (
-            SELECT trajectory_id, prompt_id, text, completion_tokens,
-                sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery,
-                trajectory_id IN (SELECT trajectory_id FROM chosen WHERE dropped IS NULL) AS twice
-            FROM trajectory_facts
-            WHERE {" AND ".join(c.sql for c in conditions(source))}
+        SELECT trajectory_id, prompt_id, text, completion_tokens,
+            sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery,
+            trajectory_id IN (SELECT trajectory_id FROM chosen WHERE dropped IS NULL) AS twice
+        FROM trajectory_facts
+        WHERE {" AND ".join(c.sql for c in conditions(source))}"""
+
+
+def _candidates(number: int, source: MixSource) -> str:
+    order = "completion_tokens, trajectory_id" if source.choose == "shortest" else "lottery, trajectory_id"
+    passing = _passing(source)
+    if source.choose == "diverse" and source.max_per_prompt is not None:
+        order = f"pick NULLS LAST, {order}"
+        passing = f"SELECT * FROM ({passing}) LEFT JOIN picked USING (trajectory_id)"
+    most, rows = source.max_per_prompt or "rank", source.max_rows or "place"
+    return f"""
+        WITH passing AS ({passing}
         ), numbered AS (
             SELECT *, row_number() OVER (PARTITION BY twice, prompt_id, text ORDER BY {order}) AS copy
             FROM passing

@@ -12,7 +12,7 @@ from dataengine.generate import insert_ids
 from dataengine.rewrites.examples import rewriting_of
 from dataengine.rewrites.rewriting import Parent
 from schemas.errors import ConfigError
-from schemas.recipe import GenerateStep, Recipe, RewriteStep
+from schemas.recipe import Recipe, RewriteStep
 from schemas.records import Prompt
 from warehouse.connect import connect
 from warehouse.mixing import asked_of_verdicts, refuse_more_than_a_condition, without_verdicts
@@ -41,8 +41,7 @@ def look_over(name: str, step: RewriteStep, recipe: Recipe) -> None:
     """Raises ConfigError or InputError for what would stop the step `name` when it is reached."""
     rewriting_of(step)
     for other in step.steps:
-        asked = recipe.steps[other]
-        given = {spec.check for spec in asked.check_specs} if isinstance(asked, GenerateStep | RewriteStep) else set()
+        given = {spec.check for asked in recipe.sampled(other) for spec in asked.check_specs}
         for check in [*step.require, *step.not_failed]:
             if check in CHECKS and check not in given:
                 raise ConfigError(f"steps.{name}: asks for the check {check!r}, which is none of the checks of {other}")

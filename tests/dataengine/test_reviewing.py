@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataengine.reviewing import _opinions, records, review_of, settle
+from dataengine.reviewing import _opinions, _rounds, records, review_of, settle
 from schemas.records import Review, Trajectory
 from warehouse.connect import connect
 from warehouse.journal import Journal
@@ -192,10 +192,16 @@ def test_what_is_said_later_changes_no_verdict_that_was_given(said: list[tuple[s
         edited = {"text": "t", "child_id": f"{ident}{reviewer}{version}"} if verdict == "edit" else {}
         reviews.append(Review(review_id=f"{number:032}", trajectory_id=ident, attempt=1, reviewer=reviewer,
                               verdict=verdict, created_at=datetime.now(UTC), **edited))  # fmt: skip
-    every = {(o.attempt, o.number): o for o in _opinions(reviews)}
-    before = {(o.attempt, o.number): o for o in _opinions(reviews[:cut])}
-    assert len(every) == len(list(_opinions(reviews))), "each verdict has a key of its own"
-    assert all(every[k] == o for k, o in before.items())
+    every = list(_opinions(reviews))
+    assert every[:cut] == list(_opinions(reviews[:cut]))
+    keys = [(o.attempt, o.number) for opinions in every for o in opinions]
+    assert len(set(keys)) == len(keys), "each verdict has a key of its own"
+    in_commits = [(o.attempt, o.number) for commit in _rounds(every) for o in commit]
+    assert sorted(in_commits) == sorted(keys)
+    for commit in _rounds(every):
+        assert len({o.attempt for o in commit}) == len(commit)
+    for attempt in {a for a, _ in keys}:
+        assert [n for a, n in in_commits if a == attempt] == [n for a, n in keys if a == attempt]
 
 
 # -- what waits

@@ -10,10 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from schemas.errors import SnapshotError
+from schemas.errors import JudgeNotCalibrated, SnapshotError
 from schemas.mix import Mix
 from schemas.records import Calibration
 from tests.warehouse.conftest import MakeMix, MakePrompt, MakeTrajectory, MakeVerdict, Rows
+from warehouse.connect import connect
+from warehouse.mixing import unmet
 from warehouse.snapshot import create_snapshot
 from warehouse.sql import named_query
 from warehouse.store import Warehouse
@@ -130,18 +132,20 @@ def test_policies_that_mean_nothing_are_refused(make_mix: MakeMix, source: dict[
 
 
 def test_the_table_of_yields_and_the_agreement(folder: Path, judged: Any, rows: Rows) -> None:
-    (told,) = rows(named_query("yield_policies"))
-    count = {name: sum(take(*said) for said in judged.values() if said[1] is not None) for name, take in TAKEN.items()}
-    assert told == {
-        "stage": "reasoning",
-        "judge": "judge",
-        "replies": 12,
-        "judge_alone": count["judge"],
-        "rule": count["rule"],
-        "rule_reparsed": count["rule"],
-        "rule_or_judge": count["rule or judge"],
-        "rule_and_judge": count["rule and judge"],
-    }
+    for told, pool in zip(rows(named_query("yield_policies")), ("all", "judged"), strict=True):
+        of = [said for said in judged.values() if pool == "all" or said[1] is not None]
+        count = {name: sum(take(*said) for said in of) for name, take in TAKEN.items()}
+        assert told == {
+            "stage": "reasoning",
+            "judge": "judge",
+            "pool": pool,
+            "replies": len(of),
+            "judge_alone": count["judge"],
+            "rule": count["rule"],
+            "rule_reparsed": count["rule"],
+            "rule_or_judge": count["rule or judge"],
+            "rule_and_judge": count["rule and judge"],
+        }
     (agreed,) = rows(named_query("judge_agreement"))
     assert {
         k: agreed[k] for k in ("judge", "version", "stage", "judged", "undecided", "n", "both_pass", "judge_only")
@@ -156,3 +160,69 @@ def test_the_table_of_yields_and_the_agreement(folder: Path, judged: Any, rows: 
         "judge_only": 1,
     }
     assert (agreed["agreement"], agreed["kappa"]) == (0.5, 0.0)
+
+
+def test_the_yield_of_the_rule_without_a_judge_and_in_another_form(
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    rows: Rows,
+) -> None:
+    assert rows(named_query("yield_policies")) == []
+    prompt = make_prompt()
+    replies = [make_trajectory(prompt, i) for i in range(3)]
+    said = [("pass", "pass"), ("pass", "fail"), ("fail", "pass")]
+    verdicts = [
+        make_verdict(reply, outcome, check=check, against=prompt.against if check == "exact" else "")
+        for reply, outcomes in zip(replies, said, strict=True)
+        for check, outcome in zip(("exact", "format"), outcomes, strict=True)
+    ]
+    lost = make_trajectory(prompt, 9, error="lost", finish_reason=None, text="", reasoning=None, answer=None)
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", [*replies, lost])
+    warehouse.append("verdicts", verdicts)
+    (told,) = rows(named_query("yield_policies"))
+    assert told == {"stage": "reasoning", "judge": None, "pool": "all", "replies": 3, "judge_alone": None, "rule": 1,
+                    "rule_reparsed": 2, "rule_or_judge": None, "rule_and_judge": None}  # fmt: skip
+
+
+def test_each_version_whose_verdicts_are_taken_has_to_be_proven(
+    folder: Path, judged: Any, proven: Any, make_mix: MakeMix, warehouse: Warehouse, make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory, make_verdict: MakeVerdict,
+) -> None:  # fmt: skip
+    proven()
+    mix = make_mix(policy="judge", judge="judge")
+    assert ids(folder, mix)
+    prompt = make_prompt("another?")
+    elsewhere, here = make_trajectory(prompt, 0, stage="cold_start"), make_trajectory(prompt, 1)
+    warehouse.append("prompts", [prompt])
+    for row in (elsewhere, here):
+        warehouse.append("trajectories", [row])
+        warehouse.append("verdicts", [make_verdict(row, check="judge", kind="judge", version="def")])
+        if row is elsewhere:
+            assert ids(folder, mix)
+    with pytest.raises(JudgeNotCalibrated, match=r"the judge 'judge' \(version def\) is not calibrated"):
+        ids(folder, mix)
+
+
+def test_what_is_no_judge_is_not_gone_by_as_one(folder: Path, judged: Any, make_mix: MakeMix) -> None:
+    with pytest.raises(JudgeNotCalibrated, match="its policy asks 'exact', which is no judge"):
+        ids(folder, make_mix(policy="judge", judge="exact"))
+
+
+@pytest.mark.parametrize("policy", ["judge", "rule or judge", "rule and judge", "human"])
+def test_the_policy_of_somebody_who_said_nothing_is_not_met(
+    folder: Path, warehouse: Warehouse, make_mix: MakeMix, make_prompt: MakePrompt, make_trajectory: MakeTrajectory,
+    policy: str,
+) -> None:  # fmt: skip
+    prompt = make_prompt()
+    reply = make_trajectory(prompt)
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", [reply])
+    judge = {"judge": "judge"} if "judge" in policy else {}
+    mix = make_mix(require=[], policy=policy, **judge)
+    with connect(folder) as connection:
+        missed = unmet(connection, mix, mix.sources[0], [reply.trajectory_id])
+    name = f"policy: {policy}" + (" (judge)" if judge else "")
+    assert [c.text for c in missed[reply.trajectory_id]] == [name]
