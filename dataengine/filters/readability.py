@@ -108,7 +108,6 @@ class ReadabilityCheck(Filter):
             details: dict[str, Any] = {
                 "longest": longest,
                 "longest_words": words,
-                "span": [start, end],
                 "long_share": long_share,
                 "code_blocks": 0,
                 "code_share": code_share,
@@ -116,6 +115,8 @@ class ReadabilityCheck(Filter):
                 "i": i,
                 "summary": summed,
             }
+            if end > start:
+                details["span"] = [start, end]
             if reply in blocks:
                 details["code_blocks"] = len(blocks[reply])
                 details["code"] = blocks[reply][:MOST_SPANS]
@@ -131,7 +132,7 @@ class ReadabilityCheck(Filter):
 
 def _place(details: dict[str, Any], text: str, composed: str) -> None:
     """Turns the offsets of spans, which are in the composed text, to offsets in the text itself."""
-    spans = [details["span"], *details.get("code", ()), *details.get("tags", ())]
+    spans = [*([details["span"]] if "span" in details else ()), *details.get("code", ()), *details.get("tags", ())]
     offsets = in_original(text, composed, [offset for span in spans for offset in span[:2]])
     for span, start, end in zip(spans, offsets[::2], offsets[1::2], strict=True):
         span[:2] = start, end
