@@ -73,8 +73,12 @@ class Batch:
         self._offsets = np.concatenate(([1], 1 + np.cumsum(lengths + 1)))
         self.begin, self.end = self._offsets[:-1], self._offsets[:-1] + lengths
         self.at = np.array([start for start, _, _ in cuts] + [after for _, _, after in cuts], dtype=np.int64)
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The lines of all pieces."""
         breaks = np.flatnonzero(self.data[: self._offsets[-1]] == ord("\n"))
-        self.lines = Lines(self.data, breaks, np.searchsorted(breaks, self.begin) - 1)
+        return Lines(self.data, breaks, np.searchsorted(breaks, self.begin) - 1)
 
     def ask(self, questions: Questions) -> Callable[[], dict[str, Numbers]]:
         """Starts to look; the call gives what was found, by name.
