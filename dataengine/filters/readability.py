@@ -99,7 +99,7 @@ class ReadabilityCheck(Filter):
         shares = prose.long_share, prose.code_share, prose.long_share + prose.code_share
         columns = (said, fault, prose.longest, prose.words, prose.start, prose.end, we, singular, summary)
         rows = zip(*(c.tolist() for c in columns), *(np.round(s, 4).tolist() for s in shares), strict=True)
-        opinions = []
+        opinions, found_more = [], {*blocks, *tags, *marks}
         for reply, row in enumerate(rows):
             any_word, number, longest, words, start, end, plural, i, summed, long_share, code_share, score = row
             if not any_word:
@@ -117,14 +117,14 @@ class ReadabilityCheck(Filter):
             }
             if end > start:
                 details["span"] = [start, end]
-            if reply in blocks:
-                details["code_blocks"] = len(blocks[reply])
-                details["code"] = blocks[reply][:MOST_SPANS]
-            if reply in tags:
-                details["tags"] = tags[reply]
-            if reply in marks:
-                details["markdown"] = marks[reply]
-            if texts[reply] != batch.texts[reply]:
+            if reply in found_more:
+                if reply in blocks:
+                    details |= {"code_blocks": len(blocks[reply]), "code": blocks[reply][:MOST_SPANS]}
+                if reply in tags:
+                    details["tags"] = tags[reply]
+                if reply in marks:
+                    details["markdown"] = marks[reply]
+            if not batch.ascii and texts[reply] != batch.texts[reply]:
                 _place(details, texts[reply], batch.texts[reply])
             opinions.append(Opinion("fail" if number else "pass", score, _REASONS[number], details))
         return opinions
