@@ -35,8 +35,11 @@ SELECT "check", vote.policy,
 FROM (
     SELECT "check", created_at, unnest(from_json(details -> 'votes', '[{"policy": "VARCHAR", "prompt_tokens": "BIGINT",
         "completion_tokens": "BIGINT", "seconds": "DOUBLE"}]')) AS vote
-    FROM verdicts
-    WHERE kind = 'judge' AND run_id = ?
+    FROM (
+        SELECT "check", created_at, details FROM verdicts WHERE kind = 'judge' AND run_id = $run_id
+        UNION ALL
+        SELECT "check", created_at, details FROM pair_verdicts WHERE run_id = $run_id
+    )
 )
 GROUP BY "check", vote.policy
 ORDER BY min(created_at)
@@ -46,7 +49,9 @@ ORDER BY min(created_at)
 def account(path: Path, run_id: str, prices: Mapping[str, Price]) -> list[dict[str, Any]]:
     """A row per stage or judge and policy of a run; `usd` and `usd_per_kept` where the policy has a price."""
     with connect(path) as connection:
-        spent = connection.execute(_SPENT, [run_id]).fetchall() + connection.execute(_JUDGED, [run_id]).fetchall()
+        spent = (
+            connection.execute(_SPENT, [run_id]).fetchall() + connection.execute(_JUDGED, {"run_id": run_id}).fetchall()
+        )
     rows = []
     for stage, policy, requests, failed, prompt_tokens, reply_tokens, kept, seconds in spent:
         row = {

@@ -15,7 +15,9 @@ from dataengine.account import account
 from dataengine.checking import load_checks, pending
 from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
-from dataengine.judge.judge import Judge
+from dataengine.judge.pair_step import judge_pairs
+from dataengine.judge.pairing import missing_pairs
+from dataengine.judge.preference import PairJudge, load_judge
 from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
@@ -37,6 +39,7 @@ from schemas.recipe import (
     EvaluateStep,
     GenerateStep,
     JudgeStep,
+    PairsStep,
     Recipe,
     ReportStep,
     ReviewStep,
@@ -134,6 +137,7 @@ class _Loop:
         self._policies: dict[str, Policy] = {}
         self._evaluated: dict[str, tuple[str, list[str]]] = {}
         self._made: dict[str, Made] = {}
+        self._paired: dict[str, list[str]] = {}
 
     def run(self) -> None:
         for number, (name, step) in enumerate(self.recipe.steps.items(), start=1):
@@ -143,6 +147,8 @@ class _Loop:
                 done = self._generate(name, step)
             elif isinstance(step, RewriteStep):
                 done = self._rewrite(name, step)
+            elif isinstance(step, PairsStep):
+                done = self._pairs(name, step)
             elif isinstance(step, JudgeStep):
                 done = self._judge(name, step)
             elif isinstance(step, ReviewStep):
@@ -183,9 +189,10 @@ class _Loop:
 
     def _keep(self, name: str, wanted: Sequence[Wanted], sets: tuple[str, ...]) -> None:
         """Remembers what a step wanted for the steps that are `of` it."""
-        if any(
-            name in s.steps for s in self.recipe.steps.values() if isinstance(s, RewriteStep | JudgeStep | ReviewStep)
-        ):
+        later = (
+            s for s in self.recipe.steps.values() if isinstance(s, RewriteStep | PairsStep | JudgeStep | ReviewStep)
+        )
+        if any(name in s.steps for s in later):
             self._made[name] = Made([w.trajectory_id for w in wanted], sets)
 
     def _sampled(self, sampled: Sampled, what: str, stage: Stage, policy: Policy) -> str:
@@ -200,12 +207,26 @@ class _Loop:
         failed = f", {sampled.failed} requests failed (recorded; run again to ask them again)" if sampled.failed else ""
         return f"{sampled.asked:,} of {len(sampled.wanted):,} {what} asked for by {policy.name}{failed}"
 
+    def _pairs(self, name: str, step: PairsStep) -> str:
+        made = [self._made[earlier].ids for earlier in step.steps]
+        fresh, there = missing_pairs(self.warehouse, made, step, self.log.run_id)
+        self._paired[name] = there + [pair.pair_id for pair in fresh]
+        if not fresh:
+            return f"nothing to do, {len(there):,} pairs are there"
+        self.log.begin()
+        self.result.add("pairs", len(self.warehouse.append("pairs", fresh).added))
+        return f"{len(fresh):,} pairs chosen, {len(there):,} were there"
+
     def _judge(self, name: str, step: JudgeStep) -> str:
         engines = self.recipe.judges[step.judge].engines
-        judge = Judge.of(step.judge, self.recipe, {engine: self._policy(engine) for engine in engines})
+        judge = load_judge(step.judge, self.recipe, {engine: self._policy(engine) for engine in engines})
         # A step's samples may be another's as well.
-        ids = list(dict.fromkeys(i for made in step.steps for i in self._made[made].ids))
-        judged = judge_trajectories(self.warehouse, self.log, name, judge, ids, step.scope)
+        if isinstance(judge, PairJudge):
+            ids = list(dict.fromkeys(i for earlier in step.steps for i in self._paired[earlier]))
+            judged, wanted = judge_pairs(self.warehouse, self.log, name, judge, ids), len(ids) * judge.asked
+        else:
+            ids = list(dict.fromkeys(i for made in step.steps for i in self._made[made].ids))
+            judged, wanted = judge_trajectories(self.warehouse, self.log, name, judge, ids, step.scope), len(ids)
         self.result.add("verdicts", judged.checked.total)
         self.result.missing += judged.missing
         if not judged.asked:
@@ -218,7 +239,8 @@ class _Loop:
         by = ", ".join(policy.name for policy in judge.policies)
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(judged.failed.items()))
         failed = f", {judged.missing:,} got no verdict ({kinds}; run again to ask again)" if judged.failed else ""
-        return f"{judged.asked:,} of {len(ids):,} samples judged by {by}{failed}"
+        what = "draws of pairs" if isinstance(judge, PairJudge) else "samples"
+        return f"{judged.asked:,} of {wanted:,} {what} judged by {by}{failed}"
 
     def _review(self, name: str, step: ReviewStep) -> str:
         made = [self._made[other] for other in step.steps]

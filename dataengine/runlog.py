@@ -9,10 +9,22 @@ from dataengine.checks import load_check
 from dataengine.rewrites.examples import rewriting_of
 from schemas.errors import ConfigError
 from schemas.keys import canonical_json
-from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, JudgeStep, Recipe, RewriteStep, Share
+from schemas.recipe import (
+    CheckSpec,
+    EndpointEngine,
+    EvaluateStep,
+    GenerateStep,
+    JudgeStep,
+    PairsStep,
+    Recipe,
+    RewriteStep,
+    Share,
+)
 from schemas.records import Run, now
 from warehouse.store import Warehouse
 
+# In the place of a stage, where the funnel counts what judges of pairs say.
+PAIRS = "(pairs)"
 _LIBRARIES = ("deltalake", "duckdb", "math-verify", "reasoning-gym", "torch", "transformers", "fasttext-community")
 
 
@@ -60,7 +72,14 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
 
 def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object]]:
     """As `expected_checks`: of each step that is judged the stage, its prompts' sources, and the scope."""
-    version = _version_of_judge(recipe, step.judge)
+    version, of_pairs = _version_of_judge(recipe, step.judge)
+    if of_pairs != all(isinstance(recipe.steps[name], PairsStep) for name in step.steps):
+        wanted = "pairs: `of` has to name steps of kind pairs" if of_pairs else "single responses: `of` names pairs"
+        raise ConfigError(f"judge {step.judge} is asked about {wanted}")
+    if of_pairs:
+        spec = recipe.judges[step.judge]
+        draws = spec.draws * len(spec.engines)
+        return [{"stage": PAIRS, "check": step.judge, "version": version, "verifier": False, "draws": draws}]
     scope = {"scope": "share", "share": step.scope.share} if isinstance(step.scope, Share) else {"scope": step.scope}
     rows: list[dict[str, object]] = []
     for judged in (sampled for name in step.steps for sampled in recipe.sampled(name)):
@@ -86,8 +105,11 @@ def _sources_of(recipe: Recipe, step: GenerateStep | RewriteStep | EvaluateStep)
     return [source for chosen in step.prompt_sets for source in recipe.prompts[chosen].names]
 
 
-def _version_of_judge(recipe: Recipe, name: str) -> str | None:
-    """A judge's version; None while an engine is not trained. Raises ConfigError for a judge that cannot be."""
+def _version_of_judge(recipe: Recipe, name: str) -> tuple[str | None, bool]:
+    """A judge's version, None while an engine is not trained, and whether it is asked about pairs.
+
+    Raises ConfigError for a judge that cannot be.
+    """
     from dataengine.judge.judge import judge_prompt, judge_version
     from dataengine.policy import Policy
 
@@ -95,8 +117,8 @@ def _version_of_judge(recipe: Recipe, name: str) -> str | None:
     prompt = judge_prompt(name, spec)
     engines = [recipe.engines[engine] for engine in spec.engines]
     if any(not isinstance(engine, EndpointEngine) and engine.checkpoint for engine in engines):
-        return None
-    return judge_version(spec, prompt, [Policy.of(engine).name for engine in engines])
+        return None, prompt.of_pairs
+    return judge_version(spec, prompt, [Policy.of(engine).name for engine in engines]), prompt.of_pairs
 
 
 class RunLog:

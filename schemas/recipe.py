@@ -263,13 +263,20 @@ class JudgeSpec(_Strict):
 
     ask: str = Field(
         min_length=1,
-        description="correctness, equivalence, safety, helpfulness, or the path of a prompt file: docs/judging.md",
+        description="correctness, equivalence, safety, helpfulness, preference, or the path of a prompt file: "
+        "docs/judging.md",
     )
     engine: str | Annotated[list[str], Field(min_length=1)] = Field(description="one, or several that vote")
     sampling: JudgeSampling = Field(default_factory=JudgeSampling)
     max_tokens: int = Field(default=2048, ge=1, description="for the analysis and the verdict together")
     votes: int = Field(
         default=1, ge=1, le=64, description="how often each engine is asked; over half of all votes make a verdict"
+    )
+    draws: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="of pairs: how often each engine compares two answers, in an order drawn anew",
     )
     guided: bool = Field(default=True, description="bind the reply to its form; for servers that cannot, false")
 
@@ -419,6 +426,16 @@ class JudgeStep(_Of):
         return value
 
 
+class PairsStep(_Of):
+    """Choose pairs of answers to one prompt, to be compared: of two steps one from each, of one step two of its own."""
+
+    kind: Literal["pairs"]
+    per_prompt: int = Field(default=1, ge=1, description="at most so many of a prompt, by hash")
+    max_length_ratio: float = Field(
+        default=2.0, ge=1, description="the longer answer has at most so many times the other's characters; ours"
+    )
+
+
 class ReviewStep(_Of):
     """Say how far people have looked at the trajectories of earlier steps, and check what they edited."""
 
@@ -461,7 +478,15 @@ class ReportStep(_Strict):
 
 
 Step = Annotated[
-    GenerateStep | RewriteStep | JudgeStep | ReviewStep | SnapshotStep | TrainStep | EvaluateStep | ReportStep,
+    GenerateStep
+    | RewriteStep
+    | PairsStep
+    | JudgeStep
+    | ReviewStep
+    | SnapshotStep
+    | TrainStep
+    | EvaluateStep
+    | ReportStep,
     Field(discriminator="kind"),
 ]
 
@@ -500,8 +525,9 @@ class Recipe(_Strict):
                 self._known(f"steps.{name}.judge", [step.judge], self.judges)
                 for engine in self.judges[step.judge].engines:
                     self._engine_ready(name, engine, seen)
-                self._made_before(name, step, seen, (*_KEPT, "evaluate"))
-            elif isinstance(step, ReviewStep):
+                if {seen.get(earlier) for earlier in step.steps} != {"pairs"}:
+                    self._made_before(name, step, seen, (*_KEPT, "evaluate"))
+            elif isinstance(step, PairsStep | ReviewStep):
                 self._made_before(name, step, seen, _KEPT)
             elif isinstance(step, TrainStep):
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
@@ -529,7 +555,7 @@ class Recipe(_Strict):
 
     @staticmethod
     def _made_before(
-        name: str, step: RewriteStep | JudgeStep | ReviewStep, seen: dict[str, str], kinds: tuple[str, ...]
+        name: str, step: RewriteStep | PairsStep | JudgeStep | ReviewStep, seen: dict[str, str], kinds: tuple[str, ...]
     ) -> None:
         for earlier in step.steps:
             if seen.get(earlier) not in kinds:

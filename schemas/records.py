@@ -195,6 +195,41 @@ class Review(Record):
         return self
 
 
+class Pair(Record):
+    """Two answers to one prompt that are compared."""
+
+    TABLE: ClassVar[str] = "pairs"
+    KEYS: ClassVar[tuple[str, ...]] = ("pair_id",)
+
+    pair_id: str = Field(description="key(a_id, b_id)")
+    prompt_id: str
+    a_id: str = Field(description="a trajectory")
+    b_id: str = Field(description="the other")
+    run_id: str
+    created_at: datetime
+
+
+class PairVerdict(Record):
+    """What one draw of a judge says of a pair."""
+
+    TABLE: ClassVar[str] = "pair_verdicts"
+    KEYS: ClassVar[tuple[str, ...]] = ("pair_id", "check", "version", "draw")
+
+    pair_id: str
+    check: str
+    version: str
+    draw: int = Field(ge=0, description="which of its draws, from 0")
+    draws: int = Field(ge=1, description="how many it makes of a pair in all")
+    a_first: bool = Field(description="whether a was shown before b")
+    outcome: Outcome = Field(description="pass: a is better, fail: b is, undecided: neither, or no verdict")
+    score: float | None = Field(default=None, description="above 0 where a is better; NULL where there is no verdict")
+    reason: str = ""
+    details: JsonText = "{}"
+    seconds: float | None = None
+    run_id: str
+    created_at: datetime
+
+
 class Cluster(Record):
     """Which cluster of near duplicates a prompt belongs to; the latest row of an id counts."""
 
@@ -266,5 +301,6 @@ class Migration(Record):
 
 
 RECORDS: dict[str, type[Record]] = {
-    r.TABLE: r for r in (Prompt, Trajectory, Verdict, Review, Cluster, Calibration, Run, Metric, Migration)
+    r.TABLE: r
+    for r in (Prompt, Trajectory, Verdict, Review, Pair, PairVerdict, Cluster, Calibration, Run, Metric, Migration)
 }

@@ -34,7 +34,19 @@ def m004_calibrations(warehouse: "Warehouse") -> None:
     warehouse.create_table("calibrations")
 
 
-MIGRATIONS: list[Callable[["Warehouse"], None]] = [m001_tables, m002_clusters, m003_reviews, m004_calibrations]
+def m005_pairs(warehouse: "Warehouse") -> None:
+    """Makes the tables of pairs and of what judges prefer."""
+    for table in ("pairs", "pair_verdicts"):
+        warehouse.create_table(table)
+
+
+MIGRATIONS: list[Callable[["Warehouse"], None]] = [
+    m001_tables,
+    m002_clusters,
+    m003_reviews,
+    m004_calibrations,
+    m005_pairs,
+]
 
 
 def migrate(warehouse: "Warehouse", *, create: bool) -> None:

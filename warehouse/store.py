@@ -29,6 +29,8 @@ _MANY_FILES = 256
 DEPENDENTS_FIRST = (
     "metrics",
     "calibrations",
+    "pair_verdicts",
+    "pairs",
     "verdicts",
     "reviews",
     "trajectories",

@@ -222,11 +222,11 @@ CREATE MACRO in_scope(scope, share, is_settled, trajectory_id, version) AS
 -- also of which prompts' sources, and in which scope; its version is NULL where it is not known before an engine is
 -- trained, and then any will do.
 CREATE VIEW recipe_checks AS
-SELECT recipe, c.stage, c.rewrite, c."check", c.version, c.verifier, c.sources, c.scope, c.share
+SELECT recipe, c.stage, c.rewrite, c."check", c.version, c.verifier, c.sources, c.scope, c.share, c.draws
 FROM (
     SELECT recipe, unnest(from_json(checks,
         '[{"stage": "VARCHAR", "rewrite": "VARCHAR", "check": "VARCHAR", "version": "VARCHAR", "verifier": "BOOLEAN",
-           "sources": ["VARCHAR"], "scope": "VARCHAR", "share": "DOUBLE"}]')) AS c
+           "sources": ["VARCHAR"], "scope": "VARCHAR", "share": "DOUBLE", "draws": "BIGINT"}]')) AS c
     FROM runs
     QUALIFY dense_rank() OVER (PARTITION BY recipe ORDER BY created_at DESC) = 1
 );
@@ -261,6 +261,56 @@ SELECT stage, trajectory_id, "check",
 FROM wanted FULL JOIN given USING (trajectory_id, stage, "check")
 GROUP BY stage, trajectory_id, "check";
 
+-- The same of judges of pairs, draw by draw; their recipes name the stage (pairs).
+CREATE VIEW expected_draws AS
+WITH wanted AS (
+    SELECT p.pair_id, c."check", c.version AS wanted_version, unnest(range(c.draws)) AS draw
+    FROM pairs p
+    JOIN runs_current r USING (run_id)
+    JOIN recipe_checks c ON c.recipe = r.recipe AND c.stage = '(pairs)'
+)
+SELECT pair_id, "check", draw,
+    arg_max(outcome, (created_at, version)) FILTER (WHERE coalesce(version = wanted_version, true)) AS outcome
+FROM wanted FULL JOIN pair_verdicts USING (pair_id, "check", draw)
+GROUP BY pair_id, "check", draw;
+
+-- What each judge of pairs says in all, by its latest version. `score` is the mean over its draws, above 0 where a is
+-- better; `kept` asks for all draws, a verdict from more than half of them, and a score over 1 (R1 report). Chosen answers
+-- tend to be the longer ones: among kept pairs of like difference in length, `balanced` has as many the other way round.
+CREATE VIEW preferences AS
+WITH latest AS (
+    SELECT * FROM pair_verdicts
+    QUALIFY version = arg_max(version, (created_at, version)) OVER (PARTITION BY pair_id, "check")
+), means AS (
+    SELECT pair_id, "check", version, max(draws) AS draws, count(*) AS drawn, count(score) AS verdicts,
+        avg(score) AS score
+    FROM latest
+    GROUP BY pair_id, "check", version
+), sided AS (
+    SELECT m.*, p.prompt_id, p.a_id, p.b_id,
+        CASE WHEN score > 0 THEN a_id WHEN score < 0 THEN b_id END AS chosen_id,
+        CASE WHEN score > 0 THEN b_id WHEN score < 0 THEN a_id END AS rejected_id,
+        coalesce(drawn = draws AND 2 * verdicts > draws AND abs(score) > 1, false) AS kept
+    FROM means m JOIN pairs p USING (pair_id)
+), measured AS (
+    SELECT s.*, length(c.answer) AS chosen_length, length(r.answer) AS rejected_length,
+        log2(chosen_length / rejected_length) AS longer
+    FROM sided s
+    LEFT JOIN trajectories_current c ON c.trajectory_id = s.chosen_id
+    LEFT JOIN trajectories_current r ON r.trajectory_id = s.rejected_id
+), placed AS (
+    SELECT *,
+        count(*) FILTER (WHERE longer > 0) OVER alike AS longer_chosen,
+        count(*) FILTER (WHERE longer < 0) OVER alike AS shorter_chosen,
+        row_number() OVER (PARTITION BY "check", kept, floor(4 * abs(longer)), sign(longer) ORDER BY sha256(pair_id))
+            AS place
+    FROM measured
+    WINDOW alike AS (PARTITION BY "check", kept, floor(4 * abs(longer)))
+)
+SELECT * EXCLUDE (longer, longer_chosen, shorter_chosen, place),
+    kept AND (longer = 0 OR place <= least(longer_chosen, shorter_chosen)) AS balanced
+FROM placed;
+
 -- Per stage and check: applicable = pass + fail + undecided + error + pending (the conservation line).
 CREATE VIEW funnel AS
 WITH stages AS (
@@ -280,7 +330,12 @@ SELECT * FROM (
         count(*) FILTER (WHERE outcome = 'error') AS error,
         count(*) FILTER (WHERE outcome IS NULL) AS pending,
         round(pass / applicable, 3) AS pass_share
-    FROM expected_verdicts e GROUP BY e.stage, e."check"
+    FROM (
+        SELECT stage, "check", outcome FROM expected_verdicts
+        UNION ALL
+        SELECT '(pairs)' AS stage, "check", outcome FROM expected_draws
+    ) e
+    GROUP BY e.stage, e."check"
     UNION ALL BY NAME
     SELECT stage, '(replied)' AS "check", requests AS applicable, replies AS pass, 0 AS fail, 0 AS undecided,
         failed AS error, 0 AS pending, round(replies / requests, 3) AS pass_share

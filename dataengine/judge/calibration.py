@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +14,11 @@ from dataengine.checks import Opinion
 from dataengine.engines.fleet import Fleet
 from dataengine.generate import run_id
 from dataengine.in_flight import ask_all
-from dataengine.judge.judge import Case, Judge
+from dataengine.judge.judge import Judge
 from dataengine.judge.labels import Labelled, from_file, from_reviews
-from dataengine.judge.step import Asker, judge_fleets
+from dataengine.judge.pair_step import PairAsker
+from dataengine.judge.preference import PairJudge, load_judge
+from dataengine.judge.step import Asker, Judged, judge_fleets
 from dataengine.policy import Policy
 from dataengine.progress import Progress
 from dataengine.tables import table
@@ -50,7 +52,7 @@ class Agreement:
 class Report:
     """What came of a calibration; `opinions` are of the `cases`, in their order."""
 
-    judge: Judge
+    judge: Judge | PairJudge
     gold: str
     cases: Sequence[Labelled]
     opinions: Sequence[Opinion]
@@ -68,18 +70,24 @@ class Report:
     @property
     def parsed(self) -> float:
         """The share of cases that got a verdict."""
-        return sum(o.outcome != "undecided" for o in self.opinions) / len(self.opinions)
+        return sum(not _undecided(o) for o in self.opinions) / len(self.opinions)
 
     @property
     def follows_length(self) -> float | None:
         """How well length alone tells what passed, among cases of one label: 0.5 is not at all. None without a case."""
-        lengths = [len(c.case.response) for c in self.cases]
-        return within_labels([c.label for c in self.cases], [o.outcome for o in self.opinions], lengths)
+        sizes = [c.size for c in self.cases]
+        return within_labels([c.label for c in self.cases], [o.outcome for o in self.opinions], sizes)
+
+    @property
+    def first_wins(self) -> float | None:
+        """Of the draws of pairs that found one better, the share in which that was shown first: 0.5 is fair."""
+        votes = [vote for o in self.opinions for vote in o.details.get("votes", []) if vote.get("score")]
+        return sum((v["score"] > 0) == v["a_first"] for v in votes) / len(votes) if votes else None
 
     @property
     def remarks(self) -> list[str]:
         """What a reader should know, in words."""
-        said = Counter(o.details.get("verdict") or o.reason for o in self.opinions)
+        said = Counter(o.details.get("verdict") or o.reason or o.outcome for o in self.opinions)
         word, count = said.most_common(1)[0]
         found, kappa = [], self.agreement
         if count >= _ALWAYS * len(self.opinions):
@@ -87,12 +95,15 @@ class Report:
         elif kappa.low is not None and kappa.high is not None and kappa.low <= 0 <= kappa.high:
             found.append("agrees no better than chance would")
         if self.parsed < _ALWAYS:
-            reasons = Counter(o.reason for o in self.opinions if o.outcome == "undecided")
+            reasons = Counter(o.reason for o in self.opinions if _undecided(o))
             told = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
             found.append(f"gave no verdict on {1 - self.parsed:.0%} of the cases ({told})")
         follows = self.follows_length
         if follows is not None and max(follows, 1 - follows) >= _FOLLOWS:
             found.append(f"prefers {'longer' if follows > 0.5 else 'shorter'} responses, right or wrong")
+        first = self.first_wins
+        if first is not None and max(first, 1 - first) >= _FOLLOWS:
+            found.append(f"prefers what stands {'first' if first > 0.5 else 'second'}, whichever it is")
         return found
 
     def record(self) -> Calibration:
@@ -127,6 +138,7 @@ class Report:
             "confusion": {f"{label} said {told}": n for (label, told), n in sorted(self.counts.items())},
             "parsed": self.parsed,
             "follows_length": self.follows_length,
+            "first_wins": self.first_wins,
             "prompt_tokens": prompt_tokens,
             "reply_tokens": reply_tokens,
             "usd": usd,
@@ -148,8 +160,11 @@ class Report:
     def text(self) -> str:
         """For a person."""
         figures, found = self.figures(), self.agreement
+        called = {told: told for told in OUTCOMES}
+        if isinstance(self.judge, PairJudge):
+            called = {"pass": "a better", "fail": "b better", "undecided": "neither"}
         rows = [
-            {"label": label, **{f"said {told}": self.counts.get((label, told), 0) for told in OUTCOMES}}
+            {"label": called[label], **{f"said {called[t]}": self.counts.get((label, t), 0) for t in OUTCOMES}}
             for label in ("pass", "fail")
         ]
         kappa = "has no value: one side said one thing only" if found.kappa is None else (
@@ -165,6 +180,11 @@ class Report:
             *(f"It {remark}." for remark in self.remarks),
         ]
         return "\n".join(lines)
+
+
+def _undecided(opinion: Opinion) -> bool:
+    """Whether there is no verdict; that neither of two answers is better is one."""
+    return opinion.outcome == "undecided" and opinion.score is None
 
 
 def _tokens(votes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
@@ -233,7 +253,7 @@ def calibrate_judge(
                 f"judge {name}: the engine {engine!r} is trained by the recipe; name its folder as `model`"
             )
         policies[engine] = Policy.of(given)
-    judge = Judge.of(name, recipe, policies)
+    judge = load_judge(name, recipe, policies)
     cases, gold = from_reviews(judge, path) if on is None else from_file(judge, on, mapping, notes)
     warehouse = Warehouse.open(path, create=True)
     log = warehouse.path / "logs" / f"{run_id()}-calibrate-{name}"
@@ -243,17 +263,19 @@ def calibrate_judge(
     return report
 
 
-def calibrate(judge: Judge, cases: Sequence[Labelled], gold: str, log: Path) -> Report:
+def calibrate(judge: Judge | PairJudge, cases: Sequence[Labelled], gold: str, log: Path) -> Report:
     """Asks the judge about every case. Raises EngineError when one got no reply: figures of the rest would mislead."""
     found: dict[int, Opinion] = {}
-    failed = asyncio.run(_ask(judge, [c.case for c in cases], found, log))
-    if failed:
-        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(failed.items()))
-        raise EngineError(f"{sum(failed.values()):,} of {len(cases):,} cases got no reply ({kinds}); run it again")
+    counted = asyncio.run(_ask(judge, cases, found, log))
+    if counted.failed:
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counted.failed.items()))
+        raise EngineError(f"{len(cases) - len(found):,} of {len(cases):,} cases got no reply ({kinds}); run it again")
     return Report(judge, gold, cases, [found[number] for number in range(len(cases))])
 
 
-async def _ask(judge: Judge, cases: Sequence[Case], found: dict[int, Opinion], log: Path) -> dict[str, int]:
+async def _ask(judge: Judge | PairJudge, cases: Sequence[Labelled], found: dict[int, Opinion], log: Path) -> Judged:
+    counted = Judged()
+
     async def windows() -> AsyncIterator[Sequence[int]]:
         yield range(len(cases))
 
@@ -262,15 +284,19 @@ async def _ask(judge: Judge, cases: Sequence[Case], found: dict[int, Opinion], l
 
     fleets: list[Fleet]
     async with judge_fleets(judge, log) as fleets:
-        with Progress(f"calibrate {judge.name}", len(cases) * judge.votes) as progress:
-            asker = Asker(judge, fleets, progress)
+        with Progress(f"calibrate {judge.name}", len(cases) * judge.asked) as progress:
+            ask: Callable[[Any], Awaitable[Opinion | None]]
+            if isinstance(judge, PairJudge):
+                ask = PairAsker(judge, fleets, progress, counted).opinion
+            else:
+                ask = Asker(judge, fleets, progress, counted).opinion
 
             async def opinion(number: int) -> tuple[int, Opinion] | None:
-                told = await asker.opinion(cases[number])
+                told = await ask(cases[number].case)
                 return None if told is None else (number, told)
 
             await ask_all(windows(), len(cases), fleets, opinion, write)
-    return asker.failed
+    return counted
 
 
 def write_replies(report: Report, path: Path) -> None:

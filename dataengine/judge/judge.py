@@ -1,7 +1,7 @@
 """A judge: what it sends for a case, and what it makes of the replies."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from dataengine.policy import Policy
 from dataengine.prompting import assemble
 from schemas.errors import ConfigError
 from schemas.keys import key
-from schemas.recipe import EmbeddedEngine, JudgeSpec, Recipe
+from schemas.recipe import EmbeddedEngine, JudgeSpec
 from schemas.records import Message, Prompt, Trajectory
 
 # Why nothing is asked.
@@ -43,7 +43,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Judge:
+class AnyJudge:
     """A recipe's judge with the policies that answer for it, and the name that its verdicts carry."""
 
     name: str
@@ -51,16 +51,29 @@ class Judge:
     prompt: JudgePrompt
     policies: Sequence[Policy] = field(default=())
 
-    @classmethod
-    def of(cls, name: str, recipe: Recipe, policies: Mapping[str, Policy]) -> "Judge":
-        """The judge of that name, its engines' policies taken from `policies`. Raises ConfigError."""
-        spec = recipe.judges[name]
-        return cls(name, spec, judge_prompt(name, spec), [policies[engine] for engine in spec.engines])
-
     @cached_property
     def version(self) -> str:
         """See `judge_version`."""
         return judge_version(self.spec, self.prompt, [p.name for p in self.policies])
+
+    def request(self, messages: list[dict[str, str]], policy: Policy, number: int, group: str) -> ChatRequest:
+        """The request number `number` to a policy."""
+        drawn = self.spec.sampling.of(number)
+        send_seed = isinstance(policy.engine, EmbeddedEngine) or policy.engine.send_seed
+        return ChatRequest(
+            messages=messages,
+            max_tokens=self.spec.max_tokens,
+            temperature=drawn["temperature"],
+            top_p=drawn["top_p"],
+            # Every request its own, the same in every run.
+            seed=int(key(self.version, messages, number)[:8], 16) & 0x7FFFFFFF if send_seed else None,
+            guided=self.prompt.guided if self.spec.guided else None,
+            group=group,
+        )
+
+
+class Judge(AnyJudge):
+    """A judge of single responses."""
 
     @property
     def uses_reference(self) -> bool:
@@ -68,7 +81,7 @@ class Judge:
         return self.prompt.shows_reference
 
     @property
-    def votes(self) -> int:
+    def asked(self) -> int:
         """How many requests a case takes."""
         return self.spec.votes * len(self.policies)
 
@@ -82,32 +95,20 @@ class Judge:
         """What is asked: for each vote the number of the policy, and the request."""
         shown = self._shown(case)
         messages = self.prompt.render(question=case.question, reference=case.reference or "", response=shown)
-        asked = []
-        for number, policy in enumerate(self.policies):
-            send_seed = isinstance(policy.engine, EmbeddedEngine) or policy.engine.send_seed
-            for vote in range(self.spec.votes):
-                drawn = self.spec.sampling.of(vote)
-                request = ChatRequest(
-                    messages=messages,
-                    max_tokens=self.spec.max_tokens,
-                    temperature=drawn["temperature"],
-                    top_p=drawn["top_p"],
-                    # Every vote its own, the same in every run.
-                    seed=int(key(self.version, messages, vote)[:8], 16) & 0x7FFFFFFF if send_seed else None,
-                    guided=self.prompt.guided if self.spec.guided else None,
-                    group=case.group,
-                )
-                asked.append((number, request))
-        return asked
+        return [
+            (number, self.request(messages, policy, vote, case.group))
+            for number, policy in enumerate(self.policies)
+            for vote in range(self.spec.votes)
+        ]
 
     def opinion(self, replies: Sequence[ChatReply]) -> Opinion:
         """What the replies to `requests`, in their order and none of them failed, say together.
 
         A verdict needs more than half of all votes, those that are no verdict counted. Its score is the votes' mean.
         """
-        said = [read_reply(r.text, r.finish_reason, self.prompt.words) for r in replies]
+        said = [read_reply(r.text, r.finish_reason, self.prompt.words, self.prompt.fields) for r in replies]
         policies = [p.name for p in self.policies for _ in range(self.spec.votes)]
-        votes = [_vote(*v) for v in zip(policies, said, replies, strict=True)]
+        votes = [vote_of(*v) for v in zip(policies, said, replies, strict=True)]
         seconds = sum(r.seconds for r in replies)
         given = [s.verdict for s in said if s.verdict is not None]
         if not given:
@@ -134,7 +135,8 @@ def judge_prompt(name: str, spec: JudgeSpec) -> JudgePrompt:
 
 def judge_version(spec: JudgeSpec, prompt: JudgePrompt, policies: Sequence[str]) -> str:
     """12 hex characters of the prompt's content, the policies and the decoding: a judge that was proven is that one."""
-    decoding = [[spec.sampling.of(vote) for vote in range(spec.votes)], spec.max_tokens, spec.guided]
+    asked = spec.draws if prompt.of_pairs else spec.votes
+    decoding = [[spec.sampling.of(number) for number in range(asked)], spec.max_tokens, spec.guided]
     return key(prompt.content, sorted(policies), decoding)[:12]
 
 
@@ -149,7 +151,8 @@ def _undecided(reason: str, votes: list[dict[str, Any]], seconds: float) -> Opin
     return Opinion("undecided", None, reason, {"verdict": None, "votes": votes}, seconds)
 
 
-def _vote(policy: str, said: Said, reply: ChatReply) -> dict[str, Any]:
+def vote_of(policy: str, said: Said, reply: ChatReply) -> dict[str, Any]:
+    """A reply as the details of a verdict hold it."""
     return {
         "policy": policy,
         "verdict": said.verdict,

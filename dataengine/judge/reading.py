@@ -1,7 +1,7 @@
 """A judge's reply, read strictly: one JSON object of the form that was asked for, or why there is no verdict."""
 
 import json
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,12 @@ class _RepeatedKey(ValueError):
     pass
 
 
-def read_reply(text: str, finish_reason: str | None, words: Container[str]) -> Said:
+def read_reply(
+    text: str, finish_reason: str | None, words: Container[str], fields: Sequence[str] = ("analysis", "verdict")
+) -> Said:
     """The verdict of a reply that is `{"analysis": TEXT, "verdict": WORD}`, the word one of `words`, and nothing else.
+
+    `fields` are the keys that it must have, all of them texts.
 
     White space may stand around the object. Nothing is guessed: prose, a code fence, a key too many, twice or missing,
     a word in another case or language is no verdict, and neither is a reply that was cut off, whatever its start says.
@@ -51,11 +55,11 @@ def read_reply(text: str, finish_reason: str | None, words: Container[str]) -> S
         return Said(reason=UNPARSEABLE)
     if not isinstance(value, dict):
         return Said(reason=WRONG_TYPE)
-    if set(value) != {"analysis", "verdict"}:
+    if set(value) != set(fields):
         return Said(reason=WRONG_KEYS)
-    analysis, verdict = value["analysis"], value["verdict"]
-    if not isinstance(analysis, str) or not isinstance(verdict, str):
+    if not all(isinstance(said, str) for said in value.values()):
         return Said(reason=WRONG_TYPE)
+    analysis, verdict = value["analysis"], value["verdict"]
     if verdict not in words:
         return Said(None, storable(analysis), UNKNOWN_VERDICT)
     return Said(verdict, storable(analysis))

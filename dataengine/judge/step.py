@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
@@ -12,7 +13,7 @@ from dataengine.checking import Checked, wanted_trajectories
 from dataengine.checks import Opinion, metadata_of
 from dataengine.engines.fleet import Fleet
 from dataengine.in_flight import ask_all
-from dataengine.judge.judge import Case, Judge, question_of
+from dataengine.judge.judge import AnyJudge, Case, Judge, question_of
 from dataengine.progress import Progress
 from dataengine.runlog import RunLog
 from schemas.keys import canonical_json
@@ -23,13 +24,15 @@ from warehouse.store import Warehouse
 # Cases that are read at once while others are asked about.
 _WINDOW = 512
 
+T = TypeVar("T")
+
 
 @dataclass
 class Judged:
     """What a judge step did."""
 
     asked: int = 0
-    """Trajectories that it was asked about."""
+    """Trajectories that it was asked about, or draws of pairs."""
     failed: dict[str, int] = field(default_factory=dict)
     """Those that it gave no verdict on since a request failed, by kind of failure: the next run asks again."""
     checked: Checked = field(default_factory=Checked)
@@ -39,20 +42,25 @@ class Judged:
         """How many verdicts are missing."""
         return sum(self.failed.values())
 
+    def fail(self, error: str) -> None:
+        """Counts one."""
+        kind = error.partition(":")[0]
+        self.failed[kind] = self.failed.get(kind, 0) + 1
+
 
 class Asker:
-    """Puts cases to a judge's engines; `opinion` may be called from many tasks at once."""
+    """Puts cases to a judge's engines; may be called from many tasks. `failed` counts replies that never came."""
 
-    def __init__(self, judge: Judge, fleets: Sequence[Fleet], progress: Progress) -> None:
+    def __init__(self, judge: Judge, fleets: Sequence[Fleet], progress: Progress, failed: Judged) -> None:
         self._judge = judge
         self._fleets = fleets
         self._progress = progress
-        self.failed: dict[str, int] = {}
+        self._failed = failed
 
     async def opinion(self, case: Case) -> Opinion | None:
         """The judge's opinion; None when a request failed for good: what is missing is asked for again, not made up."""
         if (known := self._judge.unasked(case)) is not None:
-            self._progress.advance(self._judge.votes)
+            self._progress.advance(self._judge.asked)
             return known
         asked = self._judge.requests(case)
         for _ in asked:
@@ -62,14 +70,13 @@ class Asker:
             self._progress.finished(reply.completion_tokens or 0, reply.error)
         errors = [reply.error for reply in replies if reply.error is not None]
         if errors:
-            kind = errors[0].partition(":")[0]
-            self.failed[kind] = self.failed.get(kind, 0) + 1
+            self._failed.fail(errors[0])
             return None
         return self._judge.opinion(replies)
 
 
 @contextlib.asynccontextmanager
-async def judge_fleets(judge: Judge, log: Path) -> AsyncIterator[list[Fleet]]:
+async def judge_fleets(judge: AnyJudge, log: Path) -> AsyncIterator[list[Fleet]]:
     """The servers of each of a judge's policies; those of ours write to files that start with the name `log`."""
     async with contextlib.AsyncExitStack() as stack:
         yield [
@@ -105,7 +112,7 @@ def judge_trajectories(
             return Judged()
         step = _Step(warehouse, run, label, judge)
         asyncio.run(step.ask(_due(connection, parameters), count[0]))
-        return Judged(count[0], step.failed, step.checked)
+        return step.judged
 
 
 class _Step:
@@ -114,18 +121,17 @@ class _Step:
         self._run = run
         self._label = label
         self._judge = judge
-        self.checked = Checked()
-        self.failed: dict[str, int] = {}
+        self.judged = Judged()
 
     async def ask(self, windows: Iterator[list[_Due]], count: int) -> None:
         judge = self._judge
+        self.judged.asked = count
         log = self._warehouse.path / "logs" / f"{self._run.run_id}-{judge.name}"
         async with judge_fleets(judge, log) as fleets:
             # Nothing is written before there is somebody to ask.
             self._run.begin()
-            with Progress(self._label, count * judge.votes) as progress:
-                asker = Asker(judge, fleets, progress)
-                self.failed = asker.failed
+            with Progress(self._label, count * judge.asked) as progress:
+                asker = Asker(judge, fleets, progress, self.judged)
 
                 async def verdict(due: _Due) -> Verdict | None:
                     opinion = await asker.opinion(due.case)
@@ -134,7 +140,7 @@ class _Step:
                     progress.judged(due.domain, opinion.outcome == "pass")
                     return self._verdict(due, opinion)
 
-                await ask_all(_read_aside(windows), count, fleets, verdict, self._write)
+                await ask_all(read_aside(windows), count, fleets, verdict, self._write)
 
     def _verdict(self, due: _Due, opinion: Opinion) -> Verdict:
         return Verdict(
@@ -157,10 +163,11 @@ class _Step:
         done = await asyncio.to_thread(self._warehouse.append, "verdicts", verdicts)
         for verdict in done.added:
             assert isinstance(verdict, Verdict)
-            self.checked.count(verdict.check, verdict.outcome)
+            self.judged.checked.count(verdict.check, verdict.outcome)
 
 
-async def _read_aside(windows: Iterator[list[_Due]]) -> AsyncIterator[list[_Due]]:
+async def read_aside(windows: Iterator[list[T]]) -> AsyncIterator[list[T]]:
+    """The windows, each read while the one before is asked about."""
     while (window := await asyncio.to_thread(lambda: next(windows, None))) is not None:
         yield window
 

@@ -62,8 +62,11 @@ INJECTIONS = [
 
 def parts(prompt: JudgePrompt, text: str) -> tuple[str, str, str]:
     """What the judge is sent, cut at the one region of the response: before, inside, after."""
-    (*_, user) = prompt.render(question="What is 2 + 2?", reference="4", response=text)
-    tag = tag_of("response", text)
+    name, others = "response", {"reference": "4"}
+    if prompt.of_pairs:
+        name, others = "response_a", {"response_b": "It is 5."}
+    (*_, user) = prompt.render(question="What is 2 + 2?", **others, **{name: text})
+    tag = tag_of(name, text)
     before, opened, rest = user["content"].partition(f"<{tag}>\n")
     inside, closed, after = rest.partition(f"\n</{tag}>")
     assert opened and closed
@@ -77,7 +80,8 @@ def test_an_injection_stays_in_the_one_region_of_the_response(ask: str, text: st
     plain_before, _, plain_after = parts(prompt, "It is 4.")
     before, inside, after = parts(prompt, text)
     assert before == plain_before
-    assert after.replace(tag_of("response", text), tag_of("response", "It is 4.")) == plain_after
+    name = "response_a" if prompt.of_pairs else "response"
+    assert after.replace(tag_of(name, text), tag_of(name, "It is 4.")) == plain_after
     for seen in (inside, UNSEEN.sub("", inside)):
         assert not OPENED.search(seen.lower()) and not CLOSED.search(seen.lower())
         assert not re.search(r"</?(question|reference|response)\b", seen, re.IGNORECASE)

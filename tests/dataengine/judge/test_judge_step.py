@@ -302,7 +302,8 @@ def test_a_judge_that_cannot_be_is_refused_before_anything_is_asked(refused: Any
         in refusal({}, {"scope": "some"})
     )
     assert refusal({"ask": "fairness"}).endswith(
-        "fairness: no prompt file, and no shipped name; shipped: correctness, equivalence, helpfulness, safety"
+        "fairness: no prompt file, and no shipped name; "
+        "shipped: correctness, equivalence, helpfulness, preference, safety"
     )
     assert refusal({"ask": "gone.md"}).endswith("gone.md: no such file or directory")
     assert scripted.asked == []
