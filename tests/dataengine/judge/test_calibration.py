@@ -158,6 +158,13 @@ def test_kappa_is_that_of_worked_examples() -> None:
     assert agreement({("pass", "pass"): 9}).kappa is None
 
 
+def test_a_few_cases_without_an_error_open_no_gate() -> None:
+    few, many = (agreement({("pass", "pass"): n, ("fail", "fail"): n}) for n in (5, 200))
+    assert few.kappa == many.kappa == few.high == many.high == 1.0
+    assert few.low is not None and few.low < 0.6
+    assert many.low is not None and many.low > 0.95
+
+
 @given(st.lists(st.integers(0, 60), min_size=4, max_size=4).filter(lambda n: n[0] + n[1] > 0 < n[2] + n[3]))
 @settings(max_examples=30)
 def test_kappa_lies_in_its_interval_and_does_not_depend_on_which_side_is_which(cells: list[int]) -> None:
