@@ -195,8 +195,8 @@ def agreement(counts: Mapping[tuple[str, str], int], seed: int = 0) -> Agreement
     """Cohen's kappa of (label, told) counts, with the interval of a bootstrap over cases (percentiles, seeded).
 
     (observed - expected) / (1 - expected), where expected is the agreement of two who say the same things as often but
-    independently (Cohen 1960). Without a value where that is 1. What is drawn from has half a case more of either error:
-    a dozen cases of which none went wrong would else give an interval without width, and open every gate.
+    independently (Cohen 1960). Without a value where that is 1. What is drawn from has half a case more of either
+    error: a few cases of which none went wrong would else give an interval without width, and open every gate.
     """
     cells = np.array([[counts.get((a, b), 0) for b in OUTCOMES] for a in OUTCOMES], dtype=np.float64)
     n = int(cells.sum())
