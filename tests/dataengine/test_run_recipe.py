@@ -95,6 +95,7 @@ def test_a_larger_budget_asks_again_only_for_what_was_cut_off(run: Any, recipe: 
     assert rows("SELECT count(*) FROM trajectories_current WHERE finish_reason = 'length'") == [(0,)]
 
 
+@pytest.mark.slow
 def test_what_changes_an_answer_is_new_work(run: Any, recipe: Any, scripted: Any, rows: Any) -> None:
     path = recipe(scripted, prompts=3)
     run(path)

@@ -122,6 +122,7 @@ def wait_for_state(partial_of: Path, running: subprocess.Popen[Any]) -> Path:
     raise TimeoutError(partial_of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "ctrl-c"])
 def test_stopped_training_resumes_to_the_same_weights(
     number: signal.Signals, run: Run, write_snapshot: Write, write_config: Write, sums: Sums, tmp_path: Path

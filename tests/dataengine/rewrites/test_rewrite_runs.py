@@ -111,6 +111,7 @@ def test_a_second_run_asks_and_writes_nothing(chain: Chain) -> None:
     assert after == before
 
 
+@pytest.mark.slow
 def test_more_replies_to_rewrite_ask_only_for_the_new_rewrites(chain: Chain) -> None:
     before = set(chain.rows(ROWS))
     chain.run("steps.sample.samples=3")
@@ -219,6 +220,7 @@ def test_at_most_so_many_of_a_prompt_by_a_stated_rule(chain: Chain) -> None:
     assert any(len(t) == 2 for _, t in taken)
 
 
+@pytest.mark.slow
 def test_only_trivial_questions_or_those_that_a_condition_names(chain: Chain) -> None:
     chain.change(lambda r: r["prompts"]["sums"]["prompts"].append({"prompt": "What is 12 + 7 + 5?", "reference": "24",
                                                                    "verifier": "exact"}))  # fmt: skip
