@@ -1,8 +1,7 @@
 """Cases whose verdict is known: rows of a file, or what people said in reviews."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ from dataengine.judge.judge import Case, Judge, question_of
 from dataengine.judge.preference import PairCase, PairJudge
 from dataengine.judge.step import reference_of
 from dataengine.prompting import take_apart
+from dataengine.sources.files import refuse_unknown
 from dataengine.sources.rows import read_rows
 from schemas.errors import InputError
 from schemas.keys import key
@@ -39,9 +39,11 @@ def from_file(
 
     A label is one of the judge's words, pass or fail, or true or false. Of pairs the columns are `prompt`, `chosen` and
     `rejected`; which of the two is called a is drawn from their texts. A row that cannot be taken is named in `notes`.
-    The second value names the set by its file and content. Raises InputError for a file without a case.
+    The second value names the set by its file and cases. Raises InputError for a file without a case, ConfigError for a
+    field of `mapping` that is none.
     """
     names = _PAIR_FIELDS if isinstance(judge, PairJudge) else _FIELDS
+    refuse_unknown(mapping, names)
     found = []
     for row in read_rows(path):
         try:
@@ -57,8 +59,12 @@ def from_file(
             notes.append(f"{row.place}: left out: {e}")
     if not found:
         raise InputError(f"{path}: no labelled case in it" + (f"; first problem: {notes[0]}" if notes else ""))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return found, f"{path.name}@{digest}"
+    return found, f"{path.name}@{_digest(found)}"
+
+
+def _digest(cases: Sequence[Labelled]) -> str:
+    """12 characters of a hash of what the judge is shown and of the labels, whichever columns they came from."""
+    return key([[*astuple(c.case), c.label] for c in cases])[:12]
 
 
 def _refuse_missing(fields: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -133,5 +139,4 @@ def from_reviews(judge: Judge | PairJudge, warehouse: Path) -> tuple[list[Labell
         found.append(Labelled(case, outcome, trajectory_id, len(text)))
     if not found:
         raise InputError(f"{warehouse}: nobody has reviewed anything that {judge.name} can judge")
-    digest = hashlib.sha256("".join(f"{c.place}{c.label}" for c in found).encode()).hexdigest()[:12]
-    return found, f"reviews@{digest}"
+    return found, f"reviews@{_digest(found)}"
