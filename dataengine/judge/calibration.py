@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -178,7 +178,7 @@ class Report:
     def text(self) -> str:
         """For a person."""
         figures, found = self.figures(), self.agreement
-        called = {told: told for told in OUTCOMES}
+        called: dict[str, str] = {told: told for told in OUTCOMES}
         if isinstance(self.judge, PairJudge):
             called = {"pass": "a better", "fail": "b better", "undecided": "neither"}
         rows = [
@@ -350,14 +350,12 @@ async def _ask(judge: Judge | PairJudge, cases: Sequence[Labelled], found: dict[
     fleets: list[Fleet]
     async with judge_fleets(judge, log) as fleets:
         with Progress(f"calibrate {judge.name}", len(cases) * judge.asked) as progress:
-            ask: Callable[[Any], Awaitable[Opinion | None]]
-            if isinstance(judge, PairJudge):
-                ask = PairAsker(judge, fleets, progress, counted).opinion
-            else:
-                ask = Asker(judge, fleets, progress, counted).opinion
+            of_pairs = isinstance(judge, PairJudge)
+            # The cases are of the judge's kind: `labels` made them for it.
+            asker: Any = (PairAsker if of_pairs else Asker)(judge, fleets, progress, counted)  # type: ignore[arg-type]
 
             async def opinion(number: int) -> tuple[int, Opinion] | None:
-                told = await ask(cases[number].case)
+                told: Opinion | None = await asker.opinion(cases[number].case)
                 return None if told is None else (number, told)
 
             await ask_all(windows(), len(cases), fleets, opinion, write)
