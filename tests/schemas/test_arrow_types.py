@@ -58,6 +58,8 @@ def records(record: type[Record]) -> st.SearchStrategy[Record]:
             column: st.SearchStrategy[object] = st.sampled_from(values)
         elif pa.types.is_string(kind):
             column = made["str"]
+        elif pa.types.is_boolean(kind):
+            column = st.booleans()
         elif pa.types.is_int64(kind):
             column = made["int"]
         elif pa.types.is_float64(kind):

@@ -141,6 +141,7 @@ def test_processes_that_make_a_warehouse_at_once_make_one(folder: Path) -> None:
             (2, "clusters"),
             (3, "reviews"),
             (4, "calibrations"),
+            (5, "pairs"),
         ]
 
 
