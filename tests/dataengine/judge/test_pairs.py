@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,6 +231,29 @@ def test_draws_that_failed_are_asked_again_alone_and_the_rest_stays(
     assert draws(scripted) == len(scripted.asked) == failed
     assert rows(DRAWS) == rows(DRAWS, tmp_path / "undisturbed")
     assert rows(PAIRS) == rows(PAIRS, tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_killed_runs_end_in_the_same_pairs_and_draws(
+    process: Any, paired: Any, scripted: Any, rows: Any, tmp_path: Path
+) -> None:
+    scripted.seconds = 0.02
+    path = paired(prompts=40, engine={"max_in_flight": 6})
+    assert process("run", path, "--warehouse", "undisturbed").wait() == 0
+    whole = len(scripted.asked)
+    scripted.asked.clear()
+    # While it samples, between the steps, while it compares.
+    for share in (0.3, 0.49, 0.52, 0.6, 0.7, 0.8, 0.9):
+        child = process("run", path, "--warehouse", "data")
+        while len(scripted.asked) < share * whole and child.poll() is None:
+            time.sleep(0.005)
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
+    assert process("run", path, "--warehouse", "data").wait() == 0
+    for table in (PAIRS, DRAWS):
+        assert rows(table) == rows(table, tmp_path / "undisturbed")
+    assert rows(LINE)[0][-1] == 0
+    assert rows("SELECT count(*) - count(DISTINCT (pair_id, draw)) FROM pair_verdicts") == [(0,)]
 
 
 def test_kept_pairs_are_balanced_in_length(run: Any, paired: Any, scripted: Any, rows: Any) -> None:
