@@ -174,7 +174,7 @@ async def measure(quick: bool) -> None:
     policy = Policy.of(EmbeddedEngine(kind="embedded", model=MODEL))
     async with local_server() as url:
         spec = JudgeSpec(ask="correctness", engine="local")
-        await compare("local server", url, "any", spec, 500 if quick else 2500, "verdicts")
+        await compare("local server", url, "any", spec, 500 if quick else 5000, "verdicts")
     with tempfile.TemporaryDirectory() as folder:
         async with policy.fleet(Path(folder) / "engine.log") as fleet:
             spec = JudgeSpec(ask="correctness", engine="embedded", max_tokens=40)
