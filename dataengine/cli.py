@@ -230,18 +230,16 @@ def judge_calibrate(
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """Ask a judge about cases whose verdict is known, and store how far it agrees."""
-    from dataengine.judge.calibration import calibrate_judge, write_replies
+    from dataengine.judge.calibration import calibrate_judge
     from dataengine.shipped import load_recipe
 
     if (on is None) != on_reviews:
         raise ConfigError("give either --on FILE or --on-reviews")
     notes: list[str] = []
     report = calibrate_judge(
-        load_recipe(recipe, settings or []), judge, warehouse, on=on, mapping=_mapping(mapping), notes=notes
-    )  # fmt: skip
+        load_recipe(recipe, settings or []), judge, warehouse, on=on, mapping=_mapping(mapping), notes=notes, out=out
+    )
     _say_notes(notes)
-    if out is not None:
-        write_replies(report, out)
     _say(report.text())
     raise typer.Exit(1 if notes else 0)
 
@@ -368,8 +366,8 @@ def _say_notes(notes: list[str]) -> None:
         _say(f"... and {len(notes) - 20:,} more", err=True)
 
 
-# Commands that write one file, which appears whole or not at all.
-_WHOLE = {"check", "make-tests"}
+# Commands that write nothing before their end.
+_WHOLE = {"check", "judge", "make-tests"}
 _KEPT = "what was finished is kept; the same command goes on from there"
 
 

@@ -38,12 +38,12 @@ def canonical_row(value: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def rewritten(file: Path, out: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def rewritten(file: Path | None, out: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """A function that writes a row to the JSONL file `out`, which appears whole at the end or not at all.
 
-    Raises ConfigError where `out` is the input file or cannot be written.
+    Raises ConfigError where `out` is the input file, if there is one, or cannot be written.
     """
-    if out.resolve() == file.resolve():
+    if file is not None and out.resolve() == file.resolve():
         raise ConfigError(f"--out {out}: is the input file; name another")
     if out.is_dir():
         raise ConfigError(f"--out {out}: is a folder; name a file")

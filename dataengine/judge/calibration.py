@@ -1,14 +1,16 @@
 """What a judge is worth: its verdicts on cases whose verdict is known, and the figures that a mix asks for."""
 
 import asyncio
-import json
+import contextlib
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from dataengine.checks import Opinion
 from dataengine.engines.fleet import Fleet
@@ -19,6 +21,7 @@ from dataengine.judge.labels import Labelled, from_file, from_reviews
 from dataengine.judge.step import Asker, judge_fleets
 from dataengine.policy import Policy
 from dataengine.progress import Progress
+from dataengine.rewriting import rewritten
 from dataengine.tables import table
 from schemas.errors import ConfigError, EngineError
 from schemas.keys import canonical_json
@@ -35,6 +38,8 @@ LEVEL = 0.95
 # From here on a judge is said to follow something, or to say the same of everything.
 _FOLLOWS = 0.8
 _ALWAYS = 0.98
+# ... if so much is as rare by chance as this many standard deviations: one error tells nothing of its length.
+_SURPRISE = 3.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Report:
     gold: str
     cases: Sequence[Labelled]
     opinions: Sequence[Opinion]
+    seconds: float = 0.0
+    """What asking took in all."""
 
     @property
     def counts(self) -> dict[tuple[str, str], int]:
@@ -73,8 +80,13 @@ class Report:
     @property
     def follows_length(self) -> float | None:
         """How well length alone tells what passed, among cases of one label: 0.5 is not at all. None without a case."""
+        return within_labels(*self._lengths)
+
+    @property
+    def _lengths(self) -> tuple[list[str], list[str], list[int]]:
+        """Label, outcome and length of each case."""
         lengths = [len(c.case.response) for c in self.cases]
-        return within_labels([c.label for c in self.cases], [o.outcome for o in self.opinions], lengths)
+        return [c.label for c in self.cases], [o.outcome for o in self.opinions], lengths
 
     @property
     def remarks(self) -> list[str]:
@@ -91,7 +103,8 @@ class Report:
             told = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common())
             found.append(f"gave no verdict on {1 - self.parsed:.0%} of the cases ({told})")
         follows = self.follows_length
-        if follows is not None and max(follows, 1 - follows) >= _FOLLOWS:
+        sure = abs(surprise(*self._lengths)) >= _SURPRISE
+        if follows is not None and max(follows, 1 - follows) >= _FOLLOWS and sure:
             found.append(f"prefers {'longer' if follows > 0.5 else 'shorter'} responses, right or wrong")
         return found
 
@@ -129,21 +142,27 @@ class Report:
             "follows_length": self.follows_length,
             "prompt_tokens": prompt_tokens,
             "reply_tokens": reply_tokens,
+            "seconds": round(self.seconds, 2),
             "usd": usd,
             "remarks": self.remarks,
         }
 
     def cost(self) -> tuple[int, int, float | None]:
-        """Tokens sent and received, and US dollars where every engine has a price by tokens."""
+        """Tokens sent and received, and US dollars, by tokens and by the time, where all engines have a price."""
         votes = [vote for o in self.opinions for vote in o.details.get("votes", [])]
         prices = {p.name: p.engine.price for p in self.judge.policies}
         usd = 0.0
-        for vote in votes:
-            price = prices[vote["policy"]]
+        for name, price in prices.items():
             if price is None:
                 return *_tokens(votes), None
-            usd += price.of(vote["prompt_tokens"] or 0, vote["completion_tokens"] or 0, 0.0)
+            usd += price.of(*_tokens([v for v in votes if v["policy"] == name]), self.seconds)
         return *_tokens(votes), usd
+
+    def replies(self) -> Iterator[dict[str, Any]]:
+        """For each case what it was, its label, and what the judge said."""
+        for case, opinion in zip(self.cases, self.opinions, strict=True):
+            row = {"place": case.place, "label": case.label, "outcome": opinion.outcome, "reason": opinion.reason}
+            yield row | dict(opinion.details)
 
     def text(self) -> str:
         """For a person."""
@@ -203,23 +222,59 @@ def within_labels(labels: Sequence[str], told: Sequence[str], sizes: Sequence[in
     None where no label has both.
     """
     larger = pairs = 0.0
-    for label in sorted(set(labels)):
-        of_label = [(t, s) for one, t, s in zip(labels, told, sizes, strict=True) if one == label]
-        passed, failed = (np.sort([s for t, s in of_label if t == outcome]) for outcome in ("pass", "fail"))
-        below = np.searchsorted(failed, passed, "left") if len(failed) else np.zeros(0)
-        at_most = np.searchsorted(failed, passed, "right") if len(failed) else np.zeros(0)
-        larger += float((below + at_most).sum()) / 2
+    for passed, failed in _by_label(labels, told, sizes):
+        larger += _larger(passed, failed)
         pairs += len(passed) * len(failed)
     return round(larger / pairs, 6) if pairs else None
 
 
+def surprise(labels: Sequence[str], told: Sequence[str], sizes: Sequence[int]) -> float:
+    """How far the pairs of `within_labels` are from half, in standard deviations of what chance would give.
+
+    The rank-sum test (Wilcoxon 1945; Mann and Whitney 1947), over the labels together: of m passed and n failed the
+    variance is m n / 12 (m + n + 1 - sum(t^3 - t) / ((m + n) (m + n - 1))) with t for the sizes of ties.
+    """
+    over = variance = 0.0
+    for passed, failed in _by_label(labels, told, sizes):
+        m, n = len(passed), len(failed)
+        ties = np.unique(np.concatenate([passed, failed]), return_counts=True)[1].astype(np.float64)
+        over += _larger(passed, failed) - m * n / 2
+        variance += m * n / 12 * (m + n + 1 - float((ties**3 - ties).sum()) / ((m + n) * (m + n - 1)))
+    return over / variance**0.5 if variance > 0 else 0.0
+
+
+_Sizes = npt.NDArray[np.int64]
+
+
+def _by_label(labels: Sequence[str], told: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[_Sizes, _Sizes]]:
+    """For each label that has both the sizes of what passed and of what failed, in order."""
+    label, outcome, size = np.array(labels), np.array(told), np.array(sizes, dtype=np.int64)
+    for one in np.unique(label):
+        passed = np.sort(size[(label == one) & (outcome == "pass")])
+        failed = np.sort(size[(label == one) & (outcome == "fail")])
+        if len(passed) and len(failed):
+            yield passed, failed
+
+
+def _larger(passed: _Sizes, failed: _Sizes) -> float:
+    """In how many pairs of the two the passed one is larger; ties count half."""
+    return float((np.searchsorted(failed, passed, "left") + np.searchsorted(failed, passed, "right")).sum()) / 2
+
+
 def calibrate_judge(
-    recipe: Recipe, name: str, path: Path, *, on: Path | None, mapping: Mapping[str, str], notes: list[str]
+    recipe: Recipe,
+    name: str,
+    path: Path,
+    *,
+    on: Path | None,
+    mapping: Mapping[str, str],
+    notes: list[str],
+    out: Path | None = None,
 ) -> Report:
     """Asks a recipe's judge about the cases of the file `on`, or about what people reviewed, and stores the figures.
 
-    The warehouse is made if it is not there; rows of the file that cannot be taken are named in `notes`. Raises
-    ConfigError, InputError, EngineError.
+    The warehouse is made if it is not there; rows of the file that cannot be taken are named in `notes`. What the judge
+    said of each case is written to the JSONL file `out`. Raises ConfigError, InputError, EngineError.
     """
     if name not in recipe.judges:
         known = ", ".join(sorted(recipe.judges)) or "none"
@@ -237,8 +292,14 @@ def calibrate_judge(
     cases, gold = from_reviews(judge, path) if on is None else from_file(judge, on, mapping, notes)
     warehouse = Warehouse.open(path, create=True)
     log = warehouse.path / "logs" / f"{run_id()}-calibrate-{name}"
-    report = calibrate(judge, cases, gold, log)
-    warehouse.append("calibrations", [report.record()])
+    # An `out` that cannot be is refused before anything is paid for.
+    with contextlib.ExitStack() as stack:
+        write = None if out is None else stack.enter_context(rewritten(on, out))
+        report = calibrate(judge, cases, gold, log)
+        warehouse.append("calibrations", [report.record()])
+        if write is not None:
+            for reply in report.replies():
+                write(reply)
     refresh_duckdb_file(warehouse)
     return report
 
@@ -246,11 +307,12 @@ def calibrate_judge(
 def calibrate(judge: Judge, cases: Sequence[Labelled], gold: str, log: Path) -> Report:
     """Asks the judge about every case. Raises EngineError when one got no reply: figures of the rest would mislead."""
     found: dict[int, Opinion] = {}
+    started = time.monotonic()
     failed = asyncio.run(_ask(judge, [c.case for c in cases], found, log))
     if failed:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(failed.items()))
         raise EngineError(f"{sum(failed.values()):,} of {len(cases):,} cases got no reply ({kinds}); run it again")
-    return Report(judge, gold, cases, [found[number] for number in range(len(cases))])
+    return Report(judge, gold, cases, [found[number] for number in range(len(cases))], time.monotonic() - started)
 
 
 async def _ask(judge: Judge, cases: Sequence[Case], found: dict[int, Opinion], log: Path) -> dict[str, int]:
@@ -271,11 +333,3 @@ async def _ask(judge: Judge, cases: Sequence[Case], found: dict[int, Opinion], l
 
             await ask_all(windows(), len(cases), fleets, opinion, write)
     return asker.failed
-
-
-def write_replies(report: Report, path: Path) -> None:
-    """One JSON line a case: what it was, its label, and what the judge said."""
-    with path.open("w", encoding="utf-8") as file:
-        for case, opinion in zip(report.cases, report.opinions, strict=True):
-            row = {"place": case.place, "label": case.label, "outcome": opinion.outcome, "reason": opinion.reason}
-            file.write(json.dumps(row | dict(opinion.details), ensure_ascii=True) + "\n")

@@ -1,16 +1,17 @@
 """Cases whose verdict is known: rows of a file, or what people said in reviews."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from dataengine.judge.judge import Case, Judge, question_of
 from dataengine.judge.step import reference_of
 from dataengine.prompting import take_apart
+from dataengine.sources.files import refuse_unknown
 from dataengine.sources.rows import read_rows
 from schemas.errors import InputError
+from schemas.keys import key
 from schemas.records import Message
 from warehouse.connect import connect
 
@@ -31,8 +32,10 @@ def from_file(judge: Judge, path: Path, mapping: Mapping[str, str], notes: list[
     """The cases of a file with the columns `prompt`, `response`, `label` and, for some judges, `reference`.
 
     A label is one of the judge's words, pass or fail, or true or false. A row that cannot be taken is named in `notes`.
-    The second value names the set by its file and content. Raises InputError for a file without a case.
+    The second value names the set by its file and cases. Raises InputError for a file without a case, ConfigError for a
+    field of `mapping` that is none.
     """
+    refuse_unknown(mapping, FIELDS)
     found = []
     for row in read_rows(path):
         try:
@@ -44,8 +47,12 @@ def from_file(judge: Judge, path: Path, mapping: Mapping[str, str], notes: list[
             notes.append(f"{row.place}: left out: {e}")
     if not found:
         raise InputError(f"{path}: no labelled case in it" + (f"; first problem: {notes[0]}" if notes else ""))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return found, f"{path.name}@{digest}"
+    return found, f"{path.name}@{_digest(found)}"
+
+
+def _digest(cases: Sequence[Labelled]) -> str:
+    """12 characters of a hash of what the judge is shown and of the labels, whichever columns they came from."""
+    return key([[*astuple(c.case), c.label] for c in cases])[:12]
 
 
 def _case(judge: Judge, fields: Mapping[str, Any]) -> Case:
@@ -102,5 +109,4 @@ def from_reviews(judge: Judge, warehouse: Path) -> tuple[list[Labelled], str]:
         found.append(Labelled(case, outcome, trajectory_id))
     if not found:
         raise InputError(f"{warehouse}: nobody has reviewed anything that {judge.name} can judge")
-    digest = hashlib.sha256("".join(f"{c.place}{c.label}" for c in found).encode()).hexdigest()[:12]
-    return found, f"reviews@{digest}"
+    return found, f"reviews@{_digest(found)}"

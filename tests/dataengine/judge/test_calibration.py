@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataengine.judge.calibration import agreement, within_labels
+from dataengine.judge.calibration import agreement, surprise, within_labels
 
 Counts = dict[tuple[str, str], int]
 Says = Callable[[str, bool], bool | None]
@@ -24,6 +24,7 @@ def by_chance(text: str, share: float) -> bool:
 # Whether a planted judge says `correct` of a response, which is or is not; None for prose.
 PLANTED: dict[str, Says] = {
     "oracle": lambda response, right: right,
+    "oracle but once": lambda response, right: right or response.startswith("Case 199"),
     "noisy oracle": lambda response, right: right != by_chance(response, 0.2),
     "always correct": lambda response, right: True,
     "random": lambda response, right: by_chance(response, 0.5),
@@ -72,6 +73,8 @@ def calibrate(cli: Any, recipe: Any, scripted: Any, cases: Path) -> Callable[...
     ("name", "kappa", "said"),
     [
         ("oracle", (1.0, 1.0), ""),
+        # What it got wrong is the longest of all: of one case that says nothing.
+        ("oracle but once", (0.99, 0.99), ""),
         ("noisy oracle", (0.45, 0.75), ""),
         ("always correct", (0.0, 0.0), "It says `correct` of everything."),
         ("random", (-0.2, 0.2), "It agrees no better than chance would."),
@@ -103,6 +106,38 @@ def test_asked_again_it_says_the_same_and_stores_it_once(calibrate: Any, rows: A
     told = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text().splitlines()]
     assert len(told) == 200
     assert {row["votes"][0]["verdict"] for row in told} == {"correct", "incorrect"}
+
+
+def test_figures_of_a_wrong_column_do_not_stand_in_the_way_of_the_right_one(
+    calibrate: Any, cases: Path, rows: Any
+) -> None:
+    listed = [json.loads(line) for line in cases.read_text().splitlines()]
+    cases.write_text("".join(json.dumps(row | {"other": not row["label"]}) + "\n" for row in listed))
+    assert calibrate(PLANTED["oracle"], "--map", "label=other").code == 0
+    assert calibrate(PLANTED["oracle"]).code == 0
+    assert rows("SELECT kappa FROM calibrations ORDER BY 1") == [(-1.0,), (1.0,)]
+
+
+def test_an_out_that_cannot_be_is_refused_before_anything_is_asked(
+    calibrate: Any, cases: Path, scripted: Any, tmp_path: Path
+) -> None:
+    before = cases.read_text()
+    (tmp_path / "folder").mkdir()
+    for out, problem in (("gold.jsonl", "is the input file"), ("folder", "is a folder")):
+        done = calibrate(PLANTED["oracle"], "--out", out)
+        assert (done.code, scripted.asked) == (2, [])
+        assert f"ConfigError: --out {out}: {problem}; name" in done.err
+    assert cases.read_text() == before
+
+
+def test_engines_that_are_paid_by_the_hour_cost_something(
+    calibrate: Any, recipe: Any, scripted: Any, rows: Any
+) -> None:
+    assert calibrate(PLANTED["oracle"], "engines.scripted.price={hour: 3600}").code == 0
+    ((told,),) = rows("SELECT report FROM calibrations")
+    told = json.loads(told)
+    assert 0 < told["seconds"] < 300
+    assert told["usd"] == pytest.approx(told["seconds"], abs=0.01)
 
 
 def test_rows_without_a_label_are_named_and_left_out(calibrate: Any, cases: Path, rows: Any) -> None:
@@ -140,6 +175,9 @@ def test_wrong_calls_are_one_line(refused: Any, recipe: Any, scripted: Any, case
     path = recipe(scripted, judge={})
     call = ("judge", "calibrate", "judge", "--recipe", path, "--warehouse", "data")
     assert refused(*call) == "ConfigError: give either --on FILE or --on-reviews"
+    assert "--map lable=...: there is no field 'lable'; there are: prompt, response, reference, label" in refused(
+        *call, "--on", cases, "--map", "lable=right"
+    )
     assert "no warehouse here" in refused(*call, "--on-reviews")
     other = ("judge", "calibrate", "other", "--recipe", path, "--on", cases)
     assert "has no judge 'other' (known: judge)" in refused(*other)
@@ -177,3 +215,14 @@ def test_length_is_compared_within_labels_alone() -> None:
     assert within_labels(labels, told, [5, 1, 9, 2]) == 1.0
     assert within_labels(labels, told, [3, 3, 9, 9]) == 0.5
     assert within_labels(["pass", "fail"], ["pass", "fail"], [9, 1]) is None
+
+
+def test_how_surprising_it_is_is_that_of_the_rank_sum_test() -> None:
+    # One label: {3, 4} passed, {1, 2} failed. All 4 pairs instead of 2; variance 2 * 2 / 12 * 5.
+    labels, told = ["pass"] * 4, ["pass", "pass", "fail", "fail"]
+    assert surprise(labels, told, [3, 4, 1, 2]) == pytest.approx(2 / (5 / 3) ** 0.5)
+    assert surprise(labels, told, [1, 2, 3, 4]) == pytest.approx(-2 / (5 / 3) ** 0.5)
+    # {2, 3} and {1, 2}: 3.5 pairs; a tie of two, so the variance is 2 * 2 / 12 * (5 - 6 / 12).
+    assert surprise(labels, told, [2, 3, 1, 2]) == pytest.approx(1.5 / 1.5**0.5)
+    assert surprise(labels, told, [7, 7, 7, 7]) == 0.0
+    assert surprise(["pass", "fail"], ["pass", "fail"], [9, 1]) == 0.0
