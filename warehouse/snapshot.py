@@ -177,8 +177,8 @@ _RENDERED = f"""
             CASE WHEN system IS NOT NULL AND p.messages[1].role = 'system' THEN p.messages[2:]
                 ELSE p.messages END,
             [{{'role': 'assistant', 'content': CASE WHEN t.reasoning IS NULL THEN {_ANSWER}
-                ELSE '<think>' || chr(10) || trim(t.reasoning, E' \\n') || chr(10) || '</think>' || chr(10)
-                    || {_ANSWER} END}}]
+                WHEN pattern = 'special_token' THEN '|special_token|' || {_REASONING} || '|special_token|' || {_ANSWER}
+                ELSE '<think>' || chr(10) || {_REASONING} || chr(10) || '</think>' || chr(10) || {_ANSWER} END}}]
         ) AS messages,
         t.prompt_tokens, t.completion_tokens, 1.0::DOUBLE AS weight,
         judged.verdicts

@@ -1,6 +1,7 @@
 """A snapshot is the same wherever it is made, never changes, and says what was left out."""
 
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from dataengine.prompting import take_apart
 from schemas.errors import SnapshotError
 from schemas.mix import Mix
 from schemas.records import Trajectory
@@ -103,6 +105,40 @@ def test_only_what_passed_is_in_it_as_a_conversation(
     assert found[right.trajectory_id]["license"] == "MIT"
     assert snapshot.manifest.checks == {"format": ["1"]}
     assert snapshot.manifest.counts["split"] == {"train": 2}
+
+
+def test_reasoning_stands_in_think_tags_or_between_special_tokens(folder: Path, fill: Fill, make_mix: MakeMix) -> None:
+    (first,), (second,) = (fill(q, reasoning="\n3 - 2 \n", answer=" It is 1.\n") for q in ("1?", "2?"))
+    (bare,) = fill("3?", reasoning=None)
+    source = {"stage": "reasoning", "require": ["format"], "max_rows": 1}
+    named = [f"trajectory_id = '{t.trajectory_id}'" for t in (first, second, bare)]
+    sources = [
+        {**source, "where": named[0]},
+        {**source, "where": named[1], "pattern": "special_token"},
+        {**source, "where": named[2], "pattern": "special_token"},
+    ]
+    snapshot, _ = create(folder, make_mix(sources=sources))
+    said = {row["trajectory_id"]: row["messages"][-1]["content"] for row in selected(snapshot)}
+    assert said == {
+        first.trajectory_id: "<think>\n3 - 2\n</think>\nIt is 1.",
+        second.trajectory_id: "|special_token|3 - 2|special_token|It is 1.",
+        bare.trajectory_id: "answer 0",
+    }
+    assert take_apart(said[second.trajectory_id]) == take_apart(said[first.trajectory_id])
+
+
+@pytest.mark.parametrize("part", ["reasoning", "answer"])
+def test_a_reply_that_holds_the_special_token_is_refused_where_it_would_be_a_mark(
+    folder: Path, fill: Fill, make_mix: MakeMix, part: str
+) -> None:
+    (held,) = fill("1?", **{part: "so |special_token| it is"})
+    fill("2?")
+    message = refusal(folder, make_mix(pattern="special_token"))
+    assert message.startswith(f"mix demo: 1 replies hold the text |special_token|, such as {held.trajectory_id[:12]};")
+    condition = re.search('where: "(.*)"$', message)
+    assert condition
+    assert create(folder, make_mix(pattern="special_token", where=condition[1]))[0].manifest.rows == 1
+    assert create(folder, make_mix())[0].manifest.rows == 2, "in think tags it is text like any other"
 
 
 def test_the_same_rows_in_any_order_and_batches_have_the_same_hash(
