@@ -28,8 +28,9 @@ _SYMBOLS = str.maketrans({"×": "*", "·": "*", "⋅": "*", "÷": "/", "\u2212":
 # What may stand around a sum: an equals sign, marks of sentences and of formulas.
 _PUNCTUATION = re.compile(r"[=?!.,;:、。$]+(?=\s|$)|(?:^|(?<=\s))[:$]+")
 _WORDS = re.compile(r"[^\W_]|[+*/=<>%$\\^]")
-# Two whole numbers of two digits to add or subtract; of one digit, or 10, to multiply or divide.
-_SUM = re.compile(r"-?\d{1,2} ?[+-] ?-?\d{1,2}|-?(?:10|\d) ?[*/] ?-?(?:10|\d)")
+# Two whole numbers of two digits to add or subtract; of one digit, or 10, to multiply or divide: not by 0,
+# which does take a thought.
+_SUM = re.compile(r"-?\d{1,2} ?[+-] ?-?\d{1,2}|-?(?:10|\d) ?(?:\* ?-?(?:10|\d)|/ ?-?(?:10|[1-9]))")
 
 _GREETING = (
     *("hello", "hi", "hey", "hi there", "hello there", "hey there", "howdy", "greetings", "good morning"),

@@ -47,7 +47,9 @@ class SameAnswerCheck(Filter):
     # The verifier says how answers are compared: where it is corrected, they are compared anew.
     uses_reference: ClassVar[bool] = True
     of_rewrites: ClassVar[bool] = True
-    RULES: ClassVar[str] = "-".join(("1", MathCheck.RULES, ChoiceCheck.RULES, LogicCheck.RULES, ExactCheck.RULES))
+    RULES: ClassVar[str] = "-".join(
+        ("1", *(c.RULES for c in (MathCheck, ChoiceCheck, LogicCheck, ExactCheck, CodeCheck)))
+    )
 
     def __init__(self) -> None:
         super().__init__()
