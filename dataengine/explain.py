@@ -109,7 +109,7 @@ def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequen
         "",
     ]  # fmt: skip
     if linked := family(connection, ident):
-        lines += ["", linked]
+        lines += [linked, ""]
     if current["error"] is not None:
         lines.append("it has no reply: the request failed, and is asked again by the next run of its recipe")
     else:

@@ -94,6 +94,8 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
             rewrites.append(_rewrites(recipe, path, name, step, made, limit, say))
             continue
         prompts = join(step.prompt_sets, recipe.prompts, limit)
+        if isinstance(step, GenerateStep):
+            prompts = prompts.sifted(step.only)
         engine = recipe.engines[step.engine]
         head = f"[{number}/{len(steps)}] {name}: {len(prompts.prompts):,} prompts x {step.samples} samples"
         if not isinstance(engine, EndpointEngine) and engine.checkpoint:

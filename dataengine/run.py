@@ -164,7 +164,7 @@ class _Loop:
     # -- steps; each returns what it did, in words
 
     def _generate(self, name: str, step: GenerateStep) -> str:
-        prompts, policy = self._prompts(step.prompt_sets), self._policy(step.engine)
+        prompts, policy = self._prompts(step.prompt_sets).sifted(step.only), self._policy(step.engine)
         asking = asking_of(step, policy, prompts)
         sampled = sample_and_check(self.warehouse, self.log, name, prompts, policy, asking, step.check_specs)
         self._keep(name, sampled.wanted, tuple(step.prompt_sets))

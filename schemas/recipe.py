@@ -327,11 +327,17 @@ class _Sampled(_Asked):
         return [self.prompts] if isinstance(self.prompts, str) else self.prompts
 
 
+Thought = Literal["trivial", "not_trivial"]
+
+
 class GenerateStep(_Sampled):
     """Sample an engine on prompts and check every reply."""
 
     kind: Literal["generate"]
     stage: Stage
+    only: Thought | None = Field(
+        default=None, description="questions that take no thought, or the others: dataengine/curate/trivial.py"
+    )
     demonstrations: int = Field(default=0, ge=0, description="how many of the source's demonstrations go first")
     prefill: str = Field(default="", description="start of the reply, given to the model")
     guided: Guided | None = Field(default=None, description="what every reply must be, by guided decoding")
@@ -368,7 +374,7 @@ class RewriteStep(_Asked):
         default_factory=list, description="checks that it must not have failed; `undecided` is let in"
     )
     where: str | None = Field(default=None, description="a further SQL condition over trajectory_facts")
-    only: Literal["trivial", "not_trivial"] | None = Field(
+    only: Thought | None = Field(
         default=None, description="questions that take no thought, or the others: dataengine/curate/trivial.py"
     )
     max_per_prompt: int | None = Field(default=None, ge=1, description="at most so many replies to a prompt")

@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from dataengine.verify.exact import UNSPACED
-from schemas.records import Message
+from schemas.recipe import Thought
+from schemas.records import Message, Prompt
 
 #: Characters of a question that may be trivial.
 MOST_CHARACTERS = 80
@@ -82,6 +83,11 @@ def is_trivial(messages: Sequence[Message]) -> bool:
     """Whether a prompt's question is trivial; one that follows earlier turns leans on them and is not."""
     asked = [m for m in messages if m.role != "system"]
     return len(asked) == 1 and trivial(asked[0].content)
+
+
+def sifted(prompts: Iterable[Prompt], only: Thought | None) -> list[Prompt]:
+    """The prompts whose questions are trivial, or those whose are not; all of them for None."""
+    return [p for p in prompts if only is None or is_trivial(p.messages) == (only == "trivial")]
 
 
 def _is_sum(text: str) -> bool:

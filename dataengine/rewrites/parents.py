@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 
 from dataengine.checks import CHECKS
-from dataengine.curate.trivial import is_trivial
+from dataengine.curate.trivial import sifted
 from dataengine.generate import insert_ids
 from dataengine.rewrites.examples import rewriting_of
 from dataengine.rewrites.rewriting import Parent
@@ -89,8 +89,7 @@ def choose(path: Path, name: str, step: RewriteStep, prompts: Sequence[Prompt], 
 
 
 def _asked(step: RewriteStep, prompts: Sequence[Prompt]) -> list[str]:
-    wanted = [p for p in prompts if step.only is None or is_trivial(p.messages) == (step.only == "trivial")]
-    return list({p.prompt_id for p in wanted})
+    return list({p.prompt_id for p in sifted(prompts, step.only)})
 
 
 def _passing(step: RewriteStep) -> str:

@@ -1,9 +1,10 @@
 """Prompt sets of a recipe as rows, ready for the warehouse."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from schemas.recipe import Demonstration, FileSource, InlineSource, ReasoningGymSource, Source
+from dataengine.curate.trivial import sifted
+from schemas.recipe import Demonstration, FileSource, InlineSource, ReasoningGymSource, Source, Thought
 from schemas.records import Message, Prompt
 
 
@@ -34,6 +35,10 @@ class PromptSet:
                     kept.add(prompts[depth].prompt_id)
             depth += 1
         return PromptSet([p for p in self.prompts if p.prompt_id in kept], self.demonstrations, self.notes)
+
+    def sifted(self, only: Thought | None) -> "PromptSet":
+        """The trivial questions alone, or the others alone; all of them for None."""
+        return self if only is None else replace(self, prompts=sifted(self.prompts, only))
 
 
 def build(name: str, sources: Mapping[str, Source]) -> PromptSet:

@@ -16,7 +16,7 @@ TURNS = [
 ]
 
 
-@pytest.mark.parametrize("template", ["plain", "think"])
+@pytest.mark.parametrize("template", ["plain", "think", "reflect"])
 def test_every_turn_is_sent_and_exported(cli: Any, recipe: Any, scripted: Any, tmp_path: Path, template: str) -> None:
     (tmp_path / "chat.jsonl").write_text(json.dumps({"messages": TURNS, "reference": "9", "verifier": "exact"}) + "\n")
     sources = {"chat": {"source": "file", "path": "chat.jsonl"}}
@@ -25,7 +25,7 @@ def test_every_turn_is_sent_and_exported(cli: Any, recipe: Any, scripted: Any, t
     done = cli("run", path, "steps.sample.prompts=chat", "steps.sample.samples=4", "--warehouse", "data")
     assert done.code == 0, done
 
-    words = "Be brief." if template == "plain" else f"{TEMPLATES['think']}\n\nBe brief."
+    words = "Be brief." if template == "plain" else f"{TEMPLATES[template]}\n\nBe brief."
     sent = [{"role": "system", "content": words}, *TURNS[1:]]
     assert [body["messages"] for body in scripted.asked] == [sent] * 4
 

@@ -107,7 +107,7 @@ class Chain:
         self.recipe.write_text(json.dumps(value))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chain]:
     """The chain after its first run; not to be changed."""
     folder = tmp_path_factory.mktemp("chain")
@@ -127,4 +127,4 @@ def chain(made: Chain, tmp_path: Path) -> Iterator[Chain]:
     made.server.fault = lambda body, before: None
     yield Chain(made.server, tmp_path / "chain.yaml", tmp_path / "data")
     made.server.fault = lambda body, before: None
-    made.server.script = scripted_rewriter
+    made.server.reply = scripted_rewriter
