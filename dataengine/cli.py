@@ -151,6 +151,10 @@ def import_(
     license: Annotated[str | None, typer.Option()] = None,
     stage: Annotated[str, typer.Option(help="For trajectories.")] = "reasoning",
     policy: Annotated[str, typer.Option(help="For trajectories: who wrote them, model@revision.")] = "imported@unknown",
+    with_: Annotated[
+        str | None,
+        typer.Option("--with", help="For trajectories: checks they are given, separated by commas; features."),
+    ] = None,
 ) -> None:
     """Take prompts, trajectories, or reviews of trajectories from a file."""
     from dataengine.importing import import_file
@@ -160,10 +164,16 @@ def import_(
         source="file", path=str(file), name=source, layout=layout, map=_mapping(mapping), domain=domain,
         language=language, verifier=verifier, license=license,
     )  # fmt: skip
-    done = import_file(warehouse, spec, kind, stage=stage, policy=policy)
+    if with_ is None:
+        with_ = "features" if kind == "trajectories" else ""
+    checks = [name.strip() for name in with_.split(",") if name.strip()]
+    done = import_file(warehouse, spec, kind, stage=stage, policy=policy, checks=checks)
     _say_notes(done.notes)
     _say(done.line)
-    raise typer.Exit(1 if done.notes else 0)
+    for check, outcomes in done.checked.added.items():
+        told = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(outcomes.items()))
+        _say(f"{check}: {sum(outcomes.values()):,} verdicts ({told})")
+    raise typer.Exit(1 if done.notes or done.checked.errors else 0)
 
 
 @app.command()

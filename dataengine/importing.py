@@ -1,10 +1,12 @@
 """Files into the warehouse: prompts, finished trajectories with their prompts, or what people said of trajectories."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from dataengine.checking import Checked, run_checks
+from dataengine.checks import Check, load_check
 from dataengine.generate import run_id
 from dataengine.prompting import take_apart
 from dataengine.review_import import import_reviews
@@ -33,6 +35,7 @@ class Imported:
     known: int = 0
     conflicts: int = 0
     notes: list[str] = field(default_factory=list)
+    checked: Checked = field(default_factory=Checked)
 
     @property
     def line(self) -> str:
@@ -46,28 +49,36 @@ class Imported:
         )
 
 
-def import_file(path: Path, spec: FileSource, kind: str, *, stage: str, policy: str) -> Imported:
+def import_file(
+    path: Path, spec: FileSource, kind: str, *, stage: str, policy: str, checks: Sequence[str] = ()
+) -> Imported:
     """Takes the rows of a file into a warehouse, made if it is not there.
 
     Rows that cannot be taken are left out and named in `notes`. A row that is there already changes nothing, so the
-    same import can be repeated. Raises ConfigError or InputError when nothing can be taken at all.
+    same import can be repeated. Trajectories are given the verdicts of `checks` that they lack. Raises ConfigError or
+    InputError when nothing can be taken at all.
     """
     if kind not in KINDS:
         raise ConfigError(f"--as {kind}: there are {', '.join(KINDS)}")
     if stage not in get_args(Stage):
         raise ConfigError(f"--stage {stage}: there are {', '.join(get_args(Stage))}")
+    if checks and kind != "trajectories":
+        raise ConfigError(f"--with: {kind} have nothing to check; leave it out")
     if kind == "reviews":
         return _reviews(Warehouse.open(path), spec)
-    take = _prompts if kind == "prompts" else _trajectories
     result = Imported(kind)
-    prepared = take(spec, result, stage, policy)
+    if kind == "prompts":
+        prepared = _prompts(spec, result)
+    else:
+        loaded = [load_check(name) for name in dict.fromkeys(checks)]
+        prepared = _trajectories(spec, result, stage, policy, loaded)
     warehouse = Warehouse.open(path, create=True)
     before = _conflicts(warehouse)
     log = RunLog(warehouse, run_id(), f"import-{kind}", spec.model_dump(mode="json", exclude={"path"}), [])
     prepared(warehouse, log)
     log.end("finished", {"added": result.added})
     result.conflicts = _conflicts(warehouse) - before
-    if result.added:
+    if result.added or result.checked.total:
         warehouse.compact()
         refresh_duckdb_file(warehouse)
     return result
@@ -76,7 +87,7 @@ def import_file(path: Path, spec: FileSource, kind: str, *, stage: str, policy: 
 _Writer = Callable[[Warehouse, RunLog], None]
 
 
-def _prompts(spec: FileSource, result: Imported, stage: str, policy: str) -> _Writer:
+def _prompts(spec: FileSource, result: Imported) -> _Writer:
     found = prompts_of(spec)
     result.read, result.notes = found.read, found.notes
 
@@ -91,7 +102,7 @@ def _prompts(spec: FileSource, result: Imported, stage: str, policy: str) -> _Wr
     return write
 
 
-def _trajectories(spec: FileSource, result: Imported, stage: str, policy: str) -> _Writer:
+def _trajectories(spec: FileSource, result: Imported, stage: str, policy: str, checks: Sequence[Check]) -> _Writer:
     path = Path(spec.path).expanduser()
     (name,) = spec.names
     fields_of = reader_of(spec)
@@ -113,13 +124,20 @@ def _trajectories(spec: FileSource, result: Imported, stage: str, policy: str) -
 
     def write(warehouse: Warehouse, log: RunLog) -> None:
         log.begin()
+        ids: list[str] = []
         for start in range(0, len(taken), _BATCH):
             batch = taken[start : start + _BATCH]
             warehouse.append("prompts", [prompt for prompt, _, _ in batch])
             rows = [_trajectory(prompt, fields, stage, policy, log.run_id) for prompt, fields, _ in batch]
+            ids += [row.trajectory_id for row in rows]
             done = warehouse.append("trajectories", rows)
             result.added += len(done.added)
             result.known += done.known
+        try:
+            result.checked = run_checks(warehouse, log.run_id, checks, ids, "import")
+        finally:
+            for check in checks:
+                check.close()
 
     return write
 

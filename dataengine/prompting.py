@@ -118,6 +118,7 @@ def boundaries(text: str) -> tuple[int, int, int] | None:
     opened = _OPENED.match(text)
     if not opened:
         return None
+    start = opened.end()
     closing = "</think>" if opened[1] == "<think>" else opened[1]
-    end = text.find(closing, opened.end())
-    return (opened.end(), end, end + len(closing)) if end >= 0 else (opened.end(), len(text), len(text))
+    end = text.find(closing, start)
+    return (start, end, end + len(closing)) if end >= 0 else (start, len(text), len(text))

@@ -20,14 +20,8 @@ MOST = 1 << 22
 #: Characters of batches that are kept for the next check.
 MOST_KEPT = 1 << 24
 
-# Characters apart from words, all of three bytes: by the first byte, from where to where the second lies, and whether
-# they are words by themselves, or else spaces.
-_APART: dict[int, tuple[tuple[int, int, bool], ...]] = {
-    0xE0: ((0xB8, 0xBB, True),),  # Thai, Lao
-    0xE1: ((0x80, 0x82, True), (0x9E, 0x9F, True)),  # Burmese, Khmer
-    0xE3: ((0x80, 0x80, False), (0x81, 0xBF, True)),  # wide space and marks of Chinese and Japanese; kana, Han
-    0xEF: ((0xBC, 0xBD, False),),  # full-width signs
-}
+# Scripts without spaces beside Chinese and Japanese: first byte in UTF-8, and from where to where the second is.
+_UNSPACED = ((0xE0, (0xB8, 0xBB)), (0xE1, (0x80, 0x82)), (0xE1, (0x9E, 0x9F)))  # Thai and Lao, Burmese, Khmer
 # Nothing composes across the start of such a stretch.
 _STRETCH = re.compile(r"[\x00-\x7f]+[^\x00-\x7f]*|[^\x00-\x7f]+")
 
@@ -73,8 +67,12 @@ class Batch:
         self._offsets = np.concatenate(([1], 1 + np.cumsum(lengths + 1)))
         self.begin, self.end = self._offsets[:-1], self._offsets[:-1] + lengths
         self.at = np.array([start for start, _, _ in cuts] + [after for _, _, after in cuts], dtype=np.int64)
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The lines of all pieces."""
         breaks = np.flatnonzero(self.data[: self._offsets[-1]] == ord("\n"))
-        self.lines = Lines(self.data, breaks, np.searchsorted(breaks, self.begin) - 1)
+        return Lines(self.data, breaks, np.searchsorted(breaks, self.begin) - 1)
 
     def ask(self, questions: Questions) -> Callable[[], dict[str, Numbers]]:
         """Starts to look; the call gives what was found, by name.
@@ -144,17 +142,20 @@ class Batch:
         """Where words start: what stands between spaces, and in scripts without spaces each character."""
         if self.ascii:
             return self.ink & ~self.ink.later()
-        alone = apart = self._bytes(0xE4, 0xE9)  # Han
-        for first, seconds in _APART.items():
-            if lead := self._bytes(first, first):
-                for low, high, word in seconds:
-                    here = lead & self._bytes(low, high).earlier()
-                    apart |= here
-                    alone = alone | here if word else alone
+        # All characters that are looked for are of three bytes in UTF-8.
+        kana, marks = self._bytes(0xE3), self._bytes(0x80).earlier()  # E3 80: marks, and the wide space
+        signs = self._bytes(0xEF) & self._bytes(0xBC, 0xBD).earlier()  # of full width
+        alone = self._bytes(0xE4, 0xE9) | kana & ~marks
+        for first, second in _UNSPACED:
+            if lead := self._bytes(first):
+                alone |= lead & self._bytes(*second).earlier()
+        apart = alone | kana | signs
         letters = self.ink & ~(apart | apart.later() | apart.later().later())
         return alone | letters & ~letters.later()
 
-    def _bytes(self, low: int, high: int) -> Bits:
+    def _bytes(self, low: int, high: int | None = None) -> Bits:
+        if high is None:
+            return Bits(self.data, lambda data: data == low)
         return Bits(self.data, lambda data: data - low <= high - low)  # below `low` bytes wrap around
 
 

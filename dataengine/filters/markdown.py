@@ -136,16 +136,19 @@ def _blocks(lines: Lines, fences: Numbers, at: Numbers) -> Iterator[tuple[int, i
     Whether a fence opens or closes depends on all before it, so that these few lines are taken one by one.
     """
     opened, piece, mark = -1, -1, b""
-    for line in fences.tolist():
-        if opened >= 0 and lines.piece[line] != piece:
+    places = zip(
+        fences.tolist(), lines.piece[fences].tolist(), at[fences].tolist(), lines.end[fences].tolist(), strict=True
+    )
+    for line, within, start, end in places:
+        if opened >= 0 and within != piece:
             yield opened, lines.last_of(piece)
             opened = -1
-        told = lines.data[at[line] : lines.end[line]].tobytes().rstrip()
+        told = lines.data[start:end].tobytes().rstrip()
         rest = told.lstrip(told[:1])
         fence = told[: len(told) - len(rest)]
         # "```x```" on one line is no block.
         if opened < 0 and len(fence) >= 3 and b"`" not in rest:
-            opened, piece, mark = line, int(lines.piece[line]), fence
+            opened, piece, mark = line, within, fence
         elif opened >= 0 and not rest and fence.startswith(mark):
             yield opened, line
             opened = -1

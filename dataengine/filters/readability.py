@@ -99,7 +99,7 @@ class ReadabilityCheck(Filter):
         shares = prose.long_share, prose.code_share, prose.long_share + prose.code_share
         columns = (said, fault, prose.longest, prose.words, prose.start, prose.end, we, singular, summary)
         rows = zip(*(c.tolist() for c in columns), *(np.round(s, 4).tolist() for s in shares), strict=True)
-        opinions = []
+        opinions, found_more = [], {*blocks, *tags, *marks}
         for reply, row in enumerate(rows):
             any_word, number, longest, words, start, end, plural, i, summed, long_share, code_share, score = row
             if not any_word:
@@ -108,7 +108,6 @@ class ReadabilityCheck(Filter):
             details: dict[str, Any] = {
                 "longest": longest,
                 "longest_words": words,
-                "span": [start, end],
                 "long_share": long_share,
                 "code_blocks": 0,
                 "code_share": code_share,
@@ -116,14 +115,16 @@ class ReadabilityCheck(Filter):
                 "i": i,
                 "summary": summed,
             }
-            if reply in blocks:
-                details["code_blocks"] = len(blocks[reply])
-                details["code"] = blocks[reply][:MOST_SPANS]
-            if reply in tags:
-                details["tags"] = tags[reply]
-            if reply in marks:
-                details["markdown"] = marks[reply]
-            if texts[reply] != batch.texts[reply]:
+            if end > start:
+                details["span"] = [start, end]
+            if reply in found_more:
+                if reply in blocks:
+                    details |= {"code_blocks": len(blocks[reply]), "code": blocks[reply][:MOST_SPANS]}
+                if reply in tags:
+                    details["tags"] = tags[reply]
+                if reply in marks:
+                    details["markdown"] = marks[reply]
+            if not batch.ascii and texts[reply] != batch.texts[reply]:
                 _place(details, texts[reply], batch.texts[reply])
             opinions.append(Opinion("fail" if number else "pass", score, _REASONS[number], details))
         return opinions
@@ -131,7 +132,7 @@ class ReadabilityCheck(Filter):
 
 def _place(details: dict[str, Any], text: str, composed: str) -> None:
     """Turns the offsets of spans, which are in the composed text, to offsets in the text itself."""
-    spans = [details["span"], *details.get("code", ()), *details.get("tags", ())]
+    spans = [*([details["span"]] if "span" in details else ()), *details.get("code", ()), *details.get("tags", ())]
     offsets = in_original(text, composed, [offset for span in spans for offset in span[:2]])
     for span, start, end in zip(spans, offsets[::2], offsets[1::2], strict=True):
         span[:2] = start, end

@@ -118,8 +118,9 @@ def test_trajectories_are_imported_once_with_their_prompts(cli: Cli, lines: Any,
     args = ("import", path, "--as", "trajectories", "--policy", "them@2", "--warehouse", "data")
     done = cli(*args)
     assert done.code == 1
-    assert done.out == "trajectories: 5 rows = 2 added + 1 there before + 2 left out\n"
-    assert done.err.splitlines() == [
+    told = "trajectories: 5 rows = 2 added + 1 there before + 2 left out\n"
+    assert done.out == told + "features: 2 verdicts (2 pass)\n"
+    assert done.err.splitlines()[-2:] == [
         "some.jsonl:3: left out: there is no text in the field `response`; name its column with --map response=COLUMN",
         "some.jsonl:4: left out: there is no column 'prompt'; the row has: response",
     ]
@@ -129,6 +130,30 @@ def test_trajectories_are_imported_once_with_their_prompts(cli: Cli, lines: Any,
         (True, "them@2", "reasoning", "import", 1),
     ]
     assert rows("SELECT count(*) FROM prompts") == [(1,)]
+    assert rows("SELECT count(*) FROM features") == [(2,)]
+
+
+def test_imported_trajectories_are_given_the_checks_that_are_named_once(cli: Cli, lines: Any, rows: Any) -> None:
+    path = lines(
+        {"prompt": "What is 1 + 1?", "reference": "2", "response": THOUGHT}, {"prompt": "Why?", "response": "So."}
+    )
+    args = ("import", path, "--as", "trajectories", "--warehouse", "data", "--with")
+    assert cli(*args, "exact,format").out.splitlines()[1:] == [
+        "exact: 1 verdicts (1 pass)",
+        "format: 2 verdicts (1 fail, 1 pass)",
+    ]
+    assert cli(*args, "format,length").out.splitlines()[1:] == ["length: 2 verdicts (2 pass)"]
+    assert cli(*args, "").out == "trajectories: 2 rows = 0 added + 2 there before + 0 left out\n"
+    counts = rows('SELECT "check", count(*) FROM verdicts GROUP BY 1 ORDER BY 1')
+    assert counts == [("exact", 1), ("format", 2), ("length", 2)]
+
+
+def test_prompts_have_nothing_to_check_and_a_check_has_to_be_there(cli: Cli, lines: Any) -> None:
+    path = lines({"prompt": "Why?", "response": "So."})
+    done = cli("import", path, "--as", "prompts", "--with", "format", "--warehouse", "data")
+    assert (done.code, done.err) == (2, "ConfigError: --with: prompts have nothing to check; leave it out\n")
+    done = cli("import", path, "--as", "trajectories", "--with", "nothing", "--warehouse", "data")
+    assert done.err.startswith("ConfigError: there is no check 'nothing'; there are: ")
 
 
 # -- check

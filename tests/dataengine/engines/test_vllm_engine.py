@@ -63,11 +63,12 @@ def family(pid: int) -> list[psutil.Process]:
 
 def test_it_comes_up_and_goes_with_all_its_processes(engine: Any, tmp_path: Path) -> None:
     log = tmp_path / "logs" / "vllm.log"
+    before = set(family(os.getpid()))  # workers that other tests left
 
     async def run() -> list[psutil.Process]:
         async with vllm_server(engine(), "some/model", "m@1", log=log) as url:
             assert url.startswith("http://127.0.0.1:")
-            return family(os.getpid())
+            return [p for p in family(os.getpid()) if p not in before]
 
     started = asyncio.run(run())
     assert len([p for p in started if "api_server" in " ".join(_words(p))]) <= 1
