@@ -40,9 +40,16 @@ def shipped(kind: str) -> dict[str, Path]:
 
 def _load(name: str, kind: str, model: type[M], overrides: Iterable[str]) -> M:
     known = shipped(kind)
-    if name in known:
-        return load_yaml(known[name], model, overrides)
-    path = Path(name).expanduser()
-    if not path.exists() and path.suffix not in (".yaml", ".yml"):
-        raise ConfigError(f"{name}: no file, and no shipped name; shipped {kind}: {', '.join(known)}")
-    return load_yaml(path, model, overrides)
+
+    def find(named: str, within: Path | None) -> Path:
+        if named in known:
+            return known[named]
+        path = Path(named).expanduser()
+        if within is not None:
+            path = within.parent / path
+        if not path.exists() and path.suffix not in (".yaml", ".yml"):
+            where = f"{within}: include: " if within else ""
+            raise ConfigError(f"{where}{named}: no file, and no shipped name; shipped {kind}: {', '.join(known)}")
+        return path
+
+    return load_yaml(find(name, None), model, overrides, find if model is Recipe else None)

@@ -502,6 +502,11 @@ class Recipe(_Strict):
 
     recipe: str = Field(pattern=NAME)
     description: str = ""
+    include: list[str] = Field(
+        default_factory=list,
+        description="recipes that this one builds on, by shipped name or path: their settings come first, and what "
+        "stands here goes over them, mapping by mapping; one with a `kind` or `source` takes the other's place whole",
+    )
     engines: dict[str, Engine] = Field(default_factory=dict)
     prompts: dict[str, Source] = Field(default_factory=dict)
     judges: dict[JudgeName, JudgeSpec] = Field(default_factory=dict)
@@ -509,6 +514,10 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _references(self) -> "Recipe":
+        if self.include:
+            raise ValueError(
+                "include: only files can include others, and they are read by dataengine.shipped.load_recipe"
+            )
         for name, judge in self.judges.items():
             self._known(f"judges.{name}.engine", judge.engines, self.engines)
         seen: dict[str, str] = {}

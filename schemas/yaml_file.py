@@ -9,16 +9,21 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from schemas.errors import ConfigError
+from schemas.yaml_include import Find, included
 
 M = TypeVar("M", bound=BaseModel)
 
 
-def load_yaml(path: Path, model: type[M], overrides: Iterable[str] = ()) -> M:
+def load_yaml(path: Path, model: type[M], overrides: Iterable[str] = (), find: Find | None = None) -> M:
     """The file as a `model`, after `key.key=value` overrides (values are YAML scalars or flow collections).
 
-    Raises ConfigError, `file:line: what is wrong`, for a file that is missing, no YAML, or not what the model wants.
+    With `find`, it may include others, which that finds by their names: schemas/yaml_include.py. Raises ConfigError,
+    `file:line: what is wrong`, for a file that is missing, no YAML, or not what the model wants.
     """
-    return _model_of(path, _text_of(path), model, overrides)
+    root = _settings_of(path, _text_of(path))
+    if find is not None:
+        root = included(path, root, find, lambda other: _settings_of(other, _text_of(other)))
+    return _model_of(path, root, model, overrides)
 
 
 def load_front_matter(path: Path, model: type[M]) -> tuple[M, str]:
@@ -33,7 +38,7 @@ def load_front_matter(path: Path, model: type[M]) -> tuple[M, str]:
     if not text.strip():
         raise ConfigError(f"{path}: no text below the settings")
     # The line of the mark, so that the lines that errors name are those of the file.
-    return _model_of(path, f"\n{settings}", model), text.strip()
+    return _model_of(path, _settings_of(path, f"\n{settings}"), model), text.strip()
 
 
 def _text_of(path: Path) -> str:
@@ -45,10 +50,12 @@ def _text_of(path: Path) -> str:
         raise ConfigError(f"{path}: not UTF-8 at byte {e.start}") from None
 
 
-def _model_of(path: Path, text: str, model: type[M], overrides: Iterable[str] = ()) -> M:
+def _settings_of(path: Path, text: str) -> yaml.MappingNode:
+    """The nodes of a YAML text, whose marks name the file."""
+    loader = yaml.SafeLoader(text)
+    loader.name = str(path)
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        root = loader.get_single_node()
         _refuse_repeated_keys(path, root)
     except yaml.MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
@@ -56,10 +63,27 @@ def _model_of(path: Path, text: str, model: type[M], overrides: Iterable[str] = 
     except yaml.YAMLError as e:
         raise ConfigError(f"{path}: no YAML: {str(e).splitlines()[0]}") from None
     except (ValueError, RecursionError) as e:
-        # a date such as 2026-13-45; brackets within brackets; an alias of what it stands in
+        # brackets within brackets; an alias of what it stands in
         raise ConfigError(f"{path}: no YAML: {e}") from None
-    if not isinstance(value, dict):
+    if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{path}: holds no settings; write one `setting: value` per line")
+    return root
+
+
+def _value_of(path: Path, root: yaml.MappingNode) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = yaml.SafeLoader("").construct_document(root)
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark or root.start_mark
+        raise ConfigError(f"{mark.name}:{mark.line + 1}: no YAML: {e.problem or e.context}") from None
+    except (ValueError, RecursionError) as e:
+        # a date such as 2026-13-45
+        raise ConfigError(f"{path}: no YAML: {e}") from None
+    return value
+
+
+def _model_of(path: Path, root: yaml.MappingNode, model: type[M], overrides: Iterable[str] = ()) -> M:
+    value = _value_of(path, root)
     replaced = {_override(value, override): override for override in overrides}
     try:
         return model.model_validate(value)
@@ -71,6 +95,8 @@ def _refuse_repeated_keys(path: Path, node: Any) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # refused when the value is made of the nodes
             if key.value in seen:
                 raise ConfigError(f"{path}:{key.start_mark.line + 1}: {key.value!r} stands here twice")
             seen.add(key.value)
@@ -120,7 +146,7 @@ def _first_problem(
     problems = error.errors()
     first = problems[0]
     where = [p for p in first["loc"] if not isinstance(p, str) or not p.startswith("function-")]
-    line, name = _locate(root, where)
+    mark, name = _locate(root, where)
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     owner, field = _definition(model, where)
@@ -137,7 +163,7 @@ def _first_problem(
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     separator = ": " if first["type"] == "value_error" else " "
     override = next((text for o, text in replaced.items() if name == o or name.startswith(f"{o}.")), None)
-    place = f"{path}:{line}" if override is None else f"{path}: {override}"
+    place = f"{mark.name}:{mark.line + 1}" if override is None else f"{path}: {override}"
     return f"{place}: {name + separator if name else ''}{message}{more}"
 
 
@@ -170,25 +196,27 @@ def _any_named(node: yaml.MappingNode, parts: list[Any]) -> bool:
     return any(k.value == str(part) for k, _ in node.value for part in parts)
 
 
-def _locate(root: Any, where: list[Any]) -> tuple[int, str]:
-    """The line of the deepest part of `where` that stands in the file, and its dotted name."""
-    node, line, names = root, root.start_mark.line + 1, []
+def _locate(root: yaml.MappingNode, where: list[Any]) -> tuple[yaml.Mark, str]:
+    """Where the deepest part of `where` that is written stands, and its dotted name."""
+    node: yaml.Node = root
+    mark, names = root.start_mark, []
     for place, part in enumerate(where, start=1):
         if isinstance(node, yaml.MappingNode):
-            found = [(k, v) for k, v in node.value if k.value == str(part)]
+            # The last is what counts: before it may stand what was merged in.
+            found = [(k, v) for k, v in node.value if k.value == str(part)][-1:]
             # A kind of step may be called as one of its settings is: a setting that follows is the kind's.
             kind = found and isinstance(found[0][1], yaml.ScalarNode) and _any_named(node, where[place:])
             if found and not kind:
                 key, node = found[0]
-                line = key.start_mark.line + 1
+                mark = key.start_mark
                 names.append(str(part))
             elif part == where[-1]:
                 names.append(str(part))
             # else a tag that pydantic puts in for the kind of a step or source: nothing in the file
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
-            line = node.start_mark.line + 1
+            mark = node.start_mark
             names.append(str(part))
         elif part == where[-1] and isinstance(part, str):
             names.append(part)
-    return line, ".".join(names)
+    return mark, ".".join(names)

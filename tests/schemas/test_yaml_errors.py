@@ -180,7 +180,7 @@ def test_an_override_with_a_wrong_value_names_the_setting(recipe: Path) -> None:
     assert "steps.first.samples is 0: input should be" in problem(recipe, "steps.first.samples=0")
     assert problem(recipe, "nothing=1") == (
         "recipe.yaml: nothing=1: nothing is no setting here; "
-        "there are: recipe, description, engines, prompts, judges, steps"
+        "there are: recipe, description, include, engines, prompts, judges, steps"
     )
     assert problem(recipe, "engines.small.slots=0") == (
         "recipe.yaml: engines.small.slots=0: engines.small.slots is 0: input should be greater than or equal to 1 "
