@@ -230,7 +230,7 @@ def judge_calibrate(
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """Ask a judge about cases whose verdict is known, and store how far it agrees."""
-    from dataengine.judge.calibration import calibrate_judge
+    from dataengine.judge.calibrating import calibrate_judge
     from dataengine.shipped import load_recipe
 
     if (on is None) != on_reviews:

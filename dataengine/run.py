@@ -15,6 +15,8 @@ from dataengine.account import account
 from dataengine.checking import load_checks, pending
 from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
+from dataengine.judge.calibrating import calibrate_step
+from dataengine.judge.judge import Judge
 from dataengine.judge.pair_step import judge_pairs
 from dataengine.judge.pairing import missing_pairs
 from dataengine.judge.preference import PairJudge, load_judge
@@ -31,12 +33,14 @@ from dataengine.shipped import load_mix, systems_of
 from dataengine.sources.build import PromptSet, join
 from dataengine.status import conservation
 from dataengine.tables import table
-from schemas.errors import UserError
+from schemas.errors import ConfigError, JudgeNotCalibrated, UserError
 from schemas.mix import Mix
 from schemas.recipe import (
+    CalibrateStep,
     CheckSpec,
     EndpointEngine,
     EvaluateStep,
+    FileSource,
     GenerateStep,
     JudgeStep,
     PairsStep,
@@ -107,7 +111,11 @@ def _refresh(loop: "_Loop") -> None:
 def _look_over(recipe: Recipe) -> None:
     """Raises ConfigError for a check, template, rewrite or mix that is not there: before hours of work, not after."""
     recipe_checks(recipe)
+    for name, source in recipe.prompts.items():
+        _refuse_missing(f"prompts.{name}.path", source.path if isinstance(source, FileSource) else None)
     for name, step in recipe.steps.items():
+        if isinstance(step, CalibrateStep):
+            _refuse_missing(f"steps.{name}.on", step.on if isinstance(step.on, str) else None)
         if isinstance(step, GenerateStep | EvaluateStep):
             system_prompt(step.template)
         elif isinstance(step, RewriteStep):
@@ -116,6 +124,11 @@ def _look_over(recipe: Recipe) -> None:
             look_over_review(name, step, recipe)
         elif isinstance(step, SnapshotStep):
             systems_of(_mix_of(step))
+
+
+def _refuse_missing(setting: str, path: str | None) -> None:
+    if path is not None and not Path(path).expanduser().is_file():
+        raise ConfigError(f"{setting}: there is no file {path}; put it there or name another: {setting}=FILE")
 
 
 def _mix_of(step: SnapshotStep) -> Mix:
@@ -151,6 +164,8 @@ class _Loop:
                 done = self._pairs(name, step)
             elif isinstance(step, JudgeStep):
                 done = self._judge(name, step)
+            elif isinstance(step, CalibrateStep):
+                done = self._calibrate(name, step)
             elif isinstance(step, ReviewStep):
                 done = self._review(name, step)
             elif isinstance(step, SnapshotStep):
@@ -218,8 +233,7 @@ class _Loop:
         return f"{len(fresh):,} pairs chosen, {len(there):,} were there"
 
     def _judge(self, name: str, step: JudgeStep) -> str:
-        engines = self.recipe.judges[step.judge].engines
-        judge = load_judge(step.judge, self.recipe, {engine: self._policy(engine) for engine in engines})
+        judge = self._load_judge(step.judge)
         # A step's samples may be another's as well.
         if isinstance(judge, PairJudge):
             ids = list(dict.fromkeys(i for earlier in step.steps for i in self._paired[earlier]))
@@ -242,6 +256,19 @@ class _Loop:
         what = "draws of pairs" if isinstance(judge, PairJudge) else "samples"
         return f"{judged.asked:,} of {wanted:,} {what} judged by {by}{failed}"
 
+    def _calibrate(self, name: str, step: CalibrateStep) -> str:
+        judge, notes = self._load_judge(step.judge), list[str]()
+        figures, report = calibrate_step(self.warehouse, self.log, name, step, judge, notes)
+        for note in notes:
+            self.say(f"    {note}")
+        if report is None:
+            told = "no kappa" if figures.kappa is None else f"kappa {figures.kappa:.2f}"
+            return f"nothing to do, {step.judge} was asked about {figures.gold} ({told})"
+        self.result.add("calibrations", 1)
+        for line in report.text().splitlines():
+            self.say(f"    {line}")
+        return f"{step.judge} calibrated on {figures.n:,} cases"
+
     def _review(self, name: str, step: ReviewStep) -> str:
         made = [self._made[other] for other in step.steps]
         checks = [self._checks_of(other) for other in step.steps]
@@ -258,7 +285,12 @@ class _Loop:
 
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
         mix = _mix_of(step)
-        snapshot, new = create_snapshot(self.warehouse.path, mix, systems_of(mix), code_versions())
+        try:
+            snapshot, new = create_snapshot(self.warehouse.path, mix, systems_of(mix), code_versions())
+        except JudgeNotCalibrated as e:
+            if step.if_refused == "stop":
+                raise
+            return f"refused, and gone on without: {e}"
         self._snapshots[name] = snapshot
         self.result.add("snapshots", int(new))
         made = "made" if new else "unchanged"
@@ -267,7 +299,14 @@ class _Loop:
 
     def _train(self, name: str, step: TrainStep) -> str:
         policy = self._policy(step.engine)
-        assert policy.model is not None
+        if policy.model is None:
+            raise ConfigError(
+                f"steps.{name}.engine: {policy.name} is no folder on this machine; name one as its `model`"
+            )
+        if step.snapshot not in self._snapshots:
+            raise ConfigError(
+                f"steps.{name}: there is no snapshot of {step.snapshot} to train on, since it was refused"
+            )
         config = {
             "name": step.name,
             "warehouse": str(self.warehouse.path),
@@ -346,6 +385,10 @@ class _Loop:
             checkpoint = None if isinstance(engine, EndpointEngine) else engine.checkpoint
             self._policies[name] = Policy.of(engine, self._checkpoints[checkpoint] if checkpoint else None)
         return self._policies[name]
+
+    def _load_judge(self, name: str) -> Judge | PairJudge:
+        engines = self.recipe.judges[name].engines
+        return load_judge(name, self.recipe, {engine: self._policy(engine) for engine in engines})
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:

@@ -60,7 +60,9 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for step in recipe.steps.values():
         if isinstance(step, GenerateStep):
-            rows += expected_checks(step.stage, step.check_specs)
+            # Other steps of the stage may ask other checks of other prompts.
+            sources = {"sources": _sources_of(recipe, step)}
+            rows += [row | sources for row in expected_checks(step.stage, step.check_specs)]
         elif isinstance(step, RewriteStep):
             rows += expected_checks(step.stage, step.check_specs, rewriting_of(step).version)
         elif isinstance(step, EvaluateStep):

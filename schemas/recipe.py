@@ -426,6 +426,18 @@ class JudgeStep(_Of):
         return value
 
 
+class CalibrateStep(_Strict):
+    """Ask a judge about cases whose verdict is known, so that mixes may trust it, or may not."""
+
+    kind: Literal["calibrate"]
+    judge: str = Field(description="one of `judges`")
+    on: str | Annotated[list[dict[str, str | bool]], Field(min_length=1)] = Field(
+        description="a file of labelled cases (prompt, response, reference, label; of pairs prompt, chosen, rejected), "
+        "or the cases themselves"
+    )
+    map: dict[str, str] = Field(default_factory=dict, description="of a file: field: column")
+
+
 class PairsStep(_Of):
     """Choose pairs of answers to one prompt, to be compared: of two steps one from each, of one step two of its own."""
 
@@ -450,6 +462,9 @@ class SnapshotStep(_Strict):
 
     kind: Literal["snapshot"]
     mix: str | Mix = Field(description="a shipped mix's name, a path, or the mix itself")
+    if_refused: Literal["stop", "go_on"] = Field(
+        default="stop", description="when a judge that the mix goes by is not calibrated or too weak"
+    )
 
 
 class TrainStep(_Strict):
@@ -482,6 +497,7 @@ Step = Annotated[
     | RewriteStep
     | PairsStep
     | JudgeStep
+    | CalibrateStep
     | ReviewStep
     | SnapshotStep
     | TrainStep
@@ -530,11 +546,11 @@ class Recipe(_Strict):
                 self._known(f"steps.{name}.engine", [step.engine], self.engines)
                 self._engine_ready(name, step.engine, seen)
                 self._made_before(name, step, seen, _KEPT)
-            elif isinstance(step, JudgeStep):
+            elif isinstance(step, JudgeStep | CalibrateStep):
                 self._known(f"steps.{name}.judge", [step.judge], self.judges)
                 for engine in self.judges[step.judge].engines:
                     self._engine_ready(name, engine, seen)
-                if {seen.get(earlier) for earlier in step.steps} != {"pairs"}:
+                if isinstance(step, JudgeStep) and {seen.get(earlier) for earlier in step.steps} != {"pairs"}:
                     self._made_before(name, step, seen, (*_KEPT, "evaluate"))
             elif isinstance(step, PairsStep | ReviewStep):
                 self._made_before(name, step, seen, _KEPT)
@@ -543,8 +559,8 @@ class Recipe(_Strict):
                 self._engine_ready(name, step.engine, seen)
                 if seen.get(step.snapshot) != "snapshot":
                     raise ValueError(f"steps.{name}.snapshot: {step.snapshot!r} is no earlier snapshot step")
-                if self.engines[step.engine].kind != "embedded":
-                    raise ValueError(f"steps.{name}.engine: only an embedded engine has weights to train")
+                if self.engines[step.engine].kind == "endpoint":
+                    raise ValueError(f"steps.{name}.engine: an endpoint has no weights to train; name their folder")
             elif isinstance(step, ReportStep):
                 evaluated = {n: k for n, k in seen.items() if k == "evaluate"}
                 self._known(f"steps.{name}.evaluations", step.evaluations, evaluated)

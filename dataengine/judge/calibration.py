@@ -1,36 +1,20 @@
 """What a judge is worth: its verdicts on cases whose verdict is known, and the figures that a mix asks for."""
 
-import asyncio
-import contextlib
-import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dataengine.checks import Opinion
-from dataengine.engines.fleet import Fleet
-from dataengine.generate import run_id
-from dataengine.in_flight import ask_all
 from dataengine.judge.judge import Judge
-from dataengine.judge.labels import Labelled, from_file, from_reviews
-from dataengine.judge.pair_step import PairAsker
-from dataengine.judge.preference import PairJudge, load_judge
-from dataengine.judge.step import Asker, Judged, judge_fleets
-from dataengine.policy import Policy
-from dataengine.progress import Progress
-from dataengine.rewriting import rewritten
+from dataengine.judge.labels import Labelled
+from dataengine.judge.preference import PairJudge
 from dataengine.tables import table
-from schemas.errors import ConfigError, EngineError
 from schemas.keys import canonical_json
-from schemas.recipe import EndpointEngine, Recipe
 from schemas.records import Calibration, now
-from warehouse.connect import refresh_duckdb_file
-from warehouse.store import Warehouse
 
 Told = Literal["pass", "fail", "undecided"]
 OUTCOMES: tuple[Told, ...] = ("pass", "fail", "undecided")
@@ -282,81 +266,3 @@ def _by_label(labels: Sequence[str], told: Sequence[str], sizes: Sequence[int]) 
 def _larger(passed: _Sizes, failed: _Sizes) -> float:
     """In how many pairs of the two the passed one is larger; ties count half."""
     return float((np.searchsorted(failed, passed, "left") + np.searchsorted(failed, passed, "right")).sum()) / 2
-
-
-def calibrate_judge(
-    recipe: Recipe,
-    name: str,
-    path: Path,
-    *,
-    on: Path | None,
-    mapping: Mapping[str, str],
-    notes: list[str],
-    out: Path | None = None,
-) -> Report:
-    """Asks a recipe's judge about the cases of the file `on`, or about what people reviewed, and stores the figures.
-
-    The warehouse is made if it is not there; rows of the file that cannot be taken are named in `notes`. What the judge
-    said of each case is written to the JSONL file `out`. Raises ConfigError, InputError, EngineError.
-    """
-    if name not in recipe.judges:
-        known = ", ".join(sorted(recipe.judges)) or "none"
-        raise ConfigError(f"recipe {recipe.recipe} has no judge {name!r} (known: {known})")
-    spec = recipe.judges[name]
-    policies = {}
-    for engine in spec.engines:
-        given = recipe.engines[engine]
-        if not isinstance(given, EndpointEngine) and given.checkpoint:
-            raise ConfigError(
-                f"judge {name}: the engine {engine!r} is trained by the recipe; name its folder as `model`"
-            )
-        policies[engine] = Policy.of(given)
-    judge = load_judge(name, recipe, policies)
-    cases, gold = from_reviews(judge, path) if on is None else from_file(judge, on, mapping, notes)
-    warehouse = Warehouse.open(path, create=True)
-    log = warehouse.path / "logs" / f"{run_id()}-calibrate-{name}"
-    # An `out` that cannot be is refused before anything is paid for.
-    with contextlib.ExitStack() as stack:
-        write = None if out is None else stack.enter_context(rewritten(on, out))
-        report = calibrate(judge, cases, gold, log)
-        warehouse.append("calibrations", [report.record()])
-        if write is not None:
-            for reply in report.replies():
-                write(reply)
-    refresh_duckdb_file(warehouse)
-    return report
-
-
-def calibrate(judge: Judge | PairJudge, cases: Sequence[Labelled], gold: str, log: Path) -> Report:
-    """Asks the judge about every case. Raises EngineError when one got no reply: figures of the rest would mislead."""
-    found: dict[int, Opinion] = {}
-    started = time.monotonic()
-    counted = asyncio.run(_ask(judge, cases, found, log))
-    if counted.failed:
-        kinds = ", ".join(f"{n:,} {kind}" for kind, n in sorted(counted.failed.items()))
-        raise EngineError(f"{len(cases) - len(found):,} of {len(cases):,} cases got no reply ({kinds}); run it again")
-    return Report(judge, gold, cases, [found[number] for number in range(len(cases))], time.monotonic() - started)
-
-
-async def _ask(judge: Judge | PairJudge, cases: Sequence[Labelled], found: dict[int, Opinion], log: Path) -> Judged:
-    counted = Judged()
-
-    async def windows() -> AsyncIterator[Sequence[int]]:
-        yield range(len(cases))
-
-    async def write(rows: list[tuple[int, Opinion]]) -> None:
-        found.update(rows)
-
-    fleets: list[Fleet]
-    async with judge_fleets(judge, log) as fleets:
-        with Progress(f"calibrate {judge.name}", len(cases) * judge.asked) as progress:
-            of_pairs = isinstance(judge, PairJudge)
-            # The cases are of the judge's kind: `labels` made them for it.
-            asker: Any = (PairAsker if of_pairs else Asker)(judge, fleets, progress, counted)  # type: ignore[arg-type]
-
-            async def opinion(number: int) -> tuple[int, Opinion] | None:
-                told: Opinion | None = await asker.opinion(cases[number].case)
-                return None if told is None else (number, told)
-
-            await ask_all(windows(), len(cases), fleets, opinion, write)
-    return counted

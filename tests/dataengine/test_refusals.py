@@ -75,7 +75,7 @@ def test_a_malformed_recipe_is_named_with_its_line(refused: Refused, written: An
         ("nosuch", "overrides are written key=value"),
         ("steps.s.samples=[", "is no YAML value"),
         ("prompts.p={source: reasoning_gym, tasks: [{task: no_such_task, count: 1}]}", "no_such_task"),
-        ("prompts.p={source: file, path: gone.jsonl}", "gone.jsonl: no such file"),
+        ("prompts.p={source: file, path: gone.jsonl}", "prompts.p.path: there is no file gone.jsonl"),
         ("steps.s={kind: snapshot, mix: nosuchmix}", "nosuchmix: no file, and no shipped name; shipped mixes: "),
         ("steps.s={kind: report, evaluations: [x]}", "'x' is not defined (known: none is defined)"),
     ],
