@@ -29,12 +29,19 @@ _REFLECT = (
     "reaching it once more in another way, and go back if it does not hold. Then explain the solution to the user in a "
     "few sentences and put the final answer, alone, between <answer> and </answer>."
 )
+
+# Everyday requests have no final answer to be marked: the report asks its chat model for a possible chain of thought.
+_FIRST = (
+    "Before you answer the user, think: what is asked for, what a good answer needs, what could be wrong in it. Write "
+    "this down between <think> and </think>. Then write the answer itself, as the user is to read it."
+)
 _OPENED = re.compile(r"\s*(<think>|\|special_token\|)")
 
 TEMPLATES: dict[str, str | None] = {
     "plain": None,
     "think": _THINK,
     "reflect": _REFLECT,
+    "think_first": _FIRST,
     "r1_zero": None,
 }
 

@@ -115,7 +115,7 @@ def _look_over(recipe: Recipe) -> None:
         _refuse_missing(f"prompts.{name}.path", source.path if isinstance(source, FileSource) else None)
     for name, step in recipe.steps.items():
         if isinstance(step, CalibrateStep):
-            _refuse_missing(f"steps.{name}.on", step.on if isinstance(step.on, str) else None)
+            _refuse_missing(f"steps.{name}.on", step.on)
         if isinstance(step, GenerateStep | EvaluateStep):
             system_prompt(step.template)
         elif isinstance(step, RewriteStep):

@@ -191,7 +191,9 @@ class FileSource(_Strict):
     map: dict[str, str] = Field(default_factory=dict, description="field: column")
     domain: str | None = None
     language: str | None = None
-    verifier: str | None = None
+    verifier: str | None = Field(
+        default=None, description="for all rows; `none` where no rule compares; default: by the answer's form"
+    )
     license: str | None = None
     demonstrations: list[Demonstration] = Field(default_factory=list)
     exclude: list[str] = Field(default_factory=list)
@@ -431,11 +433,10 @@ class CalibrateStep(_Strict):
 
     kind: Literal["calibrate"]
     judge: str = Field(description="one of `judges`")
-    on: str | Annotated[list[dict[str, str | bool]], Field(min_length=1)] = Field(
-        description="a file of labelled cases (prompt, response, reference, label; of pairs prompt, chosen, rejected), "
-        "or the cases themselves"
+    on: str = Field(
+        description="a file of labelled cases: prompt, response, reference, label; of pairs prompt, chosen, rejected"
     )
-    map: dict[str, str] = Field(default_factory=dict, description="of a file: field: column")
+    map: dict[str, str] = Field(default_factory=dict, description="field: column")
 
 
 class PairsStep(_Of):

@@ -12,6 +12,7 @@ from schemas.errors import ConfigError
 from schemas.yaml_include import Find, included
 
 M = TypeVar("M", bound=BaseModel)
+_HERE = "${here}"
 
 
 def load_yaml(path: Path, model: type[M], overrides: Iterable[str] = (), find: Find | None = None) -> M:
@@ -67,7 +68,17 @@ def _settings_of(path: Path, text: str) -> yaml.MappingNode:
         raise ConfigError(f"{path}: no YAML: {e}") from None
     if not isinstance(root, yaml.MappingNode):
         raise ConfigError(f"{path}: holds no settings; write one `setting: value` per line")
+    _fill_here(root, str(path.parent))
     return root
+
+
+def _fill_here(node: yaml.Node, folder: str) -> None:
+    """Paths that start with ${here} are those beside the file that they stand in."""
+    if isinstance(node, yaml.ScalarNode) and node.value.startswith(_HERE):
+        node.value = folder + node.value.removeprefix(_HERE)
+    for child in node.value if isinstance(node, yaml.CollectionNode) else ():
+        for part in child if isinstance(child, tuple) else (child,):
+            _fill_here(part, folder)
 
 
 def _value_of(path: Path, root: yaml.MappingNode) -> dict[str, Any]:

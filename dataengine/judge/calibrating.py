@@ -13,7 +13,7 @@ from dataengine.generate import run_id
 from dataengine.in_flight import ask_all
 from dataengine.judge.calibration import Report
 from dataengine.judge.judge import Judge
-from dataengine.judge.labels import Labelled, from_cases, from_file, from_reviews
+from dataengine.judge.labels import Labelled, from_file, from_reviews
 from dataengine.judge.pair_step import PairAsker
 from dataengine.judge.preference import PairJudge, load_judge
 from dataengine.judge.step import Asker, Judged, judge_fleets
@@ -79,11 +79,7 @@ def calibrate_step(
     A judge is asked about the same cases once: the key is its version and what the cases hold. Cases that cannot be
     taken are named in `notes`. Raises InputError, ConfigError, EngineError.
     """
-    cases, gold = (
-        from_file(judge, Path(step.on), step.map, notes)
-        if isinstance(step.on, str)
-        else from_cases(judge, name, step.on, notes)
-    )
+    cases, gold = from_file(judge, Path(step.on).expanduser(), step.map, notes)
     if (known := _stored(warehouse, judge, gold)) is not None:
         return known, None
     run.begin()

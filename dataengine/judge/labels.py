@@ -1,6 +1,6 @@
 """Cases whose verdict is known: rows of a file, or what people said in reviews."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,49 +42,24 @@ def from_file(
     The second value names the set by its file and cases. Raises InputError for a file without a case, ConfigError for a
     field of `mapping` that is none.
     """
-    refuse_unknown(mapping, _names(judge))
-    rows = [(row.place, row.value, row.problem) for row in read_rows(path)]
-    return _taken(judge, path.name, str(path), rows, mapping, notes)
-
-
-def from_cases(
-    judge: Judge | PairJudge, name: str, cases: Sequence[Mapping[str, Any]], notes: list[str]
-) -> tuple[list[Labelled], str]:
-    """The same of cases that stand in a recipe, as the set `name`."""
-    rows = [(f"{name}: case {number}", case, None) for number, case in enumerate(cases, start=1)]
-    return _taken(judge, name, name, rows, {}, notes)
-
-
-def _names(judge: Judge | PairJudge) -> tuple[str, ...]:
-    return _PAIR_FIELDS if isinstance(judge, PairJudge) else _FIELDS
-
-
-def _taken(
-    judge: Judge | PairJudge,
-    name: str,
-    where: str,
-    rows: Iterable[tuple[str, Mapping[str, Any], str | None]],
-    mapping: Mapping[str, str],
-    notes: list[str],
-) -> tuple[list[Labelled], str]:
-    """Rows, each with its place and what is wrong with it, as cases, and the name of the set."""
+    names = _PAIR_FIELDS if isinstance(judge, PairJudge) else _FIELDS
+    refuse_unknown(mapping, names)
     found = []
-    for place, value, problem in rows:
+    for row in read_rows(path):
         try:
-            if problem:
-                raise ValueError(problem)
-            columns = {field: mapping.get(field, field) for field in _names(judge)}
-            fields = {field: value[column] for field, column in columns.items() if value.get(column) is not None}
+            if row.problem:
+                raise ValueError(row.problem)
+            fields = {f: row.value[mapping.get(f, f)] for f in names if row.value.get(mapping.get(f, f)) is not None}
             if isinstance(judge, PairJudge):
-                found.append(_pair(judge, fields, place))
+                found.append(_pair(judge, fields, row.place))
             else:
                 label = _label(judge, fields.get("label"))
-                found.append(Labelled(_case(judge, fields), label, place, len(fields["response"])))
+                found.append(Labelled(_case(judge, fields), label, row.place, len(fields["response"])))
         except ValueError as e:
-            notes.append(f"{place}: left out: {e}")
+            notes.append(f"{row.place}: left out: {e}")
     if not found:
-        raise InputError(f"{where}: no labelled case in it" + (f"; first problem: {notes[0]}" if notes else ""))
-    return found, f"{name}@{_digest(found)}"
+        raise InputError(f"{path}: no labelled case in it" + (f"; first problem: {notes[0]}" if notes else ""))
+    return found, f"{path.name}@{_digest(found)}"
 
 
 def _digest(cases: Sequence[Labelled]) -> str:

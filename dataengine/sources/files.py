@@ -343,10 +343,15 @@ def prompt_of(fields: Mapping[str, Any], source: str, place: str, license: str |
         source_ref=str(fields.get("id") or place),
         language=str(fields.get("language") or "en"),
         reference=reference.strip() if reference else None,
-        verifier=fields.get("verifier") or default_verifier(domain, reference, options, verify),
+        verifier=_verifier(fields.get("verifier") or default_verifier(domain, reference, options, verify)),
         license=license,
         metadata=metadata,
     )
+
+
+def _verifier(named: str | None) -> str | None:
+    """The word none says that no rule compares with the reference, such as a proof: that is for a judge."""
+    return None if named == "none" else named
 
 
 def _verify(fields: Mapping[str, Any]) -> dict[str, Any]:
