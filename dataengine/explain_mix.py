@@ -7,14 +7,14 @@ import duckdb
 
 from dataengine.screen import one_line
 from dataengine.tables import table
-from schemas.mix import Mix
+from schemas.mix import AnyMix, Mix
 from warehouse.gate import unproven
 from warehouse.mixing import SPLIT, Condition, choose, conditions, unmet, without_verdicts
 
 
 def mix_of_trajectory(
     connection: duckdb.DuckDBPyConnection,
-    mix: Mix,
+    mix: AnyMix,
     ident: str,
     said: Mapping[str, str],
     spans: Mapping[str, str],
@@ -23,6 +23,8 @@ def mix_of_trajectory(
 
     `said` gives each check's verdict in words, `spans` the first span that it rests on, where it rests on one.
     """
+    if not isinstance(mix, Mix):
+        return [_of_other_rows(mix)]
     lines, candidate = [], False
     for number, source in enumerate(mix.sources):
         lines.append(f"  source {number + 1} of {len(mix.sources)}:")
@@ -37,8 +39,10 @@ def mix_of_trajectory(
     return lines + [f"  {line}" for line in _outcome(connection, mix, ident, candidate)]
 
 
-def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mapping[str, str]) -> list[str]:
+def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: AnyMix, stages: Mapping[str, str]) -> list[str]:
     """A table of the prompt's trajectories (id -> stage): taken, left out, or what each does not meet."""
+    if not isinstance(mix, Mix):
+        return [_of_other_rows(mix)]
     failing = [unmet(connection, mix, source, list(stages)) for source in mix.sources]
     fates = _fates(connection, mix, list(stages)) if any(not c for f in failing for c in f.values()) else {}
     rows = []
@@ -54,6 +58,10 @@ def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mappi
             told = f"not met: {missed}" if missed else "meets every condition"
         rows.append({"trajectory": ident[:12], "stage": stage, "mix": told})
     return [table(rows, most=100), *_cannot_be_made(connection, mix)]
+
+
+def _of_other_rows(mix: AnyMix) -> str:
+    return f"  its rows are {mix.rows}: make its snapshot, which counts what it leaves out and why"
 
 
 def _outcome(connection: duckdb.DuckDBPyConnection, mix: Mix, ident: str, candidate: bool) -> list[str]:

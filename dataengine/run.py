@@ -32,7 +32,7 @@ from dataengine.sources.build import PromptSet, join
 from dataengine.status import conservation
 from dataengine.tables import table
 from schemas.errors import UserError
-from schemas.mix import Mix
+from schemas.mix import AnyMix
 from schemas.recipe import (
     CheckSpec,
     EndpointEngine,
@@ -118,8 +118,8 @@ def _look_over(recipe: Recipe) -> None:
             systems_of(_mix_of(step))
 
 
-def _mix_of(step: SnapshotStep) -> Mix:
-    return step.mix if isinstance(step.mix, Mix) else load_mix(step.mix)
+def _mix_of(step: SnapshotStep) -> AnyMix:
+    return load_mix(step.mix) if isinstance(step.mix, str) else step.mix
 
 
 class _Loop:

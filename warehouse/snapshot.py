@@ -17,7 +17,7 @@ import duckdb
 from schemas.errors import SnapshotError
 from schemas.keys import canonical_json
 from schemas.manifest import Manifest, SnapshotFile
-from schemas.mix import NAME, Mix
+from schemas.mix import NAME, AnyMix, Mix
 from schemas.records import now
 from warehouse.connect import connect
 from warehouse.gate import refuse_unproven_judges
@@ -69,7 +69,7 @@ def _versions(warehouse: Path, name: str) -> list[int]:
 
 
 def create_snapshot(
-    path: str | Path, mix: Mix, systems: Mapping[str, str | None], code: Mapping[str, str] | None = None
+    path: str | Path, mix: AnyMix, systems: Mapping[str, str | None], code: Mapping[str, str] | None = None
 ) -> tuple[Snapshot, bool]:
     """Makes the next version of the mix's snapshot; returns it and whether it is new.
 
@@ -77,6 +77,8 @@ def create_snapshot(
     of the newest version, that one is returned and nothing is written. Raises SnapshotError when no row qualifies or a
     check that the mix requires was never run.
     """
+    if not isinstance(mix, Mix):
+        raise SnapshotError(f"mix {mix.mix}: snapshots of {mix.rows} are still to be built")
     warehouse = Warehouse.open(path)
     parent = warehouse.path / "snapshots" / mix.mix
     parent.mkdir(parents=True, exist_ok=True)
