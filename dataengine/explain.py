@@ -169,13 +169,24 @@ def _kept(current: dict[str, Any], given: Sequence[dict[str, Any]]) -> str:
     return f"not kept: {', '.join(against) or 'no check has a verdict'}"
 
 
+# By what the rows of a snapshot are the columns that hold ids of trajectories.
+_REPLIES: dict[str, tuple[str, ...]] = {
+    "samples": ("trajectory_id",),
+    "pairs": ("chosen_id", "rejected_id"),
+    "labels": ("trajectory_id",),
+    "prompts": (),
+}
+
+
 def _snapshots(warehouse: Path, kind: str, ident: str) -> str:
-    column = f"{kind}_id"
     found = []
     with duckdb.connect(":memory:") as connection:
         for snapshot in list_snapshots(warehouse):
+            columns = ("prompt_id",) if kind == "prompt" else _REPLIES[snapshot.manifest.rows_of]
+            if not columns:
+                continue
             rows = connection.execute(
-                f"SELECT split, count(*) FROM read_parquet($files) WHERE {column} = $id GROUP BY 1",
+                f"SELECT split, count(*) FROM read_parquet($files) WHERE $id IN ({', '.join(columns)}) GROUP BY 1",
                 {"files": [str(p) for p in snapshot.data_files()], "id": ident},
             ).fetchall()
             found += [f"{snapshot.manifest.id} ({count} in {split})" for split, count in rows]
