@@ -15,9 +15,9 @@ _ANSWER_FORM = f"""CASE
             WHEN verifier = 'code' THEN if(coalesce(metadata ->> '$.verify.expression', '') = '', 'program', 'value')
             WHEN verifier = 'instructions' THEN 'instructions'
             WHEN verifier = 'choice' THEN 'option'
-            WHEN regexp_full_match(trim(reference, ' $'), '{_NUMBER}') THEN 'number'
+            WHEN regexp_full_match(trim(reference, E' $\\n'), '{_NUMBER}') THEN 'number'
             WHEN verifier = 'math' THEN if(contains(reference, '='), 'equation', 'expression')
-            WHEN verifier = 'logic' AND regexp_full_match(trim(reference), '\\(?[A-Z]\\)?') THEN 'option'
+            WHEN verifier = 'logic' AND regexp_full_match(trim(reference, E' \\n'), '\\(?[A-Z]\\)?') THEN 'option'
             ELSE 'text' END"""
 # What has its tests or rules in the metadata needs no reference.
 _CHECKABLE = """CASE
@@ -28,7 +28,7 @@ _CHECKABLE = """CASE
                 lambda given: given NOT IN ('', '[]', 'null')
             ))
             WHEN verifier IN ('instructions', 'reasoning_gym') THEN json_exists(metadata, '$.verify')
-            ELSE trim(reference) <> '' END"""
+            ELSE trim(reference, E' \\n\\t\\r') <> '' END"""
 
 
 def _select(connection: duckdb.DuckDBPyConnection, mix: PromptMix, systems: Systems) -> None:
