@@ -24,6 +24,7 @@ MakeVerdict = Callable[..., Verdict]
 MakeRun = Callable[..., Run]
 MakeMix = Callable[..., Mix]
 Rows = Callable[..., list[dict[str, Any]]]
+MakePair = Callable[..., tuple[Pair, list[PairVerdict]]]
 Compare = Callable[..., str]
 Prove = Callable[..., None]
 Take = Callable[..., list[dict[str, Any]]]
@@ -148,10 +149,12 @@ def rows(folder: Path) -> Rows:
 
 
 @pytest.fixture
-def compare(warehouse: Warehouse, clock: Callable[[], datetime]) -> Compare:
-    """Adds a pair with the scores of a judge's draws (above 0: the first is better), or with none; returns its id."""
+def make_pair(clock: Callable[[], datetime]) -> MakePair:
+    """A pair, and a judge's draws with these scores: above 0 the first is better, None is no verdict."""
 
-    def add(a: Trajectory, b: Trajectory, *scores: float | None, check: str = "likes", draws: int = 0) -> str:
+    def make(
+        a: Trajectory, b: Trajectory, *scores: float | None, check: str = "likes", draws: int = 0
+    ) -> tuple[Pair, list[PairVerdict]]:
         pair = Pair(
             pair_id=key(a.trajectory_id, b.trajectory_id),
             prompt_id=a.prompt_id,
@@ -160,7 +163,6 @@ def compare(warehouse: Warehouse, clock: Callable[[], datetime]) -> Compare:
             run_id="run-1",
             created_at=clock(),
         )
-        warehouse.append("pairs", [pair])
         said = [
             PairVerdict(
                 pair_id=pair.pair_id,
@@ -176,6 +178,18 @@ def compare(warehouse: Warehouse, clock: Callable[[], datetime]) -> Compare:
             )
             for draw, score in enumerate(scores)
         ]
+        return pair, said
+
+    return make
+
+
+@pytest.fixture
+def compare(warehouse: Warehouse, make_pair: MakePair) -> Compare:
+    """Adds what `make_pair` makes; returns the pair's id."""
+
+    def add(*asked: Any, **columns: Any) -> str:
+        pair, said = make_pair(*asked, **columns)
+        warehouse.append("pairs", [pair])
         warehouse.append("pair_verdicts", said)
         return pair.pair_id
 

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import JudgeNotCalibrated, SnapshotError
 from schemas.records import RECORDS, Trajectory
-from tests.warehouse.conftest import Compare, MakePrompt, MakeTrajectory, MakeVerdict, Prove, Take, mix_of
+from tests.warehouse.conftest import Compare, MakePair, MakePrompt, MakeTrajectory, MakeVerdict, Prove, Take, mix_of
 from warehouse.snapshot import create_snapshot
 from warehouse.store import Warehouse
 
@@ -191,16 +191,25 @@ LONG, SHORT = "word " * 20, "word " * 10
 
 
 @pytest.fixture
-def uneven(warehouse: Warehouse, two: Two, compare: Compare, prove: Prove, make_verdict: MakeVerdict) -> None:
-    """Of 40 pairs the longer reply is chosen in 30, by judge and rule alike; in 5 further ones both are as long."""
+def uneven(
+    warehouse: Warehouse, make_prompt: MakePrompt, make_trajectory: MakeTrajectory, make_pair: MakePair,
+    make_verdict: MakeVerdict, prove: Prove,
+) -> None:  # fmt: skip
+    """Of 20 pairs the longer reply is chosen in 15, by judge and rule alike; in 3 further ones both are as long."""
     prove()
-    for i in range(45):
-        long_one = i % 4 != 0
-        a, b = (LONG, SHORT) if long_one else (SHORT, LONG)
-        replies = two(f"{i}?", f"{i:02} {a}", f"{i:02} {b}") if i < 40 else two(f"{i}?", "left one", "other one"[:8])
-        compare(*replies, 2, 2)
-        said = zip(replies, ("pass", "fail"), strict=True)
-        warehouse.append("verdicts", [make_verdict(t, o, check="exact") for t, o in said])
+    rows: dict[str, list[Any]] = {t: [] for t in ("prompts", "trajectories", "verdicts", "pairs", "pair_verdicts")}
+    for i in range(23):
+        texts = ("left one", "this one") if i >= 20 else (LONG, SHORT) if i % 4 else (SHORT, LONG)
+        prompt = make_prompt(f"{i}?")
+        replies = [make_trajectory(prompt, n, answer=f"{text}{i:02}") for n, text in enumerate(texts)]
+        pair, said = make_pair(*replies, 2, 2)
+        rows["prompts"].append(prompt)
+        rows["trajectories"] += replies
+        rows["verdicts"] += [make_verdict(t, o, check="exact") for t, o in zip(replies, ("pass", "fail"), strict=True)]
+        rows["pairs"].append(pair)
+        rows["pair_verdicts"] += said
+    for table, made in rows.items():
+        warehouse.append(table, made)
 
 
 @pytest.mark.parametrize("source", [JUDGED, {"policy": "rule"}])
@@ -211,14 +220,14 @@ def test_length_tells_nothing_about_what_is_chosen(
         lengths = [(len(r["chosen"][0]["content"]), len(r["rejected"][0]["content"])) for r in rows]
         return sum(c > r for c, r in lengths), sum(c < r for c, r in lengths)
 
-    assert sides(take("pairs", {**source, "balanced": False})) == (30, 10)
+    assert sides(take("pairs", {**source, "balanced": False})) == (15, 5)
     rows = take("pairs", source)
-    assert (sides(rows), len(rows)) == ((10, 10), 25)
-    assert dropped(folder, source) == {"length_balance": 20, "rows": 25}
-    for most in (1, 7, 12):
+    assert (sides(rows), len(rows)) == ((5, 5), 13)
+    assert dropped(folder, source) == {"length_balance": 10, "rows": 13}
+    for most in (1, 7):
         longer, shorter = sides(take("pairs", {**source, "max_rows": most}, seed=most))
         assert abs(longer - shorter) <= 1, "a cap leaves the balance as it is"
-    assert dropped(folder, {**source, "max_rows": 7}) == {"length_balance": 20, "over_max_rows": 18, "rows": 7}
+    assert dropped(folder, {**source, "max_rows": 7}) == {"length_balance": 10, "over_max_rows": 6, "rows": 7}
 
 
 def test_the_balance_is_over_what_the_conditions_leave(folder: Path, uneven: None, take: Take) -> None:
@@ -250,7 +259,7 @@ def test_caps_by_prompt_and_a_pair_that_two_sources_choose(
 def test_the_same_pairs_in_any_order_have_the_same_hash_and_other_scores_another(
     tmp_path: Path, warehouse: Warehouse, folder: Path, uneven: None
 ) -> None:
-    mix = mix_of("pairs", {**JUDGED, "max_rows": 15}, validation=0.3)
+    mix = mix_of("pairs", {**JUDGED, "max_rows": 9}, validation=0.3)
     first, new = create_snapshot(folder, mix, {"plain": None})
     assert new
     assert not create_snapshot(folder, mix, {"plain": None})[1], "made again it is the same"
@@ -267,8 +276,8 @@ def test_the_same_pairs_in_any_order_have_the_same_hash_and_other_scores_another
             given: list[Any] = random.Random(name).sample(rows, len(rows))
             if table == "pair_verdicts":
                 given = [r.model_copy(update={"score": r.score * factor}) for r in given]
-            for start in range(0, len(given), 13):
-                other.append(table, given[start : start + 13])
+            for start in range(0, len(given), 20):
+                other.append(table, given[start : start + 20])
         made.append(create_snapshot(tmp_path / name, mix, {"plain": None})[0].manifest)
     same, changed = made
     assert same.logical_hash == first.manifest.logical_hash
