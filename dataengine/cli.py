@@ -298,7 +298,9 @@ def snapshot_show(
 def snapshot_export(
     snapshot: Annotated[str, typer.Argument(help="name@version")],
     out: Annotated[Path, typer.Option(help="A new folder.")],
-    form: Annotated[str, typer.Option("--format", help="messages, prompt-completion or openai.")] = "messages",
+    form: Annotated[
+        str, typer.Option("--format", help="messages, prompt-completion, openai; preference of pairs; prompts.")
+    ] = "messages",
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """Write a snapshot in a shape that trainers read."""

@@ -13,13 +13,13 @@ from dataengine.lineage import family
 from dataengine.screen import indented, printable
 from dataengine.tables import table
 from schemas.errors import InputError
-from schemas.mix import Mix
+from schemas.mix import AnyMix
 from warehouse.connect import connect
 from warehouse.snapshot import list_snapshots
 from warehouse.store import Warehouse
 
 
-def explain(path: Path, ident: str, mixes: Sequence[Mix] = ()) -> str:
+def explain(path: Path, ident: str, mixes: Sequence[AnyMix] = ()) -> str:
     """What happened to the prompt or trajectory whose id starts with `ident`, and what each of `mixes` makes of it.
 
     Passwords and keys that the check `pii` found are masked, and so is what would act on a terminal. Raises InputError
@@ -57,7 +57,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, ident: str) -> list[d
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def _prompt(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[Mix]) -> str:
+def _prompt(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[AnyMix]) -> str:
     current = _rows(connection, "SELECT * FROM prompts_current WHERE prompt_id = $id", ident)[0]
     history = _rows(
         connection,
@@ -87,7 +87,7 @@ def _prompt(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[M
     return "\n".join(lines)
 
 
-def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[Mix]) -> str:
+def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[AnyMix]) -> str:
     attempts = _rows(connection, "SELECT * FROM trajectories WHERE trajectory_id = $id ORDER BY attempt", ident)
     current = _rows(connection, "SELECT * FROM trajectory_facts WHERE trajectory_id = $id", ident)[0]
     given = _rows(connection, 'SELECT * FROM verdicts_current WHERE trajectory_id = $id ORDER BY "check"', ident)
@@ -169,13 +169,24 @@ def _kept(current: dict[str, Any], given: Sequence[dict[str, Any]]) -> str:
     return f"not kept: {', '.join(against) or 'no check has a verdict'}"
 
 
+# By what the rows of a snapshot are the columns that hold ids of trajectories.
+_REPLIES: dict[str, tuple[str, ...]] = {
+    "samples": ("trajectory_id",),
+    "pairs": ("chosen_id", "rejected_id"),
+    "labels": ("trajectory_id",),
+    "prompts": (),
+}
+
+
 def _snapshots(warehouse: Path, kind: str, ident: str) -> str:
-    column = f"{kind}_id"
     found = []
     with duckdb.connect(":memory:") as connection:
         for snapshot in list_snapshots(warehouse):
+            columns = ("prompt_id",) if kind == "prompt" else _REPLIES[snapshot.manifest.rows_of]
+            if not columns:
+                continue
             rows = connection.execute(
-                f"SELECT split, count(*) FROM read_parquet($files) WHERE {column} = $id GROUP BY 1",
+                f"SELECT split, count(*) FROM read_parquet($files) WHERE $id IN ({', '.join(columns)}) GROUP BY 1",
                 {"files": [str(p) for p in snapshot.data_files()], "id": ident},
             ).fetchall()
             found += [f"{snapshot.manifest.id} ({count} in {split})" for split, count in rows]

@@ -7,14 +7,15 @@ import duckdb
 
 from dataengine.screen import one_line
 from dataengine.tables import table
-from schemas.mix import Mix
+from schemas.mix import AnyMix, Mix
+from warehouse.chosen import SPLIT
 from warehouse.gate import unproven
-from warehouse.mixing import SPLIT, Condition, choose, conditions, unmet, without_verdicts
+from warehouse.mixing import Condition, choose, conditions, unmet, without_verdicts
 
 
 def mix_of_trajectory(
     connection: duckdb.DuckDBPyConnection,
-    mix: Mix,
+    mix: AnyMix,
     ident: str,
     said: Mapping[str, str],
     spans: Mapping[str, str],
@@ -23,6 +24,8 @@ def mix_of_trajectory(
 
     `said` gives each check's verdict in words, `spans` the first span that it rests on, where it rests on one.
     """
+    if not isinstance(mix, Mix):
+        return [_of_other_rows(mix)]
     lines, candidate = [], False
     for number, source in enumerate(mix.sources):
         lines.append(f"  source {number + 1} of {len(mix.sources)}:")
@@ -37,8 +40,10 @@ def mix_of_trajectory(
     return lines + [f"  {line}" for line in _outcome(connection, mix, ident, candidate)]
 
 
-def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mapping[str, str]) -> list[str]:
+def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: AnyMix, stages: Mapping[str, str]) -> list[str]:
     """A table of the prompt's trajectories (id -> stage): taken, left out, or what each does not meet."""
+    if not isinstance(mix, Mix):
+        return [_of_other_rows(mix)]
     failing = [unmet(connection, mix, source, list(stages)) for source in mix.sources]
     fates = _fates(connection, mix, list(stages)) if any(not c for f in failing for c in f.values()) else {}
     rows = []
@@ -54,6 +59,10 @@ def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mappi
             told = f"not met: {missed}" if missed else "meets every condition"
         rows.append({"trajectory": ident[:12], "stage": stage, "mix": told})
     return [table(rows, most=100), *_cannot_be_made(connection, mix)]
+
+
+def _of_other_rows(mix: AnyMix) -> str:
+    return f"  its rows are {mix.rows}: make its snapshot, which counts what it leaves out and why"
 
 
 def _outcome(connection: duckdb.DuckDBPyConnection, mix: Mix, ident: str, candidate: bool) -> list[str]:
@@ -76,6 +85,8 @@ def _told(connection: duckdb.DuckDBPyConnection, mix: Mix, fate: Mapping[str, An
         why = f"max_per_prompt is {source.max_per_prompt}, and of this prompt it chooses {', '.join(others)}"
     elif fate["dropped"] == "over_max_rows":
         why = f"max_rows is {source.max_rows}, and its place by lot is {fate['place']:,}"
+    elif fate["dropped"] == "prompt_in_another_source":
+        why = "other_prompts is set, and an earlier source takes a row of its prompt"
     else:
         why = "an earlier source takes it"
     return f"{name} leaves it out ({fate['dropped']}): {why}"
@@ -87,10 +98,10 @@ _SAME_TEXT = "text = (SELECT text FROM trajectories_current WHERE trajectory_id 
 def _before(connection: duckdb.DuckDBPyConnection, fate: Mapping[str, Any], which: str) -> list[str]:
     """The starts of the ids of those replies to the prompt that the source ranks before this one."""
     rows = connection.execute(
-        "SELECT left(trajectory_id, 12) FROM chosen JOIN trajectories_current USING (trajectory_id, prompt_id) "
-        "WHERE source = $source AND prompt_id = $prompt AND copy = 1 AND trajectory_id <> $id "
+        "SELECT left(id, 12) FROM chosen JOIN trajectories_current t ON trajectory_id = id "
+        "WHERE source = $source AND t.prompt_id = $prompt AND copy = 1 AND id <> $id "
         f"AND dropped IS DISTINCT FROM 'in_another_source' AND {which} ORDER BY rank LIMIT 5",
-        {"source": fate["source"], "prompt": fate["prompt_id"], "id": fate["trajectory_id"]},
+        {"source": fate["source"], "prompt": fate["prompt_id"], "id": fate["id"]},
     ).fetchall()
     return [row[0] for row in rows]
 
@@ -114,12 +125,12 @@ def _fates(connection: duckdb.DuckDBPyConnection, mix: Mix, idents: Sequence[str
         return {}
     choose(connection, mix)
     cursor = connection.execute(
-        f"SELECT *, {SPLIT} AS split FROM chosen WHERE list_contains($ids::VARCHAR[], trajectory_id) ORDER BY source",
+        f"SELECT *, {SPLIT} AS split FROM chosen WHERE list_contains($ids::VARCHAR[], id) ORDER BY source",
         {"ids": list(idents), "salt": mix.salt, "share": mix.validation},
     )
     names = [d[0] for d in cursor.description or []]
     found: dict[str, list[dict[str, Any]]] = {}
     for row in cursor.fetchall():
         fate = dict(zip(names, row, strict=True))
-        found.setdefault(fate["trajectory_id"], []).append(fate)
+        found.setdefault(fate["id"], []).append(fate)
     return found

@@ -34,7 +34,7 @@ from dataengine.sources.build import PromptSet, join
 from dataengine.status import conservation
 from dataengine.tables import table
 from schemas.errors import ConfigError, JudgeNotCalibrated, UserError
-from schemas.mix import Mix
+from schemas.mix import AnyMix
 from schemas.recipe import (
     CalibrateStep,
     CheckSpec,
@@ -131,8 +131,8 @@ def _refuse_missing(setting: str, path: str | None) -> None:
         raise ConfigError(f"{setting}: there is no file {path}; put it there or name another: {setting}=FILE")
 
 
-def _mix_of(step: SnapshotStep) -> Mix:
-    return step.mix if isinstance(step.mix, Mix) else load_mix(step.mix)
+def _mix_of(step: SnapshotStep) -> AnyMix:
+    return load_mix(step.mix) if isinstance(step.mix, str) else step.mix
 
 
 class _Loop:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from dataengine.prompting import system_prompt
 from schemas.errors import ConfigError
-from schemas.mix import Mix
+from schemas.mix import AnyMix, MixFile
 from schemas.recipe import Recipe
 from schemas.yaml_file import load_yaml
 
@@ -20,12 +20,12 @@ def load_recipe(name: str, overrides: Iterable[str] = ()) -> Recipe:
     return _load(name, "recipes", Recipe, overrides)
 
 
-def load_mix(name: str, overrides: Iterable[str] = ()) -> Mix:
+def load_mix(name: str, overrides: Iterable[str] = ()) -> AnyMix:
     """The mix of that shipped name or path, with `key=value` overrides. Raises ConfigError."""
-    return _load(name, "mixes", Mix, overrides)
+    return _load(name, "mixes", MixFile, overrides).root
 
 
-def systems_of(mix: Mix) -> dict[str, str | None]:
+def systems_of(mix: AnyMix) -> dict[str, str | None]:
     """The system prompt of every template that the mix names. Raises ConfigError for one that makes no conversation."""
     for source in mix.sources:
         if source.template == "r1_zero":

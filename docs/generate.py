@@ -67,11 +67,11 @@ def _short(arrow: str) -> str:
 def json_schemas() -> dict[str, str]:
     """JSON Schema documents by file name."""
     from schemas.manifest import Manifest
-    from schemas.mix import Mix
+    from schemas.mix import MixFile
     from schemas.recipe import Recipe
     from schemas.records import RECORDS
 
-    models = {"recipe": Recipe, "mix": Mix, "manifest": Manifest} | {f"row-{t}": r for t, r in RECORDS.items()}
+    models = {"recipe": Recipe, "mix": MixFile, "manifest": Manifest} | {f"row-{t}": r for t, r in RECORDS.items()}
     return {f"{n}.json": json.dumps(m.model_json_schema(), indent=2) + "\n" for n, m in models.items()}
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from schemas.mix import RowKind
+
 
 class SnapshotFile(BaseModel):
     """One data file of a snapshot."""
@@ -27,7 +29,7 @@ class Manifest(BaseModel):
     mix: dict[str, Any] = Field(description="the mix as it was when the snapshot was made")
     rows: int
     prompts: int
-    counts: dict[str, dict[str, int]] = Field(description="rows by split, stage, domain, source, policy, language")
+    counts: dict[str, dict[str, int]] = Field(description="rows by split, domain, ..., and what each rule left out")
     tables: dict[str, int] = Field(description="the version of each warehouse table that was read")
     checks: dict[str, list[str]] = Field(description="the versions of each check that the mix relied on")
     code: dict[str, str] = Field(description="versions of this program and of the libraries that wrote the files")
@@ -37,3 +39,9 @@ class Manifest(BaseModel):
     def id(self) -> str:
         """`name@version`."""
         return f"{self.name}@{self.version}"
+
+    @property
+    def rows_of(self) -> RowKind:
+        """What its rows are; of samples, where it was made before there were others."""
+        kind: RowKind = self.mix.get("rows", "samples")
+        return kind

@@ -1,8 +1,9 @@
-"""A mix: which trajectories, under which verdicts, how many of a prompt, split how."""
+"""A mix: which rows, by whose word, how many of a prompt, split how. Its rows are samples, pairs, labels or prompts."""
 
-from typing import Any, Literal
+from collections.abc import Hashable, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, RootModel, Tag, model_validator
 
 from schemas.records import Stage
 
@@ -10,6 +11,9 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 Policy = Literal["rule", "judge", "rule or judge", "rule and judge", "human"]
+RowKind = Literal["samples", "pairs", "labels", "prompts"]
+Show = Literal["answer", "whole"]
+_SHOWN = "the final answer alone, or the whole reply with its reasoning in think tags"
 
 
 class Threshold(BaseModel):
@@ -41,11 +45,17 @@ class Threshold(BaseModel):
         return ", ".join(f"{name} {value:g}" for name, value in bounds if value is not None)
 
 
-class MixSource(BaseModel):
-    """One part of a mix: trajectories of a stage that the named checks passed."""
+class _Source(BaseModel):
+    """One part of a mix."""
 
     model_config = ConfigDict(extra="forbid")
-    stage: Stage
+    max_rows: int | None = Field(default=None, ge=1, description="at most this many rows, by hash of the prompt")
+    template: str = Field(default="plain", description="the zero-shot prompting template the rows are rendered with")
+
+
+class _Replies(_Source):
+    """One part of a mix whose rows hold replies."""
+
     where: str | None = Field(default=None, description="a further SQL condition over trajectory_facts")
     require: list[str] = Field(default_factory=list, description="checks whose outcome must be `pass`")
     not_failed: list[str] = Field(
@@ -55,11 +65,7 @@ class MixSource(BaseModel):
         default_factory=dict,
         description="by check of `require` or `not_failed`: the stored score decides between pass and fail",
     )
-    policy: Policy | None = Field(
-        default=None,
-        description="whose word makes a reply right: the prompt's verifier, the judge, either, both, or people",
-    )
-    judge: str | None = Field(default=None, description="the judge that the policy asks")
+    judge: str | None = Field(default=None, description="the judge whose word counts")
     min_kappa: float = Field(
         default=0.6,
         ge=-1,
@@ -67,13 +73,34 @@ class MixSource(BaseModel):
         description="the least that the judge's calibration may vouch for: the low end of its interval; ours",
     )
     max_per_prompt: int | None = Field(default=None, ge=1, description="at most this many rows of a prompt")
+
+    @property
+    def checks(self) -> list[str]:
+        """The checks whose verdicts on single replies it looks at, apart from the prompts' verifiers."""
+        return list(dict.fromkeys([*self.require, *self.not_failed]))
+
+    @model_validator(mode="after")
+    def _thresholds_of_its_checks(self) -> "_Replies":
+        for check in self.thresholds:
+            if check not in self.checks:
+                raise ValueError(f"thresholds names {check}, which neither require nor not_failed does")
+        return self
+
+
+class MixSource(_Replies):
+    """One part of a mix: trajectories of a stage that the named checks passed."""
+
+    stage: Stage
+    policy: Policy | None = Field(
+        default=None,
+        description="whose word makes a reply right: the prompt's verifier, the judge, either, both, or people",
+    )
+    other_prompts: bool = Field(default=False, description="only prompts of which no earlier source takes a row")
     choose: Literal["shortest", "diverse", "hash"] = Field(
         default="hash",
         description="which of a prompt's rows stay: those with the fewest tokens, those least like each other, or by "
         "hash of id and seed",
     )
-    max_rows: int | None = Field(default=None, ge=1, description="at most this many rows, by hash of the prompt")
-    template: str = Field(default="plain", description="the zero-shot prompting template the rows are rendered with")
     pattern: Literal["think", "special_token"] = Field(
         default="think",
         description="reasoning in think tags, or as the R1 report's cold start: "
@@ -84,7 +111,7 @@ class MixSource(BaseModel):
     def checks(self) -> list[str]:
         """The checks whose verdicts it looks at, apart from the prompts' verifiers."""
         people = ["human"] if self.policy == "human" else []
-        return list(dict.fromkeys([*self.require, *self.not_failed, *([self.judge] if self.judge else []), *people]))
+        return list(dict.fromkeys([*super().checks, *([self.judge] if self.judge else []), *people]))
 
     @model_validator(mode="after")
     def _somebody_decides(self) -> "MixSource":
@@ -97,28 +124,172 @@ class MixSource(BaseModel):
             )
         return self
 
+
+class PairSource(_Replies):
+    """One part of a mix of pairs: two replies to a prompt, of which one was found better."""
+
+    stage: Stage | None = Field(default=None, description="of both replies; left out: any")
+    check: Literal["imported"] | None = Field(default=None, description="what the file said that the pairs came from")
+    policy: Literal["rule"] | None = Field(
+        default=None, description="one passed the prompt's verifier and the other failed it"
+    )
+    balanced: bool = Field(
+        default=True, description="of pairs of like difference in length as many where the longer is chosen as not"
+    )
+    show: Show = Field(default="answer", description=_SHOWN)
+
     @model_validator(mode="after")
-    def _thresholds_of_its_checks(self) -> "MixSource":
-        for check in self.thresholds:
-            if check not in (*self.require, *self.not_failed):
-                raise ValueError(f"thresholds names {check}, which neither require nor not_failed does")
+    def _one_decides(self) -> "PairSource":
+        if sum(word is not None for word in (self.judge, self.check, self.policy)) != 1:
+            raise ValueError("say who tells the better one: either `judge: NAME`, `check: imported` or `policy: rule`")
         return self
 
 
-class Mix(BaseModel):
+class LabelSource(_Replies):
+    """One part of a mix of labels: single replies with somebody's yes or no."""
+
+    stage: Stage
+    check: str | None = Field(default=None, description="the check whose pass is true and whose fail is false")
+    policy: Literal["human"] | None = Field(default=None, description="what people said")
+    show: Show = Field(default="whole", description=_SHOWN)
+
+    @property
+    def labelled_by(self) -> str:
+        """The check whose verdict is the label."""
+        return self.judge or self.check or "human"
+
+    @property
+    def checks(self) -> list[str]:
+        """The checks whose verdicts it looks at: those that it asks for, and the one that gives the label."""
+        return list(dict.fromkeys([*super().checks, self.labelled_by]))
+
+    @model_validator(mode="after")
+    def _one_decides(self) -> "LabelSource":
+        if sum(word is not None for word in (self.judge, self.check, self.policy)) != 1:
+            raise ValueError("say whose word is the label: either `judge: NAME`, `check: NAME` or `policy: human`")
+        return self
+
+
+class PromptSource(_Source):
+    """One part of a prompt set: a domain's prompts, checked by rule or ranked by a reward model."""
+
+    domain: str = Field(min_length=1)
+    verifiers: list[str] = Field(
+        default_factory=list,
+        description="only prompts that one of these can verify; left out: prompts to be ranked by a reward model",
+    )
+    where: str | None = Field(
+        default=None,
+        description="a further SQL condition over prompts_current, with answer_form, options, solve_rate and n",
+    )
+    stage: Stage | None = Field(default=None, description="the attempts that the solve rate is counted on")
+    solve_rate: Threshold | None = Field(
+        default=None, description="of the replies that the verifier passed or failed the share that it passed"
+    )
+
+    @model_validator(mode="after")
+    def _rate_can_be_told(self) -> "PromptSource":
+        if self.solve_rate is None:
+            return self
+        if self.stage is None or not self.verifiers:
+            raise ValueError("a solve_rate is what `verifiers` said of the attempts of a `stage`; name both")
+        for bound in (self.solve_rate.at_least, self.solve_rate.at_most):
+            if bound is not None and not 0 <= bound <= 1:
+                raise ValueError(f"solve_rate is a share, from 0 to 1, and not {bound:g}")
+        return self
+
+
+class _Mixed(BaseModel):
     """A declared selection; a snapshot is one version of it."""
 
     model_config = ConfigDict(extra="forbid")
+    TOLD_APART: ClassVar[str]
     mix: str = Field(pattern=NAME, description="the snapshot's name")
     description: str = ""
-    sources: list[MixSource] = Field(min_length=1)
     validation: float = Field(default=0.0, ge=0.0, lt=1.0, description="share of prompts held out, by salted hash")
     salt: str = Field(default="", description="changes which prompts are held out")
     seed: int = 0
 
+    def _differ(self, sources: Sequence[Hashable]) -> None:
+        if len(set(sources)) != len(sources):
+            raise ValueError(f"two sources name the same {self.TOLD_APART}; merge them")
+
+
+class Mix(_Mixed):
+    """A declared selection of samples: prompts with the replies that are to be learnt."""
+
+    TOLD_APART = "stage and condition"
+    rows: Literal["samples"] = "samples"
+    sources: list[MixSource] = Field(min_length=1)
+
     @model_validator(mode="after")
-    def _stages_once(self) -> "Mix":
-        stages = [(s.stage, s.where) for s in self.sources]
-        if len(set(stages)) != len(stages):
-            raise ValueError("two sources name the same stage and condition; merge them")
+    def _sources_differ(self) -> "Mix":
+        if self.sources[0].other_prompts:
+            raise ValueError("other_prompts is for a source that has another before it")
+        self._differ([(s.stage, s.where) for s in self.sources if not s.other_prompts])
         return self
+
+
+class PairMix(_Mixed):
+    """A declared selection of pairs, a better and a worse reply each: what a reward model learns preference from."""
+
+    TOLD_APART = "judge, stage and condition"
+    rows: Literal["pairs"]
+    sources: list[PairSource] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> "PairMix":
+        self._differ([(s.judge, s.check, s.policy, s.stage, s.where) for s in self.sources])
+        return self
+
+
+class LabelMix(_Mixed):
+    """A declared selection of replies with a yes or no: what a reward model learns safety from."""
+
+    TOLD_APART = "check, stage and condition"
+    rows: Literal["labels"]
+    sources: list[LabelSource] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> "LabelMix":
+        self._differ([(s.labelled_by, s.stage, s.where) for s in self.sources])
+        return self
+
+
+class PromptMix(_Mixed):
+    """A declared selection of prompts: what reinforcement learning samples from."""
+
+    TOLD_APART = "domain and condition"
+    rows: Literal["prompts"]
+    sources: list[PromptSource] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _sources_differ(self) -> "PromptMix":
+        self._differ([(s.domain, s.where) for s in self.sources])
+        return self
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "name"
+    rows = value.get("rows", "samples") if isinstance(value, dict) else getattr(value, "rows", None)
+    return rows if isinstance(rows, str) else None
+
+
+_BY_ROWS = Discriminator(
+    _kind,
+    custom_error_type="stated",
+    custom_error_message="a mix is a mapping, and its `rows` are samples (the default), pairs, labels or prompts",
+)
+_Tagged = (
+    Annotated[Mix, Tag("samples")]
+    | Annotated[PairMix, Tag("pairs")]
+    | Annotated[LabelMix, Tag("labels")]
+    | Annotated[PromptMix, Tag("prompts")]
+)
+AnyMix = Annotated[_Tagged, _BY_ROWS]
+MixOrName = Annotated[Annotated[str, Tag("name")] | _Tagged, _BY_ROWS]
+
+
+class MixFile(RootModel[AnyMix]):
+    """A mix of any kind of rows, as a file holds it."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from schemas.mix import NAME, Mix
+from schemas.mix import NAME, MixOrName
 from schemas.records import Message, Stage
 
 
@@ -462,7 +462,7 @@ class SnapshotStep(_Strict):
     """Make the next version of a mix's snapshot, unless nothing changed."""
 
     kind: Literal["snapshot"]
-    mix: str | Mix = Field(description="a shipped mix's name, a path, or the mix itself")
+    mix: MixOrName = Field(description="a shipped mix's name, a path, or the mix itself")
     if_refused: Literal["stop", "go_on"] = Field(
         default="stop", description="when a judge that the mix goes by is not calibrated or too weak"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from schemas.errors import ConfigError
@@ -161,18 +161,19 @@ def _first_problem(
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     owner, field = _definition(model, where)
+    says_all = first["type"] in ("value_error", "stated")
     if first["type"] == "extra_forbidden":
         known = ", ".join(owner.model_fields) if owner else ""
         message = f"is no setting here; {f'there are: {known}' if known else 'docs/recipes.md lists them'}"
     elif first["type"] == "missing":
         message = "is missing" + (f"; it is: {field.description}" if field and field.description else "")
-    elif first["type"] == "value_error":
+    elif says_all:
         name = name if len(where) > 1 else ""
     else:
         message = f"is {given!r}: {message[0].lower()}{message[1:]}"
         message += f" ({field.description})" if field and field.description else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    separator = ": " if first["type"] == "value_error" else " "
+    separator = ": " if says_all else " "
     override = next((text for o, text in replaced.items() if name == o or name.startswith(f"{o}.")), None)
     place = f"{mark.name}:{mark.line + 1}" if override is None else f"{path}: {override}"
     return f"{place}: {name + separator if name else ''}{message}{more}"
@@ -185,8 +186,7 @@ def _definition(model: type[BaseModel], where: list[Any]) -> tuple[type[BaseMode
     field: FieldInfo | None = None
     for part in where:
         owner = field = None
-        while get_origin(annotation) is Annotated:
-            annotation = get_args(annotation)[0]
+        annotation = _plain(annotation)
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             owner, field = annotation, annotation.model_fields.get(str(part))
             annotation = field.annotation if field else None
@@ -194,8 +194,18 @@ def _definition(model: type[BaseModel], where: list[Any]) -> tuple[type[BaseMode
             annotation = get_args(annotation)[-1]
         else:
             # A part that pydantic puts in: which of a union's models it took, by that model's tag or name.
-            annotation = next((m for m in get_args(annotation) if part in [m.__name__, *_tags(m)]), None)
+            members = map(_plain, get_args(annotation))
+            annotation = next((m for m in members if part in [m.__name__, *_tags(m)]), None)
     return owner, field
+
+
+def _plain(annotation: Any) -> Any:
+    """An annotation without what is said of it, and in place of a model of one unnamed part that part's."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if isinstance(annotation, type) and issubclass(annotation, RootModel):
+        return _plain(annotation.model_fields["root"].annotation)
+    return annotation
 
 
 def _tags(model: Any) -> list[Any]:

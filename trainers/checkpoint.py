@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import ConfigError, UserError
+from schemas.errors import ConfigError, SnapshotError, UserError
 from schemas.keys import key
 from schemas.manifest import Manifest
 from trainers.config import SftConfig
@@ -60,6 +60,8 @@ def make_plan(config: SftConfig) -> Plan:
     SnapshotError or ConfigError when one of the inputs is not there.
     """
     manifest = read_manifest(config.warehouse, config.snapshot)
+    if manifest.rows_of != "samples":
+        raise SnapshotError(f"{manifest.id}: its rows are {manifest.rows_of}, and this trainer learns from samples")
     start = start_weights(config.model.expanduser())
     return Plan(config, manifest, start, key(_TRAINER, config.result_settings(), manifest.logical_hash, start.sha256))
 

@@ -1,4 +1,4 @@
-"""Which trajectories a mix takes: the conditions of its sources, then what copies and caps leave out."""
+"""Which trajectories a mix takes: the conditions of its sources, and of mixes of samples what caps leave out."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,16 +7,14 @@ from dataclasses import dataclass
 import duckdb
 
 from schemas.errors import SnapshotError
-from schemas.mix import Mix, MixSource, Threshold
+from schemas.mix import AnyMix, LabelSource, Mix, MixSource, PairSource, PromptSource, Threshold
+from warehouse.chosen import TAKEN, TAKEN_PROMPTS, Caps, begin, choose_from
 from warehouse.diverse import pick_diverse
 
 #: Why a trajectory that meets every condition of a source is left out.
-DROPPED = ("duplicate_reply", "over_max_per_prompt", "over_max_rows", "in_another_source")
-
-#: The split of a row, from its prompt's id alone: no prompt stands in two splits, whatever else is in the mix.
-SPLIT = (
-    "CASE WHEN ('0x' || sha256($salt || prompt_id)[:13])::BIGINT / 16.0**13 < $share::DOUBLE "
-    "THEN 'validation' ELSE 'train' END"
+DROPPED = (
+    *("duplicate_reply", "over_max_per_prompt", "over_max_rows", "in_another_source"),
+    "prompt_in_another_source",
 )
 
 
@@ -32,12 +30,12 @@ class Condition:
     check: str | None = None
 
 
-def conditions(source: MixSource) -> list[Condition]:
-    """All that a trajectory has to meet to be a candidate of the source."""
+def conditions(source: MixSource | PairSource | LabelSource) -> list[Condition]:
+    """All that a trajectory has to meet to be a candidate of the source, or one of a pair's two."""
     return [
-        Condition(f"stage: {source.stage}", f"stage = '{source.stage}'"),
+        *([Condition(f"stage: {source.stage}", f"stage = '{source.stage}'")] if source.stage else []),
         Condition("has a reply", "error IS NULL"),
-        *_policy(source),
+        *(_policy(source) if isinstance(source, MixSource) else []),
         *asked_of_verdicts(source.require, source.not_failed, source.where, source.thresholds),
     ]
 
@@ -48,7 +46,7 @@ def _policy(source: MixSource) -> list[Condition]:
         return []
     rule, judge = (
         "coalesce(verifier_outcome = 'pass', false)",
-        f"coalesce({_identifier(source.judge or '')} = 'pass', false)",
+        f"coalesce({identifier(source.judge or '')} = 'pass', false)",
     )
     sql = {
         "rule": rule,
@@ -70,15 +68,16 @@ def asked_of_verdicts(
         for check in checks:
             threshold = thresholds.get(check)
             text = f"{word}: {check}" + (f" {threshold.text}" if threshold else "")
-            found.append(Condition(text, _accepts(check, outcomes, threshold), check))
+            found.append(Condition(text, accepts(check, outcomes, threshold), check))
     if where:
         # On a line of its own, so that a comment in it cannot hide what follows.
         found.append(Condition(f"where: {where}", f"({where}\n)"))
     return found
 
 
-def _accepts(check: str, outcomes: Iterable[str], threshold: Threshold | None) -> str:
-    outcome, score = _identifier(check), _identifier(f"{check}_score")
+def accepts(check: str, outcomes: Iterable[str], threshold: Threshold | None) -> str:
+    """Over `trajectory_facts`: whether the check's outcome is one of these; a threshold turns those with a score."""
+    outcome, score = identifier(check), identifier(f"{check}_score")
     listed = f"{outcome} IN ({', '.join(map(repr, outcomes))})"
     if threshold is None:
         return listed
@@ -88,8 +87,14 @@ def _accepts(check: str, outcomes: Iterable[str], threshold: Threshold | None) -
     return f"CASE WHEN {outcome} IN ('pass', 'fail') AND {score} IS NOT NULL THEN {passes} ELSE {listed} END"
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """A name of SQL, quoted."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def quoted(text: str) -> str:
+    """A text of SQL, quoted."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def without_verdicts(connection: duckdb.DuckDBPyConnection, checks: Iterable[str]) -> list[str]:
@@ -114,8 +119,7 @@ def unmet(
     )
     missing = without_verdicts(connection, source.checks)
     found: dict[str, list[Condition]] = {ident: [] for ident in trajectory_ids}
-    with _named(mix, source):
-        refuse_more_than_a_condition(connection, source.where)
+    with naming(connection, mix, source):
         for condition in conditions(source):
             # As a WHERE, and over a table of the same name, so that it means here what it means in `choose`.
             met = "false" if condition.check in missing else condition.sql
@@ -126,44 +130,77 @@ def unmet(
 
 
 def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
-    """Makes the table `chosen`, a row for each source and each trajectory that meets its conditions.
+    """Makes the table `chosen` of a mix of samples: see `warehouse.chosen`.
 
-    Columns: `source` (its number in the mix, from 0), `trajectory_id`, `prompt_id`; `copy` (among equal replies to the
-    prompt), `rank` (among its different replies) and `place` (among all that these leave), from 1 on; `dropped` is one
-    of DROPPED, or NULL for what the mix takes. Raises SnapshotError for a check that has no verdict on any trajectory
-    and for a `where` that is no condition.
+    Raises SnapshotError for a check that has no verdict on any trajectory and for a `where` that is no condition.
     """
-    connection.execute(
-        "CREATE OR REPLACE TABLE chosen (source INTEGER, trajectory_id VARCHAR, prompt_id VARCHAR, copy BIGINT, "
-        "rank BIGINT, place BIGINT, dropped VARCHAR)"
-    )
+    begin(connection)
     for number, source in enumerate(mix.sources):
-        for check in without_verdicts(connection, source.checks):
-            raise SnapshotError(f"mix {mix.mix}: {_remedy(source, check)}")
-        with _named(mix, source):
-            refuse_more_than_a_condition(connection, source.where)
-            if source.choose == "diverse" and source.max_per_prompt is not None:
-                pick_diverse(connection, _passing(source), source.max_per_prompt, str(mix.seed))
-            connection.execute(f"INSERT INTO chosen {_candidates(number, source)}", {"seed": str(mix.seed)})
+        refuse_what_nobody_said(connection, mix, source)
+        with naming(connection, mix, source):
+            candidates, order = _passing(source), "lottery, id"
+            if source.choose == "shortest":
+                order = "completion_tokens, id"
+            elif source.choose == "diverse" and source.max_per_prompt is not None:
+                pick_diverse(connection, candidates, source.max_per_prompt, str(mix.seed))
+                candidates, order = (
+                    f"SELECT * FROM ({candidates}) LEFT JOIN picked USING (id)",
+                    f"pick NULLS LAST, {order}",
+                )
+            caps = Caps("duplicate_reply", order, source.max_per_prompt, source.max_rows)
+            choose_from(connection, number, candidates, caps, {"seed": str(mix.seed)})
 
 
-def _remedy(source: MixSource, check: str) -> str:
+def _passing(source: MixSource) -> str:
+    # A trajectory that two sources choose stands in the snapshot once, as the first has it, and takes nobody's place.
+    others = f"WHEN prompt_id IN {TAKEN_PROMPTS} THEN 'prompt_in_another_source'" if source.other_prompts else ""
+    return f"""
+        SELECT trajectory_id AS id, prompt_id, text AS said, completion_tokens,
+            sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery,
+            CASE WHEN trajectory_id IN {TAKEN} THEN 'in_another_source' {others} END AS early
+        FROM trajectory_facts
+        WHERE {" AND ".join(c.sql for c in conditions(source))}"""
+
+
+def refuse_what_nobody_said(
+    connection: duckdb.DuckDBPyConnection, mix: AnyMix, source: MixSource | PairSource | LabelSource
+) -> None:
+    """Raises SnapshotError for a check that the source goes by and that has no verdict here, on anything."""
+    for check in without_verdicts(connection, source.checks):
+        raise SnapshotError(f"mix {mix.mix}: {_remedy(source, check)}")
+    told_by = (source.judge or source.check) if isinstance(source, PairSource) else None
+    sql = 'SELECT count(*) FROM pair_verdicts WHERE "check" = ?'
+    if told_by and connection.execute(sql, [told_by]).fetchone() == (0,):
+        how = (
+            f"asks the judge {told_by!r}, which has compared no pairs here; run a recipe with a step of kind pairs, "
+            "and one of kind judge that names it"
+            if source.judge
+            else "takes imported pairs, and there are none here: `dataengine import FILE --as pairs`"
+        )
+        raise SnapshotError(f"mix {mix.mix}: {how}")
+
+
+def _remedy(source: MixSource | PairSource | LabelSource, check: str) -> str:
     if check == source.judge:
         return (
             f"asks the judge {check!r}, which has no verdict here; run a recipe with a step of kind judge that names it"
         )
     if source.policy == "human" and check == "human":
         return "asks what people said, and nobody has reviewed anything here: `dataengine import FILE --as reviews`"
+    step = f"the {source.stage} step" if source.stage else "the steps that made the replies"
     return (
-        f"requires the check {check!r}, which has no verdict here; add it to the `checks` of the {source.stage} step "
-        "and run the recipe again"
+        f"requires the check {check!r}, which has no verdict here; add it to the `checks` of {step} and run the recipe "
+        "again"
     )
 
 
 @contextmanager
-def _named(mix: Mix, source: MixSource) -> Iterator[None]:
-    """Turns what DuckDB says of a source's `where` into one line that names it."""
+def naming(
+    connection: duckdb.DuckDBPyConnection, mix: AnyMix, source: MixSource | PairSource | LabelSource | PromptSource
+) -> Iterator[None]:
+    """Turns what DuckDB says of a source's `where`, used within, into one line that names it, a SnapshotError."""
     try:
+        refuse_more_than_a_condition(connection, source.where)
         yield
     except duckdb.Error as e:
         raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
@@ -175,42 +212,3 @@ def refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, where: s
         statements = connection.extract_statements(f"SELECT 1 FROM trajectory_facts WHERE {where}")
         if len(statements) != 1:
             raise duckdb.ParserException("one condition is expected, without a semicolon")
-
-
-def _passing(source: MixSource) -> str:
-    # A trajectory that two sources choose stands in the snapshot once, as the first has it, and takes nobody's place.
-    return f"""
-        SELECT trajectory_id, prompt_id, text, completion_tokens,
-            sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery,
-            trajectory_id IN (SELECT trajectory_id FROM chosen WHERE dropped IS NULL) AS twice
-        FROM trajectory_facts
-        WHERE {" AND ".join(c.sql for c in conditions(source))}"""
-
-
-def _candidates(number: int, source: MixSource) -> str:
-    order = "completion_tokens, trajectory_id" if source.choose == "shortest" else "lottery, trajectory_id"
-    passing = _passing(source)
-    if source.choose == "diverse" and source.max_per_prompt is not None:
-        order = f"pick NULLS LAST, {order}"
-        passing = f"SELECT * FROM ({passing}) LEFT JOIN picked USING (trajectory_id)"
-    most, rows = source.max_per_prompt or "rank", source.max_rows or "place"
-    return f"""
-        WITH passing AS ({passing}
-        ), numbered AS (
-            SELECT *, row_number() OVER (PARTITION BY twice, prompt_id, text ORDER BY {order}) AS copy
-            FROM passing
-        ), ranked AS (
-            SELECT *, row_number() OVER (PARTITION BY twice, prompt_id, copy = 1 ORDER BY {order}) AS rank
-            FROM numbered
-        ), placed AS (
-            SELECT *, row_number() OVER (
-                PARTITION BY twice, copy = 1 AND rank <= {most} ORDER BY prompt_lottery, lottery
-            ) AS place
-            FROM ranked
-        )
-        SELECT {number}, trajectory_id, prompt_id, copy, rank, place, CASE
-            WHEN twice THEN 'in_another_source'
-            WHEN copy > 1 THEN 'duplicate_reply'
-            WHEN rank > {most} THEN 'over_max_per_prompt'
-            WHEN place > {rows} THEN 'over_max_rows' END AS dropped
-        FROM placed"""

@@ -17,15 +17,18 @@ import duckdb
 from schemas.errors import SnapshotError
 from schemas.keys import canonical_json
 from schemas.manifest import Manifest, SnapshotFile
-from schemas.mix import NAME, Mix
+from schemas.mix import NAME, AnyMix
 from schemas.records import now
 from warehouse.connect import connect
-from warehouse.gate import refuse_unproven_judges
-from warehouse.mixing import DROPPED, SPLIT, choose
+from warehouse.row_kind import RowKind, refuse_empty
+from warehouse.rows_labels import LABELS
+from warehouse.rows_pairs import PAIRS
+from warehouse.rows_prompts import PROMPTS
+from warehouse.rows_samples import SAMPLES
 from warehouse.store import Warehouse
 
 SPLITS = ("train", "validation")
-_COUNTED = ("split", "stage", "domain", "source", "policy", "language")
+KINDS: dict[str, RowKind] = {"samples": SAMPLES, "pairs": PAIRS, "labels": LABELS, "prompts": PROMPTS}
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def _versions(warehouse: Path, name: str) -> list[int]:
 
 
 def create_snapshot(
-    path: str | Path, mix: Mix, systems: Mapping[str, str | None], code: Mapping[str, str] | None = None
+    path: str | Path, mix: AnyMix, systems: Mapping[str, str | None], code: Mapping[str, str] | None = None
 ) -> tuple[Snapshot, bool]:
     """Makes the next version of the mix's snapshot; returns it and whether it is new.
 
@@ -77,6 +80,7 @@ def create_snapshot(
     of the newest version, that one is returned and nothing is written. Raises SnapshotError when no row qualifies or a
     check that the mix requires was never run.
     """
+    kind = KINDS[mix.rows]
     warehouse = Warehouse.open(path)
     parent = warehouse.path / "snapshots" / mix.mix
     parent.mkdir(parents=True, exist_ok=True)
@@ -85,14 +89,15 @@ def create_snapshot(
     try:
         tables = warehouse.versions()
         with connect(path, versions=tables) as connection:
-            dropped = _select(connection, mix, systems)
-            logical_hash = _logical_hash(connection)
+            kind.select(connection, mix, systems)
+            refuse_empty(connection, mix, kind)
+            logical_hash = _logical_hash(connection, kind)
             existing = _versions(warehouse.path, mix.mix)
             if existing:
                 newest = open_snapshot(warehouse.path, f"{mix.mix}@{existing[-1]}")
                 if newest.manifest.logical_hash == logical_hash:
                     return newest, False
-            files = _write_files(connection, work)
+            files = _write_files(connection, work, kind.order)
             manifest = Manifest(
                 name=mix.mix,
                 version=1,
@@ -101,9 +106,9 @@ def create_snapshot(
                 mix=mix.model_dump(mode="json"),
                 rows=_scalar(connection, "SELECT count(*) FROM selected"),
                 prompts=_scalar(connection, "SELECT count(DISTINCT prompt_id) FROM selected"),
-                counts={c: _counts(connection, c) for c in _COUNTED} | {"dropped": dropped},
+                counts={c: _counts(connection, c) for c in kind.counted} | {"dropped": kind.left_out(connection)},
                 tables=tables,
-                checks=_check_versions(connection),
+                checks=_check_versions(connection, kind),
                 code={**(code or {}), "duckdb": installed("duckdb")},
                 files=files,
             )
@@ -112,102 +117,25 @@ def create_snapshot(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Mapping[str, str | None]) -> dict[str, int]:
-    """Fills the table `selected`; returns how many rows each rule left out."""
-    choose(connection, mix)
-    refuse_unproven_judges(connection, mix)
-    patterns = [source.pattern for source in mix.sources]
-    _refuse_marks_within(connection, mix, [i for i, pattern in enumerate(patterns) if pattern == "special_token"])
-    connection.execute(
-        f"CREATE TABLE selected AS {_RENDERED}",
-        {
-            "systems": [systems[source.template] for source in mix.sources],
-            "patterns": patterns,
-            "salt": mix.salt,
-            "share": mix.validation,
-        },
-    )
-    if not _scalar(connection, "SELECT count(*) FROM selected"):
-        raise SnapshotError(
-            f"mix {mix.mix}: no trajectory of {', '.join(s.stage for s in mix.sources)} passes what it requires; "
-            "`dataengine status` shows where they stop, `dataengine explain ID --mix` why one does"
-        )
-    counted = connection.execute("SELECT dropped, count(*) FROM chosen WHERE dropped IS NOT NULL GROUP BY 1").fetchall()
-    return dict.fromkeys(DROPPED, 0) | {rule: int(rows) for rule, rows in counted}
-
-
-def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, mix: Mix, sources: list[int]) -> None:
-    """Raises SnapshotError for a row of these sources that could not be taken apart again."""
-    found = connection.execute(
-        "SELECT trajectory_id FROM chosen JOIN trajectories_current USING (trajectory_id) "
-        "WHERE dropped IS NULL AND list_contains(?::INTEGER[], source) AND reasoning IS NOT NULL "
-        "AND contains(concat(reasoning, answer), '|special_token|') ORDER BY 1",
-        [sources],
-    ).fetchall()
-    if found:
-        raise SnapshotError(
-            f"mix {mix.mix}: {len(found)} replies hold the text |special_token|, such as {found[0][0][:12]}; leave "
-            "them out by where: \"NOT contains(concat(reasoning, answer), '|special_token|')\""
-        )
-
-
-# A reply whose think tags were never closed has no answer; a mix that does not require `format` may hold it.
-_ANSWER = "trim(coalesce(t.answer, ''), E' \\n')"
-_REASONING = "trim(t.reasoning, E' \\n')"
-_RENDERED = f"""
-    WITH taken AS (
-        SELECT trajectory_id, prompt_id, ($systems::VARCHAR[])[source + 1] AS system,
-            ($patterns::VARCHAR[])[source + 1] AS pattern
-        FROM chosen WHERE dropped IS NULL
-    ), judged AS (
-        SELECT trajectory_id,
-            list({{'check': "check", 'version': version, 'outcome': outcome}} ORDER BY "check") AS verdicts
-        FROM verdicts_current SEMI JOIN taken USING (trajectory_id)
-        GROUP BY trajectory_id
-    )
-    SELECT
-        {SPLIT} AS split,
-        trajectory_id, t.attempt, prompt_id, t.stage, p.domain, p.source, p.language, t.policy, p.license,
-        list_concat(
-            -- A prompt's own system message joins the template's, as when it was asked.
-            CASE WHEN system IS NULL THEN []
-                WHEN p.messages[1].role = 'system' THEN
-                    [{{'role': 'system', 'content': system || E'\\n\\n' || p.messages[1].content}}]
-                ELSE [{{'role': 'system', 'content': system}}] END,
-            CASE WHEN system IS NOT NULL AND p.messages[1].role = 'system' THEN p.messages[2:]
-                ELSE p.messages END,
-            [{{'role': 'assistant', 'content': CASE WHEN t.reasoning IS NULL THEN {_ANSWER}
-                WHEN pattern = 'special_token' THEN '|special_token|' || {_REASONING} || '|special_token|' || {_ANSWER}
-                ELSE '<think>' || chr(10) || {_REASONING} || chr(10) || '</think>' || chr(10) || {_ANSWER} END}}]
-        ) AS messages,
-        t.prompt_tokens, t.completion_tokens, 1.0::DOUBLE AS weight,
-        judged.verdicts
-    FROM taken
-    JOIN trajectories_current t USING (trajectory_id, prompt_id)
-    JOIN prompts_current p USING (prompt_id)
-    LEFT JOIN judged USING (trajectory_id)"""
-
-
-def _logical_hash(connection: duckdb.DuckDBPyConnection) -> str:
+def _logical_hash(connection: duckdb.DuckDBPyConnection, kind: RowKind) -> str:
     """sha256 over the canonical JSON of every row's content, rows by id: the same whatever the file layout."""
     digest = hashlib.sha256()
-    for row in _rows(connection):
+    for row in _rows(connection, kind):
         digest.update(canonical_json(row).encode("utf-8"))
         digest.update(b"\n")
     return digest.hexdigest()
 
 
-def _rows(connection: duckdb.DuckDBPyConnection) -> Iterator[list[Any]]:
-    cursor = connection.cursor().execute(
-        "SELECT trajectory_id, attempt, prompt_id, split, weight, to_json(messages), to_json(verdicts) "
-        "FROM selected ORDER BY trajectory_id, attempt"
-    )
+def _rows(connection: duckdb.DuckDBPyConnection, kind: RowKind) -> Iterator[list[Any]]:
+    columns = [*kind.hashed, *(f"to_json({column})" for column in kind.nested)]
+    cursor = connection.cursor().execute(f"SELECT {', '.join(columns)} FROM selected ORDER BY {kind.order}")
+    plain = len(kind.hashed)
     while batch := cursor.fetchmany(10_000):
-        for *plain, messages, verdicts in batch:
-            yield [*plain, json.loads(messages), json.loads(verdicts)]
+        for row in batch:
+            yield [*row[:plain], *(None if text is None else json.loads(text) for text in row[plain:])]
 
 
-def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[SnapshotFile]:
+def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path, order: str) -> list[SnapshotFile]:
     files = []
     for split in SPLITS:
         rows = _scalar(connection, f"SELECT count(*) FROM selected WHERE split = '{split}'")
@@ -215,7 +143,7 @@ def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path) -> list[Sn
             continue
         file = folder / f"{split}-00000-of-00001.parquet"
         connection.execute(
-            f"COPY (SELECT * FROM selected WHERE split = '{split}' ORDER BY trajectory_id, attempt) "
+            f"COPY (SELECT * FROM selected WHERE split = '{split}' ORDER BY {order}) "
             f"TO '{str(file).replace(chr(39), chr(39) * 2)}' (FORMAT parquet, COMPRESSION zstd)"
         )
         files.append(SnapshotFile(path=file.name, rows=rows, bytes=file.stat().st_size, sha256=sha256_of(file)))
@@ -251,7 +179,7 @@ def card(manifest: Manifest) -> str:
     lines += ["---", "", f"# {manifest.id}", ""]
     lines += [str(manifest.mix.get("description") or "A snapshot made by dataengine."), ""]
     lines += [f"{manifest.rows} rows from {manifest.prompts} prompts; logical hash `{manifest.logical_hash}`.", ""]
-    for column in _COUNTED:
+    for column in KINDS[manifest.rows_of].counted:
         lines += [f"| {column} | rows |", "|---|---:|"]
         lines += [f"| {value} | {rows} |" for value, rows in manifest.counts[column].items()] + [""]
     return "\n".join(lines)
@@ -288,13 +216,14 @@ def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 
 
 def _counts(connection: duckdb.DuckDBPyConnection, column: str) -> dict[str, int]:
-    rows = connection.execute(f"SELECT {column}, count(*) FROM selected GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
+    rows = connection.execute(
+        f"SELECT {column}::VARCHAR, count(*) FROM selected GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
     return {str(value): int(n) for value, n in rows}
 
 
-def _check_versions(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+def _check_versions(connection: duckdb.DuckDBPyConnection, kind: RowKind) -> dict[str, list[str]]:
     rows = connection.execute(
-        'SELECT v."check", list(DISTINCT v.version ORDER BY v.version) '
-        "FROM (SELECT unnest(verdicts) AS v FROM selected) GROUP BY 1 ORDER BY 1"
+        f'SELECT "check", list(DISTINCT version ORDER BY version) FROM ({kind.checks}) GROUP BY 1 ORDER BY 1'
     ).fetchall()
     return {name: list(versions) for name, versions in rows}

@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from schemas.keys import canonical_json, key
-from schemas.mix import Mix
-from schemas.records import Message, Prompt, Run, Trajectory, Verdict
+from schemas.mix import AnyMix, Mix, MixFile
+from schemas.records import Calibration, Message, Pair, PairVerdict, Prompt, Run, Trajectory, Verdict
 from warehouse.connect import connect
+from warehouse.snapshot import create_snapshot
 from warehouse.store import Warehouse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -22,6 +24,10 @@ MakeVerdict = Callable[..., Verdict]
 MakeRun = Callable[..., Run]
 MakeMix = Callable[..., Mix]
 Rows = Callable[..., list[dict[str, Any]]]
+MakePair = Callable[..., tuple[Pair, list[PairVerdict]]]
+Compare = Callable[..., str]
+Prove = Callable[..., None]
+Take = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -140,3 +146,80 @@ def rows(folder: Path) -> Rows:
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
     return ask
+
+
+@pytest.fixture
+def make_pair(clock: Callable[[], datetime]) -> MakePair:
+    """A pair, and a judge's draws with these scores: above 0 the first is better, None is no verdict."""
+
+    def make(
+        a: Trajectory, b: Trajectory, *scores: float | None, check: str = "likes", draws: int = 0
+    ) -> tuple[Pair, list[PairVerdict]]:
+        pair = Pair(
+            pair_id=key(a.trajectory_id, b.trajectory_id),
+            prompt_id=a.prompt_id,
+            a_id=a.trajectory_id,
+            b_id=b.trajectory_id,
+            run_id="run-1",
+            created_at=clock(),
+        )
+        said = [
+            PairVerdict(
+                pair_id=pair.pair_id,
+                check=check,
+                version="abc",
+                draw=draw,
+                draws=draws or len(scores),
+                a_first=draw % 2 == 0,
+                outcome="undecided" if not score else "pass" if score > 0 else "fail",
+                score=score,
+                run_id="run-1",
+                created_at=clock(),
+            )
+            for draw, score in enumerate(scores)
+        ]
+        return pair, said
+
+    return make
+
+
+@pytest.fixture
+def compare(warehouse: Warehouse, make_pair: MakePair) -> Compare:
+    """Adds what `make_pair` makes; returns the pair's id."""
+
+    def add(*asked: Any, **columns: Any) -> str:
+        pair, said = make_pair(*asked, **columns)
+        warehouse.append("pairs", [pair])
+        warehouse.append("pair_verdicts", said)
+        return pair.pair_id
+
+    return add
+
+
+@pytest.fixture
+def prove(warehouse: Warehouse, clock: Callable[[], datetime]) -> Prove:
+    """Calibrates a judge's version: the low end of kappa's interval."""
+
+    def add(judge: str = "likes", low: float = 0.7, version: str = "abc", gold: str = "gold@1") -> None:
+        row = Calibration(
+            judge=judge, version=version, gold=gold, kappa=low + 0.1, low=low, high=low + 0.2, n=90, created_at=clock()
+        )
+        warehouse.append("calibrations", [row])
+
+    return add
+
+
+def mix_of(rows: str, *sources: dict[str, Any], name: str = "demo", **columns: Any) -> AnyMix:
+    """A mix of a kind of rows."""
+    return MixFile.model_validate({"mix": name, "rows": rows, "sources": list(sources), **columns}).root
+
+
+@pytest.fixture
+def take(folder: Path) -> Take:
+    """The rows of a mix's snapshot, in the order of its files."""
+
+    def made(rows: str, *sources: dict[str, Any], **columns: Any) -> list[dict[str, Any]]:
+        snapshot, _ = create_snapshot(folder, mix_of(rows, *sources, **columns), {"plain": None, "think": "Think."})
+        return [row for file in snapshot.data_files() for row in pq.read_table(file).to_pylist()]
+
+    return made

@@ -1,0 +1,55 @@
+"""What a kind of rows is to a snapshot: how they are chosen and rendered, and what their hash is over."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from schemas.errors import SnapshotError
+
+Systems = Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class RowKind:
+    """One kind of rows.
+
+    `select` makes the tables `chosen` and `selected` of a connection from a mix and the system prompts of its
+    templates. Of `selected`, `order` are the columns that tell rows apart and sort them; the logical hash is over
+    `hashed`, and then over `nested`, which are lists and structs; `counted` are columns whose values are counted.
+    `dropped` are the rules that leave something out. `checks` is a SELECT of (check, version), those relied on.
+    """
+
+    select: Callable[[duckdb.DuckDBPyConnection, Any, Systems], None]
+    order: str
+    hashed: Sequence[str]
+    nested: Sequence[str]
+    counted: Sequence[str]
+    dropped: Sequence[str]
+    checks: str
+
+    def left_out(self, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+        """How many rows each rule left out."""
+        sql = "SELECT dropped, count(*) FROM chosen WHERE dropped IS NOT NULL GROUP BY 1"
+        return dict.fromkeys(self.dropped, 0) | {rule: int(rows) for rule, rows in connection.execute(sql).fetchall()}
+
+
+def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: Any, kind: RowKind) -> None:
+    """Raises SnapshotError for a mix that takes nothing, with what left its candidates out."""
+    row = connection.execute("SELECT count(*) FROM selected").fetchone()
+    if row and row[0]:
+        return
+    if mix.rows == "samples":
+        raise SnapshotError(
+            f"mix {mix.mix}: no trajectory of {', '.join(s.stage for s in mix.sources)} passes what it requires; "
+            "`dataengine status` shows where they stop, `dataengine explain ID --mix` why one does"
+        )
+    left_out = ", ".join(f"{rule} {rows:,}" for rule, rows in kind.left_out(connection).items() if rows)
+    why = f"left out are {left_out}" if left_out else "nothing here meets what its sources ask"
+    raise SnapshotError(f"mix {mix.mix}: takes no {mix.rows}: {why}")
+
+
+def parameters_of(mix: Any, systems: Systems) -> dict[str, object]:
+    """What the rendering of every kind of rows is given: each source's system prompt, and how to split."""
+    return {"systems": [systems[s.template] for s in mix.sources], "salt": mix.salt, "share": mix.validation}

@@ -1,0 +1,76 @@
+"""Labels: single replies, each with a yes or no that a judge, a check or people gave it."""
+
+import duckdb
+
+from schemas.mix import LabelMix, LabelSource
+from warehouse.chosen import SPLIT, TAKEN, Caps, begin, choose_from, gather
+from warehouse.gate import refuse_unproven_judges
+from warehouse.mixing import accepts, conditions, identifier, naming, quoted, refuse_what_nobody_said
+from warehouse.rendering import JUDGED, PROMPT, SHOWN, assistant
+from warehouse.row_kind import RowKind, Systems, parameters_of
+
+
+def _select(connection: duckdb.DuckDBPyConnection, mix: LabelMix, systems: Systems) -> None:
+    for source in mix.sources:
+        refuse_what_nobody_said(connection, mix, source)
+    refuse_unproven_judges(connection, mix)
+    begin(connection)
+    for number, source in enumerate(mix.sources):
+        with naming(connection, mix, source):
+            gather(connection, number, _heard(source))
+        caps = Caps(copies="duplicate_reply", most=source.max_per_prompt, rows=source.max_rows)
+        choose_from(connection, number, f"{_CANDIDATES} WHERE source = {number}", caps, {"seed": str(mix.seed)})
+    connection.execute(f"CREATE TABLE selected AS {_RENDERED}", parameters_of(mix, systems))
+
+
+def _heard(source: LabelSource) -> str:
+    """The replies that the source's check has a verdict on and that meet its conditions."""
+    check = source.labelled_by
+    outcome = identifier(check)
+    passes = accepts(check, ("pass",), source.thresholds.get(check))
+    return f"""
+        SELECT trajectory_id, prompt_id, {passes} AS label, {identifier(f"{check}_score")} AS score,
+            {quoted(check)} AS labelled_by,
+            {SHOWN[source.show]} AS shown,
+            CASE WHEN trajectory_id IN {TAKEN} THEN 'in_another_source'
+                WHEN {outcome} NOT IN ('pass', 'fail') THEN 'undecided'
+                WHEN shown = '' THEN 'no_answer' END AS early
+        FROM trajectory_facts
+        WHERE {outcome} IS NOT NULL AND {" AND ".join(c.sql for c in conditions(source))}"""
+
+
+_CANDIDATES = """
+    SELECT trajectory_id AS id, prompt_id, shown AS said, sha256($seed || trajectory_id) AS lottery,
+        sha256($seed || prompt_id) AS prompt_lottery, early
+    FROM found"""
+
+_RENDERED = f"""
+    WITH taken AS (
+        SELECT found.*, ($systems::VARCHAR[])[found.source + 1] AS system
+        FROM chosen JOIN found ON found.source = chosen.source AND trajectory_id = id
+        WHERE dropped IS NULL
+    ), judged AS ({JUDGED}
+    )
+    SELECT
+        {SPLIT} AS split,
+        trajectory_id, t.attempt, prompt_id, t.stage, p.domain, p.source, p.language, t.policy, p.license,
+        {PROMPT} AS prompt,
+        {assistant("shown")} AS completion,
+        label, score, labelled_by, 1.0::DOUBLE AS weight, judged.verdicts
+    FROM taken
+    JOIN trajectories_current t USING (trajectory_id, prompt_id)
+    JOIN prompts_current p USING (prompt_id)
+    LEFT JOIN judged USING (trajectory_id)"""
+
+LABELS = RowKind(
+    select=_select,
+    order="trajectory_id, attempt",
+    hashed=("trajectory_id", "attempt", "prompt_id", "split", "weight", "label", "score", "labelled_by"),
+    nested=("prompt", "completion", "verdicts"),
+    counted=("split", "label", "stage", "domain", "source", "policy", "language"),
+    dropped=(
+        *("in_another_source", "undecided", "no_answer", "duplicate_reply"),
+        *("over_max_per_prompt", "over_max_rows"),
+    ),
+    checks="SELECT unnest(verdicts, recursive := true) FROM selected",
+)
