@@ -18,7 +18,7 @@ from dataengine.generate import run_id as new_run_id
 from dataengine.judge.calibrating import calibrate_step
 from dataengine.judge.judge import Judge
 from dataengine.judge.pair_step import judge_pairs
-from dataengine.judge.pairing import missing_pairs
+from dataengine.judge.pairing import choose_pairs
 from dataengine.judge.preference import PairJudge, load_judge
 from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
@@ -224,13 +224,14 @@ class _Loop:
 
     def _pairs(self, name: str, step: PairsStep) -> str:
         made = [self._made[earlier].ids for earlier in step.steps]
-        fresh, there = missing_pairs(self.warehouse, made, step, self.log.run_id)
-        self._paired[name] = there + [pair.pair_id for pair in fresh]
-        if not fresh:
-            return f"nothing to do, {len(there):,} pairs are there"
+        chosen = choose_pairs(self.warehouse, made, self.recipe.recipe, name, step, self.log.run_id)
+        self._paired[name] = chosen.pair_ids
+        if not chosen.steps:
+            return f"nothing to do, {len(chosen.there):,} pairs are there"
         self.log.begin()
-        self.result.add("pairs", len(self.warehouse.append("pairs", fresh).added))
-        return f"{len(fresh):,} pairs chosen, {len(there):,} were there"
+        self.result.add("pairs", len(self.warehouse.append("pairs", chosen.pairs).added))
+        self.warehouse.append("pair_steps", chosen.steps)
+        return f"{len(chosen.pairs):,} pairs chosen, {len(chosen.there):,} were there"
 
     def _judge(self, name: str, step: JudgeStep) -> str:
         judge = self._load_judge(step.judge)

@@ -73,7 +73,10 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
 
 
 def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object]]:
-    """As `expected_checks`: of each step that is judged the stage, its prompts' sources, and the scope."""
+    """As `expected_checks`: of each step that is judged the stage, its prompts' sources, and the scope.
+
+    Of pairs the steps that chose them, and how many draws are made of each.
+    """
     version, of_pairs = _version_of_judge(recipe, step.judge)
     if of_pairs != all(isinstance(recipe.steps[name], PairsStep) for name in step.steps):
         wanted = "pairs: `of` has to name steps of kind pairs" if of_pairs else "single responses: `of` names pairs"
@@ -81,7 +84,8 @@ def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object
     if of_pairs:
         spec = recipe.judges[step.judge]
         draws = spec.draws * len(spec.engines)
-        return [{"stage": PAIRS, "check": step.judge, "version": version, "verifier": False, "draws": draws}]
+        asked = {"stage": PAIRS, "check": step.judge, "version": version, "verifier": False}
+        return [asked | {"pairs": step.steps, "draws": draws}]
     scope = {"scope": "share", "share": step.scope.share} if isinstance(step.scope, Share) else {"scope": step.scope}
     rows: list[dict[str, object]] = []
     for judged in (sampled for name in step.steps for sampled in recipe.sampled(name)):

@@ -234,12 +234,13 @@ Source = Annotated[ReasoningGymSource | FileSource | InlineSource, Field(discrim
 
 
 Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
+Temperatures = Temperature | Annotated[list[Temperature], Field(min_length=1)]
 
 
 class Sampling(_Strict):
     """Sampling parameters as the OpenAI API names them."""
 
-    temperature: Temperature | Annotated[list[Temperature], Field(min_length=1)] = Field(
+    temperature: Temperatures = Field(
         default=1.0, description="one for all samples of a prompt, or a list that they take in turn"
     )
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
@@ -251,13 +252,26 @@ class Sampling(_Strict):
         temperature = given[index % len(given)] if isinstance(given, list) else given
         return {"temperature": temperature, "top_p": self.top_p, "seed": self.seed}
 
+    def all_zero(self, samples: int) -> bool:
+        """Whether the temperature of so many samples is 0, so that they are one sample."""
+        return all(self.of(index)["temperature"] == 0 for index in range(samples))
 
-class JudgeSampling(Sampling):
-    """The same for a judge, which says the same each time unless it is told otherwise."""
 
-    temperature: Temperature | Annotated[list[Temperature], Field(min_length=1)] = Field(
-        default=0.0, description="one for all votes, or a list that they take in turn"
+class JudgeSampling(_Strict):
+    """The same for a judge."""
+
+    temperature: Temperatures | None = Field(
+        default=None,
+        description="one for all votes or draws, or a list that they take in turn; left out it is 0, and 0.7 where "
+        "pairs are compared, as draws are to differ; ours",
     )
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    seed: int = Field(default=0, description="changes every vote and draw")
+
+    def given(self, temperature: float) -> Sampling:
+        """With that temperature where none is set."""
+        chosen = temperature if self.temperature is None else self.temperature
+        return Sampling(temperature=chosen, top_p=self.top_p, seed=self.seed)
 
 
 class JudgeSpec(_Strict):
@@ -265,7 +279,7 @@ class JudgeSpec(_Strict):
 
     ask: str = Field(
         min_length=1,
-        description="correctness, equivalence, safety, helpfulness, preference, or the path of a prompt file: "
+        description="correctness, equivalence, safety, helpfulness, thought, preference, or a prompt file's path: "
         "docs/judging.md",
     )
     engine: str | Annotated[list[str], Field(min_length=1)] = Field(description="one, or several that vote")
@@ -286,8 +300,7 @@ class JudgeSpec(_Strict):
     def _votes_differ(self) -> Self:
         if len(set(self.engines)) < len(self.engines):
             raise ValueError("`engine` names one twice; set `votes` to ask it more than once")
-        temperatures = {self.sampling.of(index)["temperature"] for index in range(self.votes)}
-        if self.votes > 1 and temperatures == {0.0}:
+        if self.votes > 1 and self.sampling.given(0.0).all_zero(self.votes):
             raise ValueError(f"{self.votes} votes at temperature 0 are one vote; set sampling.temperature")
         return self
 
@@ -446,6 +459,10 @@ class PairsStep(_Of):
     per_prompt: int = Field(default=1, ge=1, description="at most so many of a prompt, by hash")
     max_length_ratio: float = Field(
         default=2.0, ge=1, description="the longer answer has at most so many times the other's characters; ours"
+    )
+    contrast: Literal["rule"] | None = Field(
+        default=None,
+        description="rule: only pairs of which the prompt's verifier passed one answer and failed the other",
     )
 
 

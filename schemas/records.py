@@ -209,6 +209,19 @@ class Pair(Record):
     created_at: datetime
 
 
+class PairStep(Record):
+    """That a recipe's step holds a pair's answers against each other; several steps may, whichever chose it first."""
+
+    TABLE: ClassVar[str] = "pair_steps"
+    KEYS: ClassVar[tuple[str, ...]] = ("pair_id", "recipe", "step")
+
+    pair_id: str
+    recipe: str
+    step: str = Field(description="the step of kind pairs, by its name in the recipe")
+    run_id: str
+    created_at: datetime
+
+
 class PairVerdict(Record):
     """What one draw of a judge says of a pair."""
 
@@ -302,5 +315,18 @@ class Migration(Record):
 
 RECORDS: dict[str, type[Record]] = {
     r.TABLE: r
-    for r in (Prompt, Trajectory, Verdict, Review, Pair, PairVerdict, Cluster, Calibration, Run, Metric, Migration)
+    for r in (
+        Prompt,
+        Trajectory,
+        Verdict,
+        Review,
+        Pair,
+        PairStep,
+        PairVerdict,
+        Cluster,
+        Calibration,
+        Run,
+        Metric,
+        Migration,
+    )
 }

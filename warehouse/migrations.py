@@ -35,8 +35,8 @@ def m004_calibrations(warehouse: "Warehouse") -> None:
 
 
 def m005_pairs(warehouse: "Warehouse") -> None:
-    """Makes the tables of pairs and of what judges prefer."""
-    for table in ("pairs", "pair_verdicts"):
+    """Makes the tables of pairs, of the steps that they are of, and of what judges prefer."""
+    for table in ("pairs", "pair_steps", "pair_verdicts"):
         warehouse.create_table(table)
 
 

@@ -30,6 +30,7 @@ DEPENDENTS_FIRST = (
     "metrics",
     "calibrations",
     "pair_verdicts",
+    "pair_steps",
     "pairs",
     "verdicts",
     "reviews",

@@ -218,15 +218,22 @@ CREATE MACRO in_scope(scope, share, is_settled, trajectory_id, version) AS
         ELSE true
     END;
 
+-- What the prompts' verifiers said of a trajectory: the verdict that `correct` in trajectory_facts is of.
+CREATE VIEW ruled AS
+SELECT trajectory_id, arg_max(outcome, created_at) AS outcome, arg_max(version, created_at) AS version
+FROM verdicts_current
+WHERE kind = 'verifier'
+GROUP BY trajectory_id;
+
 -- Which checks a recipe asks for at a stage, of samples or of one rewrite (by its version), by its latest run. For a judge
--- also of which prompts' sources, and in which scope; its version is NULL where it is not known before an engine is
--- trained, and then any will do.
+-- also of which prompts' sources, and in which scope, or of the pairs of which steps; its version is NULL where it is not
+-- known before an engine is trained, and then any will do.
 CREATE VIEW recipe_checks AS
-SELECT recipe, c.stage, c.rewrite, c."check", c.version, c.verifier, c.sources, c.scope, c.share, c.draws
+SELECT recipe, c.stage, c.rewrite, c."check", c.version, c.verifier, c.sources, c.scope, c.share, c.pairs, c.draws
 FROM (
     SELECT recipe, unnest(from_json(checks,
         '[{"stage": "VARCHAR", "rewrite": "VARCHAR", "check": "VARCHAR", "version": "VARCHAR", "verifier": "BOOLEAN",
-           "sources": ["VARCHAR"], "scope": "VARCHAR", "share": "DOUBLE", "draws": "BIGINT"}]')) AS c
+           "sources": ["VARCHAR"], "scope": "VARCHAR", "share": "DOUBLE", "pairs": ["VARCHAR"], "draws": "BIGINT"}]')) AS c
     FROM runs
     QUALIFY dense_rank() OVER (PARTITION BY recipe ORDER BY created_at DESC) = 1
 );
@@ -261,22 +268,22 @@ SELECT stage, trajectory_id, "check",
 FROM wanted FULL JOIN given USING (trajectory_id, stage, "check")
 GROUP BY stage, trajectory_id, "check";
 
--- The same of judges of pairs, draw by draw; their recipes name the stage (pairs).
+-- The same of judges of pairs, draw by draw, on the pairs of the steps that they are asked about.
 CREATE VIEW expected_draws AS
 WITH wanted AS (
-    SELECT p.pair_id, c."check", c.version AS wanted_version, unnest(range(c.draws)) AS draw
-    FROM pairs p
-    JOIN runs_current r USING (run_id)
-    JOIN recipe_checks c ON c.recipe = r.recipe AND c.stage = '(pairs)'
+    SELECT s.pair_id, c."check", c.version AS wanted_version, unnest(range(c.draws)) AS draw
+    FROM pair_steps s
+    JOIN recipe_checks c ON c.recipe = s.recipe AND list_contains(c.pairs, s.step)
 )
 SELECT pair_id, "check", draw,
     arg_max(outcome, (created_at, version)) FILTER (WHERE coalesce(version = wanted_version, true)) AS outcome
 FROM wanted FULL JOIN pair_verdicts USING (pair_id, "check", draw)
 GROUP BY pair_id, "check", draw;
 
--- What each judge of pairs says in all, by its latest version. `score` is the mean over its draws, above 0 where a is
--- better; `kept` asks for all draws, a verdict from more than half of them, and a score over 1 (R1 report). Chosen answers
--- tend to be the longer ones: among kept pairs of like difference in length, `balanced` has as many the other way round.
+-- What each judge of pairs says in all, by its latest version, and as `rule` the prompts' verifiers, where they passed one
+-- answer (2 or -2) and failed the other. `score` is the mean over the draws, above 0 where a is better; `kept` asks for all
+-- draws, a verdict from more than half of them, and a score over 1 (R1 report). Chosen answers tend to be the longer ones:
+-- among kept pairs of like difference in length, `balanced` has as many the other way round.
 CREATE VIEW preferences AS
 WITH latest AS (
     SELECT * FROM pair_verdicts
@@ -286,6 +293,12 @@ WITH latest AS (
         avg(score) AS score
     FROM latest
     GROUP BY pair_id, "check", version
+    UNION ALL
+    SELECT p.pair_id, 'rule', a.version, 1, 1, 1, CASE a.outcome WHEN 'pass' THEN 2.0 ELSE -2.0 END
+    FROM pairs p
+    JOIN ruled a ON a.trajectory_id = p.a_id
+    JOIN ruled b ON b.trajectory_id = p.b_id
+    WHERE (a.outcome, b.outcome) IN (('pass', 'fail'), ('fail', 'pass'))
 ), sided AS (
     SELECT m.*, p.prompt_id, p.a_id, p.b_id,
         CASE WHEN score > 0 THEN a_id WHEN score < 0 THEN b_id END AS chosen_id,

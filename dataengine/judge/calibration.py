@@ -76,8 +76,14 @@ class Report:
     @property
     def first_wins(self) -> float | None:
         """Of the draws of pairs that found one better, the share in which that was shown first: 0.5 is fair."""
+        first, told = self._firsts
+        return first / told if told else None
+
+    @property
+    def _firsts(self) -> tuple[int, int]:
+        """How many draws of pairs preferred what was shown first, and how many preferred either."""
         votes = [vote for o in self.opinions for vote in o.details.get("votes", []) if vote.get("score")]
-        return sum((v["score"] > 0) == v["a_first"] for v in votes) / len(votes) if votes else None
+        return sum((v["score"] > 0) == v["a_first"] for v in votes), len(votes)
 
     @property
     def remarks(self) -> list[str]:
@@ -98,7 +104,7 @@ class Report:
         if follows is not None and max(follows, 1 - follows) >= _FOLLOWS and sure:
             found.append(f"prefers {'longer' if follows > 0.5 else 'shorter'} responses, right or wrong")
         first = self.first_wins
-        if first is not None and max(first, 1 - first) >= _FOLLOWS:
+        if first is not None and max(first, 1 - first) >= _FOLLOWS and abs(coin(*self._firsts)) >= _SURPRISE:
             found.append(f"prefers what stands {'first' if first > 0.5 else 'second'}, whichever it is")
         return found
 
@@ -248,6 +254,15 @@ def surprise(labels: Sequence[str], told: Sequence[str], sizes: Sequence[int]) -
         over += _larger(passed, failed) - m * n / 2
         variance += m * n / 12 * (m + n + 1 - float((ties**3 - ties).sum()) / ((m + n) * (m + n - 1)))
     return over / variance**0.5 if variance > 0 else 0.0
+
+
+def coin(heads: int, tosses: int) -> float:
+    """How far the heads of a fair coin are from half, in standard deviations of what chance would give.
+
+    Of draws of pairs: which answer is shown first is drawn for each of them alone, so that a judge whom the order does
+    not move, also one who says the same of a pair each time, prefers the first like a coin.
+    """
+    return (2 * heads - tosses) / tosses**0.5 if tosses else 0.0
 
 
 _Sizes = npt.NDArray[np.int64]

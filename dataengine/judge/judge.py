@@ -14,7 +14,7 @@ from dataengine.policy import Policy
 from dataengine.prompting import assemble
 from schemas.errors import ConfigError
 from schemas.keys import key
-from schemas.recipe import EmbeddedEngine, JudgeSpec
+from schemas.recipe import EmbeddedEngine, JudgeSpec, Sampling
 from schemas.records import Message, Prompt, Trajectory
 
 # Why nothing is asked.
@@ -23,9 +23,15 @@ NO_ANSWER = "no_answer"
 # No verdict has more than half of the votes.
 VOTES_TIED = "votes_tied"
 
+# Where a judge's recipe sets no temperature. Of pairs the mean of several draws is wanted, which have to differ; the R1
+# report does not say how its judge was decoded, so this one is ours.
+_TEMPERATURE, _TEMPERATURE_OF_PAIRS = 0.0, 0.7
+
 # Columns of trajectory_facts: the name of a check is another one.
 _TAKEN = {*CHECKS, *Trajectory.model_fields, *Prompt.model_fields}
 _TAKEN |= {"human", "correct", "kept", "checks", "not_passed", "verifier_outcome"}
+# What the verifiers prefer of a pair, in the view `preferences`.
+_TAKEN |= {"rule"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,7 @@ class AnyJudge:
 
     def request(self, messages: list[dict[str, str]], policy: Policy, number: int, group: str) -> ChatRequest:
         """The request number `number` to a policy."""
-        drawn = self.spec.sampling.of(number)
+        drawn = _sampling(self.spec, self.prompt).of(number)
         send_seed = isinstance(policy.engine, EmbeddedEngine) or policy.engine.send_seed
         return ChatRequest(
             messages=messages,
@@ -127,16 +133,31 @@ class Judge(AnyJudge):
 
 
 def judge_prompt(name: str, spec: JudgeSpec) -> JudgePrompt:
-    """The prompt of a recipe's judge. Raises ConfigError, also for a name that its verdicts cannot carry."""
+    """The prompt of a recipe's judge.
+
+    Raises ConfigError, also for a name that its verdicts cannot carry, and for draws that cannot differ.
+    """
     if name in _TAKEN:
         raise ConfigError(f"judges.{name}: {name!r} is a check or a column already; name it otherwise")
-    return load_prompt(spec.ask)
+    prompt = load_prompt(spec.ask)
+    # Two of them can, if they show the answers in either order.
+    if prompt.of_pairs and spec.draws > 2 and _sampling(spec, prompt).all_zero(spec.draws):
+        raise ConfigError(
+            f"judges.{name}: {spec.draws} draws at temperature 0 are two at most, one for each order; "
+            "set sampling.temperature, or draws to 2 or 1"
+        )
+    return prompt
+
+
+def _sampling(spec: JudgeSpec, prompt: JudgePrompt) -> Sampling:
+    return spec.sampling.given(_TEMPERATURE_OF_PAIRS if prompt.of_pairs else _TEMPERATURE)
 
 
 def judge_version(spec: JudgeSpec, prompt: JudgePrompt, policies: Sequence[str]) -> str:
     """12 hex characters of the prompt's content, the policies and the decoding: a judge that was proven is that one."""
     asked = spec.draws if prompt.of_pairs else spec.votes
-    decoding = [[spec.sampling.of(number) for number in range(asked)], spec.max_tokens, spec.guided]
+    sampling = _sampling(spec, prompt)
+    decoding = [[sampling.of(number) for number in range(asked)], spec.max_tokens, spec.guided]
     return key(prompt.content, sorted(policies), decoding)[:12]
 
 

@@ -1,4 +1,4 @@
--- Pairs of answers by judge and by who wrote them: how many are kept, who wins, what stands first, and lengths
+-- Pairs of answers by judge (or `rule`) and by who wrote them: how many are kept, who wins, what stands first, and lengths
 WITH drawn AS (
     SELECT pair_id, "check", version,
         count(*) FILTER (WHERE score <> 0) AS told,
@@ -19,6 +19,6 @@ SELECT "check", a.policy AS a, b.policy AS b,
 FROM preferences p
 JOIN trajectories_current a ON a.trajectory_id = p.a_id
 JOIN trajectories_current b ON b.trajectory_id = p.b_id
-JOIN drawn USING (pair_id, "check", version)
+LEFT JOIN drawn USING (pair_id, "check", version)
 GROUP BY ALL
 ORDER BY ALL

@@ -52,7 +52,8 @@ def test_shipped_prompts_ask_for_exactly_the_form_that_guided_decoding_binds_to(
 
 
 @pytest.mark.parametrize(
-    ("ask", "whole"), [("correctness", True), ("safety", True), ("helpfulness", False), ("equivalence", False)]
+    ("ask", "whole"),
+    [("correctness", True), ("safety", True), ("thought", True), ("helpfulness", False), ("equivalence", False)],
 )
 def test_correctness_and_harm_are_about_the_thinking_too(ask: str, whole: bool) -> None:
     ((_, request),) = judge(ask).requests(CASE)

@@ -303,7 +303,7 @@ def test_a_judge_that_cannot_be_is_refused_before_anything_is_asked(refused: Any
     )
     assert refusal({"ask": "fairness"}).endswith(
         "fairness: no prompt file, and no shipped name; "
-        "shipped: correctness, equivalence, helpfulness, preference, safety"
+        "shipped: correctness, equivalence, helpfulness, preference, safety, thought"
     )
     assert refusal({"ask": "gone.md"}).endswith("gone.md: no such file or directory")
     assert scripted.asked == []

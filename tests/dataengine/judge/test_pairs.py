@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from dataengine.engines.client import ChatReply
+from dataengine.judge.calibration import Report, coin
+from dataengine.judge.labels import Labelled
 from dataengine.judge.preference import PairCase, PairJudge
 from dataengine.judge.prompt_file import load_prompt
 from dataengine.policy import Policy
@@ -100,6 +102,21 @@ def test_several_engines_make_their_draws_each() -> None:
     assert [asked.policy_of(draw)[0] for draw in range(6)] == [0, 0, 0, 1, 1, 1]
 
 
+def test_draws_differ_unless_they_are_told_not_to(refused: Any, paired: Any, scripted: Any) -> None:
+    """Left out, the temperature is above 0 for judges of pairs; at 0 there is one draw for each order at most."""
+    drawn = [judge().request_of(case(), draw) for draw in range(4)]
+    assert {request.temperature for request in drawn} == {0.7}
+    assert judge(sampling={"temperature": 0.0}, draws=2).request_of(case(), 1).temperature == 0
+    path = paired()
+    for temperature in ("0", "[0, 0.0]"):
+        told = refused("run", path, f"judges.preference.sampling={{temperature: {temperature}}}")
+        assert told == (
+            "ConfigError: judges.preference: 4 draws at temperature 0 are two at most, one for each order; "
+            "set sampling.temperature, or draws to 2 or 1"
+        )
+    assert scripted.asked == []
+
+
 # -- runs
 
 
@@ -109,10 +126,10 @@ def policy_and_judge(body: dict[str, Any]) -> tuple[str, str]:
     if "structured_outputs" not in body:
         a, b = map(int, re.findall(r"\d+", asked)[:2])
         said = a + b + (body["seed"] % 3 == 0)
-        return f"<think>\nI add.\n</think>\nIt is {said}{'!' * (1 + body['seed'] % 7)}", "stop"
+        return f"<think>\nI add.\n</think>\n<answer>{said}</answer>{'!' * (1 + body['seed'] % 11)}", "stop"
     shown = dict(re.findall(r"^<(\w+)-[0-9a-f]{12}>\n(.*?)\n</\1-[0-9a-f]{12}>$", asked, re.M | re.S))
     a, b = map(int, re.findall(r"\d+", shown["question"])[:2])
-    right = [f"It is {a + b}!" in shown[f"response_{side}"] for side in "ab"]
+    right = [f"<answer>{a + b}</answer>" in shown[f"response_{side}"] for side in "ab"]
     score = 0 if right[0] == right[1] else 2 if right[0] else -2
     return json.dumps({"own_answer": f"{a + b}", "analysis": "I compare.", "verdict": WORDS[score]}), "stop"
 
@@ -123,7 +140,7 @@ def paired(recipe: Any, scripted: Any) -> Callable[..., Path]:
     scripted.reply = policy_and_judge
 
     def write(*, pairs: dict[str, Any] | None = None, judge: dict[str, Any] | None = None, **changes: Any) -> Path:
-        path: Path = recipe(scripted, checks=["length"], template="plain", **{"prompts": 12, **changes})
+        path: Path = recipe(scripted, template="plain", **{"checks": ["length"], "prompts": 12, **changes})
         value = json.loads(path.read_text())
         one = value["steps"]["sample"]
         value["judges"] = {"preference": {"ask": "preference", "engine": "scripted", **(judge or {})}}
@@ -142,6 +159,14 @@ def paired(recipe: Any, scripted: Any) -> Callable[..., Path]:
 @pytest.fixture
 def run(cli: Callable[..., Any]) -> Callable[..., Any]:
     return lambda path, *settings, warehouse="data": cli("run", path, "--warehouse", warehouse, *settings)
+
+
+def add(path: Path, steps: dict[str, Any], judges: dict[str, Any] | None = None) -> None:
+    """Puts steps at a recipe's end, and judges among its own."""
+    value = json.loads(path.read_text())
+    value["steps"] |= steps
+    value["judges"] |= judges or {}
+    path.write_text(json.dumps(value))
 
 
 def draws(scripted: Any) -> int:
@@ -233,6 +258,79 @@ def test_draws_that_failed_are_asked_again_alone_and_the_rest_stays(
     assert rows(PAIRS) == rows(PAIRS, tmp_path / "undisturbed")
 
 
+def test_each_judge_of_pairs_is_still_to_draw_what_its_own_steps_hold(
+    run: Any, paired: Any, scripted: Any, rows: Any
+) -> None:
+    path = paired(prompts=6, samples=1, judge={"draws": 2})
+    one = json.loads(path.read_text())["steps"]["one"]
+    add(
+        path,
+        {
+            "third": {**one, "sampling": {"seed": 2}},
+            "more": {"kind": "pairs", "of": ["one", "third"]},
+            "asked": {"kind": "judge", "judge": "second", "of": "more"},
+            # The pairs of `pairs`, which that step chose.
+            "again": {"kind": "pairs", "of": ["one", "other"]},
+            "asked_again": {"kind": "judge", "judge": "third", "of": ["again", "more"]},
+        },
+        {name: {"ask": "preference", "engine": "scripted", "draws": n} for name, n in (("second", 3), ("third", 1))},
+    )
+    line = "SELECT \"check\", applicable, applicable - pending FROM funnel WHERE stage = '(pairs)' ORDER BY 1"
+
+    def fault(body: dict[str, Any], before: int) -> str | None:
+        return "500" if "structured_outputs" in body and body["seed"] % 3 == 0 else None
+
+    scripted.fault = fault
+    assert run(path).code == 1
+    ((pairs,),) = rows("SELECT count(*) FROM pair_steps WHERE step = 'pairs'")
+    ((more,),) = rows("SELECT count(*) FROM pair_steps WHERE step = 'more'")
+    assert pairs > 4 and more > 4
+    assert rows("SELECT count(*) FROM pair_steps WHERE step = 'again'") == [(pairs,)]
+    assert rows("SELECT count(*) FROM pairs") == [(pairs + more,)]
+    wanted = [("preference", 2 * pairs), ("second", 3 * more), ("third", pairs + more)]
+    drawn = dict(rows('SELECT "check", count(*) FROM pair_verdicts GROUP BY 1'))
+    assert rows(line) == [(name, count, drawn[name]) for name, count in wanted]
+    assert all(drawn[name] < count for name, count in wanted)
+    scripted.fault = lambda body, before: None
+    done = run(path)
+    assert (done.code, rows(line)) == (0, [(name, count, count) for name, count in wanted])
+    scripted.asked.clear()
+    before = rows("SELECT count(*) FROM runs")
+    assert (run(path).code, scripted.asked, rows("SELECT count(*) FROM runs")) == (0, [], before)
+
+
+def test_pairs_of_a_right_and_a_wrong_answer_and_what_the_rule_prefers(
+    run: Any, paired: Any, rows: Any, cli: Any
+) -> None:
+    path = paired(prompts=8, checks=["exact"], samples=3, pairs={"contrast": "rule", "max_length_ratio": 3.0})
+    # Other pairs that are there already, of the same steps, are none of the step with the contrast.
+    value = json.loads(path.read_text())
+    first = {name: value["steps"].pop(name) for name in ("one", "other")}
+    value["steps"] = first | {"any": {"kind": "pairs", "of": ["one", "other"]}} | value["steps"]
+    path.write_text(json.dumps(value))
+    assert run(path).code == 0
+    held = "SELECT pair_id FROM pair_steps WHERE step = "
+    sides = rows("SELECT a.outcome, b.outcome FROM pairs JOIN verdicts a ON a.trajectory_id = a_id "
+                 f"JOIN verdicts b ON b.trajectory_id = b_id WHERE pair_id IN ({held} 'pairs')")  # fmt: skip
+    assert len(sides) == 8
+    assert set(sides) == {("pass", "fail"), ("fail", "pass")}
+    assert len(rows(f"{held} 'any'")) == 8
+    assert len(rows(PAIRS)) > 8
+    told = 'SELECT pair_id, chosen_id, score, kept FROM preferences WHERE "check" = '
+    ruled = rows(f"{told} 'rule' ORDER BY 1")
+    assert ruled == rows(f"{told} 'preference' ORDER BY 1"), "the judge knows what is right"
+    assert {pair for pair, *_ in ruled} == {pair for (pair,) in rows(f"{held} 'pairs'")}
+    assert rows("SELECT DISTINCT outcome FROM preferences JOIN verdicts ON trajectory_id = chosen_id") == [("pass",)]
+    balanced = "sum(sign(chosen_length - rejected_length)) FILTER (WHERE balanced)"
+    assert rows(f"SELECT {balanced}, bool_and(kept), bool_and(drawn = draws) FROM preferences "
+                "WHERE \"check\" = 'rule'") == [(0, True, True)]  # fmt: skip
+    shown = cli("sql", "--name", "preferences", "--format", "json", "--warehouse", "data")
+    judge, rule = map(json.loads, shown.out.splitlines())
+    same = ("pairs", "kept", "a_wins", "chosen_characters", "rejected_characters")
+    assert [judge[name] for name in same] == [rule[name] for name in same]
+    assert (rule["check"], rule["first_wins"]) == ("rule", None)
+
+
 @pytest.mark.slow
 def test_killed_runs_end_in_the_same_pairs_and_draws(
     process: Any, paired: Any, scripted: Any, rows: Any, tmp_path: Path
@@ -291,6 +389,22 @@ def test_judges_and_steps_have_to_fit(refused: Any, paired: Any, scripted: Any) 
 
 
 # -- calibration
+
+
+def test_a_few_draws_say_nothing_of_the_order() -> None:
+    def report(pairs: int) -> Report:
+        asked = judge()
+        cases = [case(number) for number in range(pairs)]
+        # Each time the first is better.
+        opinions = [asked.opinion([asked.draw_of(c, draw, reply(1)) for draw in range(4)]) for c in cases]
+        labelled = [Labelled(c, "pass" if n % 2 else "fail", str(n), 0) for n, c in enumerate(cases)]
+        return Report(asked, "gold", labelled, opinions)
+
+    remark = "prefers what stands first, whichever it is"
+    assert [report(pairs).first_wins for pairs in (2, 3)] == [1.0, 1.0]
+    assert remark not in report(2).remarks and remark in report(3).remarks
+    assert (coin(9, 9), coin(0, 9), coin(2, 4), coin(0, 0)) == (3.0, -3.0, 0.0, 0.0)
+
 
 PLANTED: dict[str, Callable[[str, str, bool, int], int | None]] = {
     "oracle": lambda a, b, a_right, lot: 2 if a_right else -2,
