@@ -14,7 +14,9 @@ from schemas.recipe import (
     EndpointEngine,
     EvaluateStep,
     GenerateStep,
+    ImportStep,
     JudgeStep,
+    MakingStep,
     PairsStep,
     Recipe,
     RewriteStep,
@@ -61,6 +63,8 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
     for step in recipe.steps.values():
         if isinstance(step, GenerateStep):
             rows += expected_checks(step.stage, step.check_specs)
+        elif isinstance(step, ImportStep):
+            rows += [row | _imported(step) for row in expected_checks(step.stage, step.check_specs)]
         elif isinstance(step, RewriteStep):
             rows += expected_checks(step.stage, step.check_specs, rewriting_of(step).version)
         elif isinstance(step, EvaluateStep):
@@ -91,14 +95,22 @@ def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object
                 "version": version,
                 "verifier": False,
                 "sources": _sources_of(recipe, judged),
+                **(_imported(judged) if isinstance(judged, ImportStep) else {}),
                 **scope,
             }
         )
     return rows
 
 
-def _sources_of(recipe: Recipe, step: GenerateStep | RewriteStep | EvaluateStep) -> list[str]:
+def _imported(step: ImportStep) -> dict[str, object]:
+    """What tells the rows of a file apart from a stage's samples, which may have other checks."""
+    return {"imported": True, "sources": step.names}
+
+
+def _sources_of(recipe: Recipe, step: MakingStep) -> list[str]:
     """The sources of a step's prompts; of a rewrite those of what it rewrites."""
+    if isinstance(step, ImportStep):
+        return step.names
     if isinstance(step, RewriteStep):
         earlier = [sampled for name in step.steps for sampled in recipe.sampled(name)]
         return list(dict.fromkeys(source for e in earlier for source in _sources_of(recipe, e)))
