@@ -16,7 +16,7 @@ from dataengine.sources.chats import CHATS, COLUMNS, answered
 from dataengine.sources.files import prompt_of, reader_of, reason_of
 from dataengine.sources.rows import read_rows
 from schemas.errors import InputError
-from schemas.keys import key
+from schemas.keys import canonical_json, key
 from schemas.recipe import ImportStep
 from schemas.records import Prompt, Stage, Trajectory, now
 from warehouse.connect import connect
@@ -33,16 +33,18 @@ class Reply:
     text: str
     stage: Stage
     policy: str
+    name: str
+    """Of the file; changes no answer, so it is in the row and not in the key."""
     trajectory_id: str
     rendered_key: str
 
     @classmethod
-    def make(cls, prompt: Prompt, text: str, stage: Stage, policy: str) -> "Reply":
+    def make(cls, prompt: Prompt, text: str, stage: Stage, policy: str, name: str) -> "Reply":
         """A reply with its keys worked out."""
         rendered = key([m.model_dump() for m in prompt.messages])
         # How it was sampled is unknown, so the text itself tells samples of one prompt apart.
         made = key(prompt.prompt_id, stage, rendered, policy, {"imported": text}, 0, None)
-        return cls(prompt, text, stage, policy, made, rendered)
+        return cls(prompt, text, stage, policy, name, made, rendered)
 
     def row(self, run_id: str) -> Trajectory:
         """The reply as a row."""
@@ -53,7 +55,7 @@ class Reply:
             stage=self.stage,
             policy=self.policy,
             engine="import",
-            sampling="{}",
+            sampling=canonical_json({"imported": self.name}),
             sample_index=0,
             rendered_key=self.rendered_key,
             reasoning=parts.reasoning,
@@ -93,7 +95,7 @@ class _Replies:
             except (ValueError, KeyError, TypeError) as e:
                 self.notes.append(f"{row.place}: left out: {reason_of(e, row.value)}")
                 continue
-            yield Reply.make(prompt, text, step.stage, step.policy)
+            yield Reply.make(prompt, text, step.stage, step.policy, name)
 
 
 def _no_response(row: Mapping[str, Any]) -> str:
@@ -123,9 +125,9 @@ class Found:
     @property
     def text(self) -> str:
         """In words; the parts add up to the rows of the file."""
-        parts = [(len(self.prompts), "wanted"), (self.repeated, "said twice"), (self.over, "over max_rows"),
-                 (len(self.notes), "left out")]  # fmt: skip
-        return f"{self.read:,} rows = " + " + ".join(f"{count:,} {what}" for count, what in parts)
+        others = [(self.repeated, "said twice"), (self.over, "over max_rows"), (len(self.notes), "left out")]
+        parts = [f"{len(self.prompts):,} wanted", *(f"{count:,} {what}" for count, what in others if count)]
+        return f"{self.read:,} rows = {' + '.join(parts)}"
 
 
 def find_replies(step: ImportStep, limit: int | None = None) -> Found:
@@ -203,9 +205,10 @@ def missing_replies(path: Path, ids: Sequence[str]) -> set[str]:
 def _write(warehouse: Warehouse, run: RunLog, label: str, step: ImportStep, missing: set[str]) -> int:
     """Writes the replies that are missing; how many were added."""
     added = 0
-    rows = (reply.row(run.run_id) for reply in _Replies(step) if reply.trajectory_id in missing)
+    replies = (reply for reply in _Replies(step) if reply.trajectory_id in missing)
     with Progress(label, len(missing)) as progress:
-        while batch := list(islice(rows, _BATCH)):
-            added += len(warehouse.append("trajectories", batch).added)
+        while batch := {reply.trajectory_id: reply for reply in islice(replies, _BATCH)}:
+            missing -= batch.keys()
+            added += len(warehouse.append("trajectories", [r.row(run.run_id) for r in batch.values()]).added)
             progress.advance(len(batch))
     return added

@@ -64,7 +64,7 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
         if isinstance(step, GenerateStep):
             rows += expected_checks(step.stage, step.check_specs)
         elif isinstance(step, ImportStep):
-            rows += [row | _imported(step) for row in expected_checks(step.stage, step.check_specs)]
+            rows += [row | {"imported": step.names[0]} for row in expected_checks(step.stage, step.check_specs)]
         elif isinstance(step, RewriteStep):
             rows += expected_checks(step.stage, step.check_specs, rewriting_of(step).version)
         elif isinstance(step, EvaluateStep):
@@ -94,17 +94,18 @@ def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object
                 "check": step.judge,
                 "version": version,
                 "verifier": False,
-                "sources": _sources_of(recipe, judged),
-                **(_imported(judged) if isinstance(judged, ImportStep) else {}),
                 **scope,
+                **_told_by(recipe, judged),
             }
         )
     return rows
 
 
-def _imported(step: ImportStep) -> dict[str, object]:
-    """What tells the rows of a file apart from a stage's samples, which may have other checks."""
-    return {"imported": True, "sources": step.names}
+def _told_by(recipe: Recipe, step: MakingStep) -> dict[str, object]:
+    """What tells a step's trajectories apart from those of other steps of its stage."""
+    if isinstance(step, ImportStep):
+        return {"imported": step.names[0]}
+    return {"sources": _sources_of(recipe, step)}
 
 
 def _sources_of(recipe: Recipe, step: MakingStep) -> list[str]:
