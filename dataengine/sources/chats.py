@@ -89,9 +89,9 @@ def refuse_no_question(turns: Sequence[Turn]) -> None:
     spoken = [turn for turn in turns if turn["role"] != "system"]
     if not spoken or spoken[0]["role"] != "user":
         raise ValueError("the conversation does not start with a user")
-    if spoken[-1]["role"] != "user":
-        raise ValueError("the last answer follows another, not a turn of a user")
-    if not spoken[-1]["content"].strip():
+    if turns[-1]["role"] != "user":
+        raise ValueError(f"the answer follows a turn of {turns[-1]['role']!r}, not one of a user")
+    if not turns[-1]["content"].strip():
         raise ValueError("the last question is empty")
 
 
