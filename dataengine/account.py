@@ -7,7 +7,8 @@ from typing import Any
 from schemas.recipe import Price
 from warehouse.connect import connect
 
-# Every attempt of the run is paid for, the failed and the truncated ones too; kept are those of them that are current.
+# Every attempt of the run is paid for, the failed and the truncated ones too, but not what was imported; kept are those
+# of them that are current.
 _SPENT = """
 SELECT t.stage, t.policy,
     count(*) AS requests,
@@ -18,7 +19,7 @@ SELECT t.stage, t.policy,
     epoch(max(t.created_at) - min(t.created_at)) + max(t.seconds) AS seconds
 FROM trajectories t
 LEFT JOIN trajectory_facts f ON f.trajectory_id = t.trajectory_id AND f.attempt = t.attempt
-WHERE t.run_id = ?
+WHERE t.run_id = ? AND t.engine <> 'import'
 GROUP BY t.stage, t.policy
 ORDER BY min(t.created_at)
 """

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dataengine.screen import printable
+from dataengine.screen import first_of, printable
 from schemas.errors import ConfigError, UserError
 
 app = typer.Typer(
@@ -28,7 +28,7 @@ WarehouseOption = Annotated[
 ]
 DEFAULT_WAREHOUSE = Path("warehouse-data")
 LayoutOption = Annotated[
-    str | None, typer.Option(help="The columns of a known data set: gsm8k, humaneval ...; any other name lists them.")
+    str | None, typer.Option(help="The columns of a known data set: gsm8k, alpaca ...; any other name lists them.")
 ]
 MapOption = Annotated[list[str] | None, typer.Option("--map", help="field=column, for files with other names.")]
 
@@ -149,8 +149,12 @@ def import_(
         str | None, typer.Option(help="math, choice, exact ...; default: by the answer's form.")
     ] = None,
     license: Annotated[str | None, typer.Option()] = None,
+    fill: Annotated[
+        list[str] | None, typer.Option(help="name=text puts the text where {{name}} stands. Repeatable.")
+    ] = None,
     stage: Annotated[str, typer.Option(help="For trajectories.")] = "reasoning",
     policy: Annotated[str, typer.Option(help="For trajectories: who wrote them, model@revision.")] = "imported@unknown",
+    max_rows: Annotated[int | None, typer.Option(min=1, help="For trajectories: at most so many, by hash.")] = None,
     with_: Annotated[
         str | None,
         typer.Option("--with", help="For trajectories: checks they are given, separated by commas; features."),
@@ -158,16 +162,16 @@ def import_(
 ) -> None:
     """Take prompts, trajectories, or reviews of trajectories from a file."""
     from dataengine.importing import import_file
-    from schemas.recipe import FileSource
+    from schemas.recipe import FileSpec
 
-    spec = FileSource(
-        source="file", path=str(file), name=source, layout=layout, map=_mapping(mapping), domain=domain,
-        language=language, verifier=verifier, license=license,
+    spec = FileSpec(
+        path=str(file), name=source, layout=layout, map=_mapping(mapping), domain=domain, language=language,
+        verifier=verifier, license=license, fill=_mapping(fill, "--fill {}: write placeholder=text, such as name=Ada"),
     )  # fmt: skip
     if with_ is None:
         with_ = "features" if kind == "trajectories" else ""
     checks = [name.strip() for name in with_.split(",") if name.strip()]
-    done = import_file(warehouse, spec, kind, stage=stage, policy=policy, checks=checks)
+    done = import_file(warehouse, spec, kind, stage=stage, policy=policy, checks=checks, max_rows=max_rows)
     _say_notes(done.notes)
     _say(done.line)
     for check, outcomes in done.checked.added.items():
@@ -346,12 +350,14 @@ def dashboard(
     raise typer.Exit(open_dashboard(warehouse, port))
 
 
-def _mapping(pairs: list[str] | None) -> dict[str, str]:
+def _mapping(
+    pairs: list[str] | None, hint: str = "--map {}: write field=column, such as prompt=question"
+) -> dict[str, str]:
     mapping: dict[str, str] = {}
     for pair in pairs or []:
         field, equals, column = pair.partition("=")
         if not equals:
-            raise ConfigError(f"--map {pair}: write field=column, such as prompt=question")
+            raise ConfigError(hint.format(pair))
         mapping[field] = column
     return mapping
 
@@ -362,10 +368,8 @@ def _say(text: Any, err: bool = False) -> None:
 
 
 def _say_notes(notes: list[str]) -> None:
-    for note in notes[:20]:
+    for note in first_of(notes):
         _say(note, err=True)
-    if len(notes) > 20:
-        _say(f"... and {len(notes) - 20:,} more", err=True)
 
 
 # Commands that write nothing before their end.

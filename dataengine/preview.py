@@ -8,13 +8,14 @@ from pathlib import Path
 from dataengine.generate import Asking, Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
 from dataengine.policy import Policy
+from dataengine.reusing import find_replies, missing_replies
 from dataengine.rewrites.parents import look_over, read_parents
 from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, recipe_checks
 from dataengine.sampling import asking_of, asking_of_rewrite, sample_and_check
-from dataengine.screen import indented
+from dataengine.screen import first_of, indented
 from dataengine.sources.build import PromptSet, join
-from schemas.recipe import CheckSpec, EndpointEngine, EvaluateStep, GenerateStep, Recipe, RewriteStep
+from schemas.recipe import CheckSpec, EndpointEngine, GenerateStep, ImportStep, MakingStep, Recipe, RewriteStep
 from warehouse.connect import connect
 from warehouse.store import Warehouse, is_warehouse
 
@@ -87,11 +88,15 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
     unknown = unanswered = 0
     rewrites: list[int | None] = []
     made: dict[str, Made] = {}
-    steps = {n: s for n, s in recipe.steps.items() if isinstance(s, GenerateStep | EvaluateStep | RewriteStep)}
+    steps = {n: s for n, s in recipe.steps.items() if isinstance(s, MakingStep)}
     for number, (name, step) in enumerate(steps.items(), start=1):
         if isinstance(step, RewriteStep):
             say(f"[{number}/{len(steps)}] {name}: rewrites of {', '.join(step.steps)}")
-            rewrites.append(_rewrites(recipe, path, name, step, made, limit, say))
+            rewrites.append(_rewrites(recipe, path, name, step, made, say))
+            continue
+        if isinstance(step, ImportStep):
+            say(f"[{number}/{len(steps)}] {name}: replies of {step.path}")
+            made[name] = _replies(path, step, limit, say)
             continue
         prompts = join(step.prompt_sets, recipe.prompts, limit)
         if isinstance(step, GenerateStep):
@@ -105,7 +110,7 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
         policy = Policy.of(engine)
         asking = asking_of(step, policy, prompts)
         wanted = plan(prompts.prompts, asking)
-        made[name] = Made([w.trajectory_id for w in wanted], tuple(step.prompt_sets))
+        made[name] = Made([w.trajectory_id for w in wanted], prompts.prompts)
         todo = missing(path, wanted, asking.max_tokens) if is_warehouse(path) else wanted
         say(f"{head} by {policy.name}")
         there = f"{len(wanted) - len(todo):,} replies are there{_others(path, asking, wanted)}"
@@ -139,7 +144,6 @@ def _rewrites(
     name: str,
     step: RewriteStep,
     made: dict[str, Made],
-    limit: int | None,
     say: Callable[[str], None],
 ) -> int | None:
     """Shows the rewrites of what the warehouse holds: how many are to be asked for, or None where nothing is there yet.
@@ -153,8 +157,8 @@ def _rewrites(
         say("    nothing to rewrite is there yet")
         return None
     asking = asking_of_rewrite(step, Policy.of(engine))
-    planned = plan_step(path, name, step, made, lambda sets: join(sets, recipe.prompts, limit), asking)
-    made[name] = Made([w.trajectory_id for w in planned.wanted], planned.sets)
+    planned = plan_step(path, name, step, made, asking)
+    made[name] = planned.made
     todo = missing(path, planned.wanted, asking.max_tokens)
     say(f"    {planned.chosen.text}")
     say(f"    {len(todo):,} requests to make, {len(planned.wanted) - len(todo):,} rewrites are there")
@@ -162,6 +166,17 @@ def _rewrites(
         parent = next(iter(read_parents(path, [str(todo[0].parent_id)])))
         _show(asking.render(todo[0].prompt, parent), say)
     return len(todo) if planned.chosen.replies else None
+
+
+def _replies(path: Path, step: ImportStep, limit: int | None, say: Callable[[str], None]) -> Made:
+    """Shows how many replies of a file are to be taken."""
+    found = find_replies(step, limit)
+    todo = missing_replies(path, found.ids) if is_warehouse(path) else found.prompts
+    for note in first_of(found.notes):
+        say(f"    {note}")
+    say(f"    {found.text}")
+    say(f"    {len(todo):,} replies to take, {len(found.prompts) - len(todo):,} are there; no request to make")
+    return Made(found.ids, list(found.prompts.values()))
 
 
 def _show(messages: Sequence[dict[str, str]], say: Callable[[str], None]) -> None:

@@ -11,7 +11,7 @@ from dataengine.sources.files import reason_of, refuse_unknown
 from dataengine.sources.rows import read_rows
 from schemas.errors import ConfigError, InputError
 from schemas.keys import key, storable
-from schemas.recipe import FileSource
+from schemas.recipe import FileSpec
 from schemas.records import Review, Trajectory, Word
 from warehouse.connect import connect
 from warehouse.journal import Journal
@@ -31,7 +31,7 @@ class _Row:
     fields: dict[str, Any]
 
 
-def import_reviews(warehouse: Warehouse, spec: FileSource, notes: list[str]) -> tuple[int, int, int]:
+def import_reviews(warehouse: Warehouse, spec: FileSpec, notes: list[str]) -> tuple[int, int, int]:
     """Submits the reviews of a file to the journal: how many rows it has, how many reviews are new, how many known.
 
     A row that cannot be taken is named in `notes`. The same row again is the same review. Raises ConfigError for
@@ -47,7 +47,7 @@ def import_reviews(warehouse: Warehouse, spec: FileSource, notes: list[str]) -> 
     return read, added, known
 
 
-def _rows(spec: FileSource, notes: list[str]) -> tuple[list[_Row], int]:
+def _rows(spec: FileSpec, notes: list[str]) -> tuple[list[_Row], int]:
     refuse_unknown(spec.map, FIELDS)
     for option in ("layout", "domain", "language", "verifier", "license"):
         if getattr(spec, option):

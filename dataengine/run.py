@@ -24,13 +24,16 @@ from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
 from dataengine.prompting import system_prompt
+from dataengine.reusing import find_replies, take_replies
 from dataengine.review_step import look, look_over_review
 from dataengine.rewrites.parents import look_over
 from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, code_versions, recipe_checks
 from dataengine.sampling import Sampled, asking_of, asking_of_rewrite, sample_and_check
+from dataengine.screen import first_of
 from dataengine.shipped import load_mix, systems_of
 from dataengine.sources.build import PromptSet, join
+from dataengine.sources.files import reader_of
 from dataengine.status import conservation
 from dataengine.tables import table
 from schemas.errors import ConfigError, JudgeNotCalibrated, UserError
@@ -42,6 +45,7 @@ from schemas.recipe import (
     EvaluateStep,
     FileSource,
     GenerateStep,
+    ImportStep,
     JudgeStep,
     PairsStep,
     Recipe,
@@ -118,6 +122,8 @@ def _look_over(recipe: Recipe) -> None:
             _refuse_missing(f"steps.{name}.on", step.on)
         if isinstance(step, GenerateStep | EvaluateStep):
             system_prompt(step.template)
+        elif isinstance(step, ImportStep):
+            reader_of(step)
         elif isinstance(step, RewriteStep):
             look_over(name, step, recipe)
         elif isinstance(step, ReviewStep):
@@ -158,6 +164,8 @@ class _Loop:
             begun = f"[{number}/{len(self.recipe.steps)}] {name}"
             if isinstance(step, GenerateStep):
                 done = self._generate(name, step)
+            elif isinstance(step, ImportStep):
+                done = self._import(name, step)
             elif isinstance(step, RewriteStep):
                 done = self._rewrite(name, step)
             elif isinstance(step, PairsStep):
@@ -188,27 +196,41 @@ class _Loop:
         prompts, policy = self._prompts(step.prompt_sets).sifted(step.only), self._policy(step.engine)
         asking = asking_of(step, policy, prompts)
         sampled = sample_and_check(self.warehouse, self.log, name, prompts, policy, asking, step.check_specs)
-        self._keep(name, sampled.wanted, tuple(step.prompt_sets))
+        self._keep(name, sampled.wanted, prompts)
         return self._sampled(sampled, "samples", step.stage, policy)
+
+    def _import(self, name: str, step: ImportStep) -> str:
+        found = find_replies(step, self.limit)
+        for note in first_of(found.notes):
+            self.say(f"    {note}")
+        taken = take_replies(self.warehouse, self.log, name, step, found)
+        self._made[name] = Made(found.ids, list(found.prompts.values()))
+        self.result.add("replies", taken.added)
+        self.result.add("verdicts", taken.checked.total)
+        self.result.errors += taken.checked.errors
+        if not taken.added and not taken.checked.total:
+            return f"nothing to do, {len(found.prompts):,} replies are there"
+        self._conservation(step.stage)
+        return f"{taken.added:,} replies added: {found.text}"
 
     def _rewrite(self, name: str, step: RewriteStep) -> str:
         policy = self._policy(step.engine)
         asking = asking_of_rewrite(step, policy)
-        planned = plan_step(self.warehouse.path, name, step, self._made, self._prompts, asking)
+        planned = plan_step(self.warehouse.path, name, step, self._made, asking)
         self.say(f"    {planned.chosen.text}")
-        self._keep(name, planned.wanted, planned.sets)
+        self._keep(name, planned.wanted, planned.prompts)
         sampled = sample_and_check(
             self.warehouse, self.log, name, planned.prompts, policy, asking, step.check_specs, planned.wanted
         )
         return self._sampled(sampled, "rewrites", step.stage, policy)
 
-    def _keep(self, name: str, wanted: Sequence[Wanted], sets: tuple[str, ...]) -> None:
+    def _keep(self, name: str, wanted: Sequence[Wanted], prompts: PromptSet) -> None:
         """Remembers what a step wanted for the steps that are `of` it."""
         later = (
             s for s in self.recipe.steps.values() if isinstance(s, RewriteStep | PairsStep | JudgeStep | ReviewStep)
         )
         if any(name in s.steps for s in later):
-            self._made[name] = Made([w.trajectory_id for w in wanted], sets)
+            self._made[name] = Made([w.trajectory_id for w in wanted], prompts.prompts)
 
     def _sampled(self, sampled: Sampled, what: str, stage: Stage, policy: Policy) -> str:
         self.result.add("requests", sampled.asked)
@@ -216,11 +238,14 @@ class _Loop:
         self.result.errors += sampled.failed + sampled.checked.errors
         if not sampled.asked and not sampled.checked.total:
             return f"nothing to do, {len(sampled.wanted):,} {what} are there"
+        self._conservation(stage)
+        failed = f", {sampled.failed} requests failed (recorded; run again to ask them again)" if sampled.failed else ""
+        return f"{sampled.asked:,} of {len(sampled.wanted):,} {what} asked for by {policy.name}{failed}"
+
+    def _conservation(self, stage: Stage) -> None:
         for line in conservation(self.warehouse.path, stage):
             self.say(f"    {line.text}")
             self.result.balanced &= line.balanced
-        failed = f", {sampled.failed} requests failed (recorded; run again to ask them again)" if sampled.failed else ""
-        return f"{sampled.asked:,} of {len(sampled.wanted):,} {what} asked for by {policy.name}{failed}"
 
     def _pairs(self, name: str, step: PairsStep) -> str:
         made = [self._made[earlier].ids for earlier in step.steps]
@@ -274,7 +299,7 @@ class _Loop:
         made = [self._made[other] for other in step.steps]
         checks = [self._checks_of(other) for other in step.steps]
         looked = look(self.warehouse, self.log, name, step, [(m.ids, c) for m, c in zip(made, checks, strict=True)])
-        self._made[name] = Made(looked.ids, tuple(dict.fromkeys(s for m in made for s in m.sets)))
+        self._made[name] = Made(looked.ids, [prompt for m in made for prompt in m.prompts])
         self.result.add("reviews", looked.settled.reviews)
         self.result.add("verdicts", looked.settled.verdicts + looked.checked.total)
         self.result.errors += looked.checked.errors
@@ -330,7 +355,7 @@ class _Loop:
         asking = asking_of(step, policy, prompts)
         wanted = plan(prompts.prompts, asking)
         self._evaluated[name] = (policy.name, [w.trajectory_id for w in wanted])
-        self._keep(name, wanted, tuple(step.prompt_sets))
+        self._keep(name, wanted, prompts)
         todo = missing(self.warehouse.path, wanted, asking.max_tokens)
         if not todo and not pending(self.warehouse, load_checks(step.check_specs), [w.trajectory_id for w in wanted]):
             return f"nothing to do, {len(wanted):,} samples are there"

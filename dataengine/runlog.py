@@ -14,7 +14,9 @@ from schemas.recipe import (
     EndpointEngine,
     EvaluateStep,
     GenerateStep,
+    ImportStep,
     JudgeStep,
+    MakingStep,
     PairsStep,
     Recipe,
     RewriteStep,
@@ -63,6 +65,8 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
             # Other steps of the stage may ask other checks of other prompts.
             sources = {"sources": _sources_of(recipe, step)}
             rows += [row | sources for row in expected_checks(step.stage, step.check_specs)]
+        elif isinstance(step, ImportStep):
+            rows += [row | {"imported": step.names[0]} for row in expected_checks(step.stage, step.check_specs)]
         elif isinstance(step, RewriteStep):
             rows += expected_checks(step.stage, step.check_specs, rewriting_of(step).version)
         elif isinstance(step, EvaluateStep):
@@ -96,15 +100,24 @@ def _expected_of_judge(recipe: Recipe, step: JudgeStep) -> list[dict[str, object
                 "check": step.judge,
                 "version": version,
                 "verifier": False,
-                "sources": _sources_of(recipe, judged),
                 **scope,
+                **_told_by(recipe, judged),
             }
         )
     return rows
 
 
-def _sources_of(recipe: Recipe, step: GenerateStep | RewriteStep | EvaluateStep) -> list[str]:
+def _told_by(recipe: Recipe, step: MakingStep) -> dict[str, object]:
+    """What tells a step's trajectories apart from those of other steps of its stage."""
+    if isinstance(step, ImportStep):
+        return {"imported": step.names[0]}
+    return {"sources": _sources_of(recipe, step)}
+
+
+def _sources_of(recipe: Recipe, step: MakingStep) -> list[str]:
     """The sources of a step's prompts; of a rewrite those of what it rewrites."""
+    if isinstance(step, ImportStep):
+        return step.names
     if isinstance(step, RewriteStep):
         earlier = [sampled for name in step.steps for sampled in recipe.sampled(name)]
         return list(dict.fromkeys(source for e in earlier for source in _sources_of(recipe, e)))

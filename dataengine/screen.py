@@ -1,6 +1,7 @@
 """Text that others wrote, made safe for a terminal."""
 
 import re
+from collections.abc import Sequence
 
 # Controls but for line breaks and tabs, marks that turn the direction of a line, and surrogates that UTF-8 cannot hold.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -23,3 +24,13 @@ def one_line(text: str) -> str:
 def indented(text: str, by: int = 4) -> str:
     """Every line of `text` with `by` spaces before it."""
     return "\n".join(" " * by + line for line in text.splitlines())
+
+
+def first_of(notes: Sequence[str], most: int = 20) -> list[str]:
+    """The first notes, and of a great many how many more there are.
+
+    >>> first_of(["a", "b", "c"], 2)
+    ['a', 'b', '... and 1 more']
+    """
+    more = len(notes) - most
+    return [*notes[:most], f"... and {more:,} more"] if more > 0 else list(notes)

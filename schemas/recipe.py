@@ -179,29 +179,37 @@ class ReasoningGymSource(_Strict):
         return [task.name or task.task for task in self.tasks]
 
 
-class FileSource(_Strict):
-    """A JSONL, JSON or Parquet file."""
+class FileSpec(_Strict):
+    """A JSONL, JSON or Parquet file, and how its rows are read."""
 
-    source: Literal["file"]
     path: str
     name: str | None = Field(default=None, description="the source's name in the tables; default: the file's stem")
     layout: str | None = Field(
-        default=None, description="the columns of a known data set (gsm8k, humaneval, ...); or none and a `map`"
+        default=None, description="the columns of a known data set (gsm8k, alpaca, ...); or none and a `map`"
     )
     map: dict[str, str] = Field(default_factory=dict, description="field: column")
-    domain: str | None = None
-    language: str | None = None
+    domain: str | None = Field(default=None, description="of every row; default: the row's own, or general")
+    language: str | None = Field(default=None, description="of every row; default: the row's own, or en")
     verifier: str | None = Field(
         default=None, description="for all rows; `none` where no rule compares; default: by the answer's form"
     )
     license: str | None = None
-    demonstrations: list[Demonstration] = Field(default_factory=list)
-    exclude: list[str] = Field(default_factory=list)
+    fill: dict[str, str] = Field(
+        default_factory=dict, description="texts for placeholders: {name: Ada} puts Ada where {{name}} stands"
+    )
 
     @property
     def names(self) -> list[str]:
         """The source's name in the tables."""
         return [self.name or Path(self.path).name.split(".")[0]]
+
+
+class FileSource(FileSpec):
+    """The prompts of a file."""
+
+    source: Literal["file"]
+    demonstrations: list[Demonstration] = Field(default_factory=list)
+    exclude: list[str] = Field(default_factory=list)
 
 
 class InlinePrompt(_Strict):
@@ -326,17 +334,24 @@ class CheckSpec(_Strict):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
-class _Asked(_Strict):
-    engine: str
-    samples: int = Field(default=1, ge=1, le=4096)
-    sampling: Sampling = Field(default_factory=Sampling)
-    max_tokens: int = Field(default=1024, ge=1)
+# Who wrote replies of which nobody says it.
+UNKNOWN_POLICY = "imported@unknown"
+
+
+class _Checked(_Strict):
     checks: list[str | CheckSpec] = Field(default_factory=list)
 
     @property
     def check_specs(self) -> list[CheckSpec]:
         """The checks, names expanded to specs."""
         return [CheckSpec(check=c) if isinstance(c, str) else c for c in self.checks]
+
+
+class _Asked(_Checked):
+    engine: str
+    samples: int = Field(default=1, ge=1, le=4096)
+    sampling: Sampling = Field(default_factory=Sampling)
+    max_tokens: int = Field(default=1024, ge=1)
 
 
 class _Sampled(_Asked):
@@ -365,6 +380,15 @@ class GenerateStep(_Sampled):
     guided: Guided | None = Field(default=None, description="what every reply must be, by guided decoding")
 
 
+class ImportStep(FileSpec, _Checked):
+    """Take the replies of a file as they are, with their prompts, and check every one; no model is asked."""
+
+    kind: Literal["import"]
+    stage: Stage = "non_reasoning"
+    policy: str = Field(default=UNKNOWN_POLICY, min_length=1, description="who wrote the replies: model@revision")
+    max_rows: int | None = Field(default=None, ge=1, description="at most so many rows, by hash: the same in every run")
+
+
 class RewriteExample(_Strict):
     """A reply and what a person made of it, shown to the rewriter before the reply that it is asked about."""
 
@@ -388,7 +412,7 @@ class RewriteStep(_Asked):
     kind: Literal["rewrite"]
     rewrite: str = Field(description="a shipped rewrite's name, or the path of a prompt file: docs/recipes.md")
     of: str | Annotated[list[str], Field(min_length=1)] = Field(
-        description="the generate and rewrite steps whose replies are rewritten"
+        description="the generate, import, rewrite and review steps whose replies are rewritten"
     )
     stage: Literal["cold_start", "reasoning", "non_reasoning"] = Field(description="of the rewritten replies")
     require: list[str] = Field(default_factory=list, description="checks that a reply must have passed")
@@ -512,6 +536,7 @@ class ReportStep(_Strict):
 
 Step = Annotated[
     GenerateStep
+    | ImportStep
     | RewriteStep
     | PairsStep
     | JudgeStep
@@ -525,10 +550,12 @@ Step = Annotated[
 ]
 
 
+# What makes trajectories, and checks them.
+MakingStep = GenerateStep | ImportStep | RewriteStep | EvaluateStep
 # A judge's name is the check of its verdicts, and so a column's name.
 JudgeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,59}$")]
 # Kinds of steps whose trajectories may become data; those of `evaluate` are judged at most.
-_KEPT = ("generate", "rewrite", "review")
+_KEPT = ("generate", "import", "rewrite", "review")
 
 
 class Recipe(_Strict):
@@ -588,12 +615,12 @@ class Recipe(_Strict):
                 self._known(f"prompts.{name}.exclude", source.exclude, self.prompts)
         return self
 
-    def sampled(self, name: str) -> list[GenerateStep | RewriteStep | EvaluateStep]:
-        """The sampling steps whose trajectories are those of a step: itself, or what it is a review of."""
+    def sampled(self, name: str) -> list[MakingStep]:
+        """The steps that made the trajectories of a step: itself, or what it is a review of."""
         step = self.steps[name]
         if isinstance(step, ReviewStep):
             return [s for earlier in step.steps for s in self.sampled(earlier)]
-        assert isinstance(step, GenerateStep | RewriteStep | EvaluateStep)
+        assert isinstance(step, MakingStep)
         return [step]
 
     @staticmethod

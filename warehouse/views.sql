@@ -225,15 +225,17 @@ FROM verdicts_current
 WHERE kind = 'verifier'
 GROUP BY trajectory_id;
 
--- Which checks a recipe asks for at a stage, of samples or of one rewrite (by its version), by its latest run. For a judge
--- also of which prompts' sources, and in which scope, or of the pairs of which steps; its version is NULL where it is not
--- known before an engine is trained, and then any will do.
+-- Which checks a recipe asks for at a stage, of samples, of one import (by its name) or of one rewrite (by its version), by
+-- its latest run. For a judge also of which prompts' sources, and in which scope, or of the pairs of which steps; its version
+-- is NULL where it is not known before an engine is trained, and then any will do.
 CREATE VIEW recipe_checks AS
-SELECT recipe, c.stage, c.rewrite, c."check", c.version, c.verifier, c.sources, c.scope, c.share, c.pairs, c.draws
+SELECT recipe, c.stage, c.imported, c.rewrite, c."check", c.version, c.verifier, c.sources, c.scope, c.share, c.pairs,
+    c.draws
 FROM (
     SELECT recipe, unnest(from_json(checks,
-        '[{"stage": "VARCHAR", "rewrite": "VARCHAR", "check": "VARCHAR", "version": "VARCHAR", "verifier": "BOOLEAN",
-           "sources": ["VARCHAR"], "scope": "VARCHAR", "share": "DOUBLE", "pairs": ["VARCHAR"], "draws": "BIGINT"}]')) AS c
+        '[{"stage": "VARCHAR", "imported": "VARCHAR", "rewrite": "VARCHAR", "check": "VARCHAR", "version": "VARCHAR",
+           "verifier": "BOOLEAN", "sources": ["VARCHAR"], "scope": "VARCHAR", "share": "DOUBLE", "pairs": ["VARCHAR"],
+           "draws": "BIGINT"}]')) AS c
     FROM runs
     QUALIFY dense_rank() OVER (PARTITION BY recipe ORDER BY created_at DESC) = 1
 );
@@ -242,18 +244,20 @@ FROM (
 CREATE VIEW expected_verdicts AS
 WITH current AS (
     SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, p.against, p.verifier, p.source,
+        CASE WHEN t.engine = 'import' THEN t.sampling ->> 'imported' END AS imported,
         CASE WHEN t.parent_id IS NOT NULL THEN split_part(t.sampling ->> 'rewrite', '@', -1) END AS rewrite
     FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
 ), asked AS (
     -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
-    SELECT recipe, stage, rewrite, "check", list(version) FILTER (version IS NOT NULL) AS versions,
+    SELECT recipe, stage, imported, rewrite, "check", list(version) FILTER (version IS NOT NULL) AS versions,
         bool_or(verifier) AS verifier, sources, scope, share
     FROM recipe_checks GROUP BY ALL
 ), wanted AS (
     SELECT t.trajectory_id, t.stage, c."check", c.versions
     FROM current t
     JOIN runs_current r USING (run_id)
-    JOIN asked c ON c.recipe = r.recipe AND c.stage = t.stage AND c.rewrite IS NOT DISTINCT FROM t.rewrite
+    JOIN asked c ON c.recipe = r.recipe AND c.stage = t.stage AND c.imported IS NOT DISTINCT FROM t.imported
+        AND c.rewrite IS NOT DISTINCT FROM t.rewrite
     LEFT JOIN settled s ON s.trajectory_id = t.trajectory_id
     WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = t.verifier)
         AND coalesce(list_contains(c.sources, t.source), true)

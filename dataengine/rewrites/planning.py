@@ -1,6 +1,6 @@
 """What a rewrite step wants, from what the steps before it wanted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,14 +8,15 @@ from dataengine.generate import Asking, Wanted, plan_rewrites
 from dataengine.rewrites.parents import Chosen, choose, read_parents
 from dataengine.sources.build import PromptSet
 from schemas.recipe import RewriteStep
+from schemas.records import Prompt
 
 
 @dataclass(frozen=True)
 class Made:
-    """The trajectories that a step wanted, and the prompt sets that their prompts are from."""
+    """The trajectories that a step wanted, and their prompts, among which may be others."""
 
     ids: list[str]
-    sets: tuple[str, ...]
+    prompts: Sequence[Prompt]
 
 
 @dataclass(frozen=True)
@@ -24,27 +25,24 @@ class Planned:
 
     wanted: list[Wanted]
     chosen: Chosen
-    sets: tuple[str, ...]
 
     @property
     def prompts(self) -> PromptSet:
         """The prompts of what is rewritten."""
         return PromptSet(list({w.prompt.prompt_id: w.prompt for w in self.wanted}.values()))
 
+    @property
+    def made(self) -> Made:
+        """For the steps that are of this one."""
+        return Made([w.trajectory_id for w in self.wanted], self.prompts.prompts)
 
-def plan_step(
-    path: Path,
-    name: str,
-    step: RewriteStep,
-    made: Mapping[str, Made],
-    prompts_of: Callable[[Sequence[str]], PromptSet],
-    asking: Asking,
-) -> Planned:
+
+def plan_step(path: Path, name: str, step: RewriteStep, made: Mapping[str, Made], asking: Asking) -> Planned:
     """The rewrites of the step `name`, with parents among what earlier steps `made`. Raises ConfigError."""
     earlier = [made[other] for other in step.steps]
-    sets = tuple(dict.fromkeys(s for m in earlier for s in m.sets))
-    prompts = prompts_of(sets).prompts
-    chosen = choose(path, name, step, prompts, [i for m in earlier for i in m.ids])
     # Two sources may hold the same prompt: the first counts, as when it was sampled.
-    by_id = {p.prompt_id: p for p in reversed(prompts)}
-    return Planned(plan_rewrites(read_parents(path, chosen.ids), by_id, asking), chosen, sets)
+    by_id: dict[str, Prompt] = {}
+    for prompt in (p for m in earlier for p in m.prompts):
+        by_id.setdefault(prompt.prompt_id, prompt)
+    chosen = choose(path, name, step, list(by_id.values()), [i for m in earlier for i in m.ids])
+    return Planned(plan_rewrites(read_parents(path, chosen.ids), by_id, asking), chosen)

@@ -9,10 +9,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from dataengine.sources.build import PromptSet
+from dataengine.sources.chats import CHATS, filler
 from dataengine.sources.rows import read_rows
 from dataengine.verify.logic import form_of
 from schemas.errors import ConfigError, InputError, first_problem
-from schemas.recipe import FileSource
+from schemas.recipe import FileSpec
 from schemas.records import Message, Prompt
 
 FIELDS = (
@@ -241,10 +242,11 @@ LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "open_qa": open_qa,
     "scibench": scibench,
     "ifeval": ifeval,
+    **CHATS,
 }
 
 
-def prompts_of(source: FileSource) -> PromptSet:
+def prompts_of(source: FileSpec) -> PromptSet:
     """The prompts of a file; rows that cannot be one are left out, each with a note that names its line.
 
     Raises ConfigError for an unknown layout or field, InputError for a file that cannot be read or holds no prompt.
@@ -290,7 +292,7 @@ def _refuse_repeated(prompt: Prompt, place: str, ids: dict[str, str], seen: dict
         raise ValueError(f"the prompt of {first} again{other}")
 
 
-def reader_of(source: FileSource) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def reader_of(source: FileSpec) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """A function from a row of the file to fields by our names. Raises ConfigError for an unknown layout or field."""
     if source.layout and source.layout not in LAYOUTS:
         raise ConfigError(f"there is no layout {source.layout!r}; there are: {', '.join(LAYOUTS)}")
@@ -301,8 +303,11 @@ def reader_of(source: FileSource) -> Callable[[dict[str, Any]], dict[str, Any]]:
         language = Path(source.path).name.split(".")[0].rpartition("_")[2]
     fixed = {"domain": source.domain, "language": language, "verifier": source.verifier}
     fixed = {k: v for k, v in fixed.items() if v}
+    fill = filler(source.fill) if source.fill else None
 
     def fields_of(row: dict[str, Any]) -> dict[str, Any]:
+        if fill is not None:
+            row = fill(row)
         # A reply that somebody put beside the columns of a data set is called what ours are.
         fields = {f: row[f] for f in (("response",) if layout else FIELDS) if f in row}
         fields |= layout(row) if layout else {}
