@@ -51,6 +51,7 @@ from schemas.recipe import (
     Recipe,
     ReportStep,
     ReviewStep,
+    RewriteExamples,
     RewriteStep,
     SnapshotStep,
     TrainStep,
@@ -114,12 +115,9 @@ def _refresh(loop: "_Loop") -> None:
 
 def _look_over(recipe: Recipe) -> None:
     """Raises ConfigError for a check, template, rewrite or mix that is not there: before hours of work, not after."""
+    _refuse_missing(recipe)
     recipe_checks(recipe)
-    for name, source in recipe.prompts.items():
-        _refuse_missing(f"prompts.{name}.path", source.path if isinstance(source, FileSource) else None)
     for name, step in recipe.steps.items():
-        if isinstance(step, CalibrateStep):
-            _refuse_missing(f"steps.{name}.on", step.on)
         if isinstance(step, GenerateStep | EvaluateStep):
             system_prompt(step.template)
         elif isinstance(step, ImportStep):
@@ -132,9 +130,21 @@ def _look_over(recipe: Recipe) -> None:
             systems_of(_mix_of(step))
 
 
-def _refuse_missing(setting: str, path: str | None) -> None:
-    if path is not None and not Path(path).expanduser().is_file():
-        raise ConfigError(f"{setting}: there is no file {path}; put it there or name another: {setting}=FILE")
+def _refuse_missing(recipe: Recipe) -> None:
+    """Raises ConfigError that names every file that is not there."""
+    named = {f"prompts.{n}.path": source.path for n, source in recipe.prompts.items() if isinstance(source, FileSource)}
+    for name, step in recipe.steps.items():
+        if isinstance(step, ImportStep):
+            named[f"steps.{name}.path"] = step.path
+        elif isinstance(step, CalibrateStep):
+            named[f"steps.{name}.cases"] = step.cases
+        elif isinstance(step, RewriteStep) and isinstance(step.demonstrations, RewriteExamples):
+            named[f"steps.{name}.demonstrations.path"] = step.demonstrations.path
+    gone = {setting: path for setting, path in named.items() if not Path(path).expanduser().is_file()}
+    for setting, path in gone.items():
+        others = list(dict.fromkeys(p for p in gone.values() if p != path))
+        more = f"; nor {', '.join(others)}" if others else ""
+        raise ConfigError(f"{setting}: there is no file {path}; put it there or name another: {setting}=FILE{more}")
 
 
 def _mix_of(step: SnapshotStep) -> AnyMix:

@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import dataengine
 from dataengine.checks import load_check
+from dataengine.prompting import system_prompt
 from dataengine.rewrites.examples import rewriting_of
 from schemas.errors import ConfigError
 from schemas.keys import canonical_json
@@ -63,8 +64,7 @@ def recipe_checks(recipe: Recipe) -> list[dict[str, object]]:
     for step in recipe.steps.values():
         if isinstance(step, GenerateStep):
             # Other steps of the stage may ask other checks of other prompts.
-            sources = {"sources": _sources_of(recipe, step)}
-            rows += [row | sources for row in expected_checks(step.stage, step.check_specs)]
+            rows += [row | _told_by(recipe, step) for row in expected_checks(step.stage, step.check_specs)]
         elif isinstance(step, ImportStep):
             rows += [row | {"imported": step.names[0]} for row in expected_checks(step.stage, step.check_specs)]
         elif isinstance(step, RewriteStep):
@@ -111,7 +111,8 @@ def _told_by(recipe: Recipe, step: MakingStep) -> dict[str, object]:
     """What tells a step's trajectories apart from those of other steps of its stage."""
     if isinstance(step, ImportStep):
         return {"imported": step.names[0]}
-    return {"sources": _sources_of(recipe, step)}
+    told: dict[str, object] = {"sources": _sources_of(recipe, step)}
+    return told if isinstance(step, RewriteStep) else told | {"system": system_prompt(step.template) or ""}
 
 
 def _sources_of(recipe: Recipe, step: MakingStep) -> list[str]:

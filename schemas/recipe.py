@@ -470,7 +470,7 @@ class CalibrateStep(_Strict):
 
     kind: Literal["calibrate"]
     judge: str = Field(description="one of `judges`")
-    on: str = Field(
+    cases: str = Field(
         description="a file of labelled cases: prompt, response, reference, label; of pairs prompt, chosen, rejected"
     )
     map: dict[str, str] = Field(default_factory=dict, description="field: column")

@@ -226,16 +226,16 @@ WHERE kind = 'verifier'
 GROUP BY trajectory_id;
 
 -- Which checks a recipe asks for at a stage, of samples, of one import (by its name) or of one rewrite (by its version), by
--- its latest run. For a judge also of which prompts' sources, and in which scope, or of the pairs of which steps; its version
+-- its latest run; of which prompts' sources, under which system prompt. For a judge also in which scope, or of the pairs of which steps; its version
 -- is NULL where it is not known before an engine is trained, and then any will do.
 CREATE VIEW recipe_checks AS
-SELECT recipe, c.stage, c.imported, c.rewrite, c."check", c.version, c.verifier, c.sources, c.scope, c.share, c.pairs,
-    c.draws
+SELECT recipe, c.stage, c.imported, c.rewrite, c."check", c.version, c.verifier, c.sources, c.system, c.scope, c.share,
+    c.pairs, c.draws
 FROM (
     SELECT recipe, unnest(from_json(checks,
         '[{"stage": "VARCHAR", "imported": "VARCHAR", "rewrite": "VARCHAR", "check": "VARCHAR", "version": "VARCHAR",
-           "verifier": "BOOLEAN", "sources": ["VARCHAR"], "scope": "VARCHAR", "share": "DOUBLE", "pairs": ["VARCHAR"],
-           "draws": "BIGINT"}]')) AS c
+           "verifier": "BOOLEAN", "sources": ["VARCHAR"], "system": "VARCHAR", "scope": "VARCHAR", "share": "DOUBLE",
+           "pairs": ["VARCHAR"], "draws": "BIGINT"}]')) AS c
     FROM runs
     QUALIFY dense_rank() OVER (PARTITION BY recipe ORDER BY created_at DESC) = 1
 );
@@ -243,14 +243,14 @@ FROM (
 -- Every verdict that there is or should be: outcome NULL means that it is still to come.
 CREATE VIEW expected_verdicts AS
 WITH current AS (
-    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, p.against, p.verifier, p.source,
+    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, t.system_prompt, p.against, p.verifier, p.source,
         CASE WHEN t.engine = 'import' THEN t.sampling ->> 'imported' END AS imported,
         CASE WHEN t.parent_id IS NOT NULL THEN split_part(t.sampling ->> 'rewrite', '@', -1) END AS rewrite
     FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
 ), asked AS (
     -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
     SELECT recipe, stage, imported, rewrite, "check", list(version) FILTER (version IS NOT NULL) AS versions,
-        bool_or(verifier) AS verifier, sources, scope, share
+        bool_or(verifier) AS verifier, sources, system, scope, share
     FROM recipe_checks GROUP BY ALL
 ), wanted AS (
     SELECT t.trajectory_id, t.stage, c."check", c.versions
@@ -260,7 +260,7 @@ WITH current AS (
         AND c.rewrite IS NOT DISTINCT FROM t.rewrite
     LEFT JOIN settled s ON s.trajectory_id = t.trajectory_id
     WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = t.verifier)
-        AND coalesce(list_contains(c.sources, t.source), true)
+        AND coalesce(list_contains(c.sources, t.source), true) AND coalesce(c.system = coalesce(t.system_prompt, ''), true)
         AND in_scope(c.scope, c.share, s.trajectory_id IS NOT NULL, t.trajectory_id, c.versions[1])
 ), given AS (
     SELECT t.trajectory_id, t.stage, v."check", v.version, v.outcome, v.created_at

@@ -79,7 +79,7 @@ def calibrate_step(
     A judge is asked about the same cases once: the key is its version and what the cases hold. Cases that cannot be
     taken are named in `notes`. Raises InputError, ConfigError, EngineError.
     """
-    cases, gold = from_file(judge, Path(step.on).expanduser(), step.map, notes)
+    cases, gold = from_file(judge, Path(step.cases).expanduser(), step.map, notes)
     if (known := _stored(warehouse, judge, gold)) is not None:
         return known, None
     run.begin()
