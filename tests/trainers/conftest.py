@@ -12,30 +12,15 @@ import pytest
 
 from schemas.keys import key
 from schemas.manifest import Manifest, SnapshotFile
+from tests.tiny_model import numbered_sums, save_tiny_model
 
-TEMPLATE = (
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-    "{{ '<|im_start|>system\nYou are helpful<|im_end|>\n' }}{% endif %}"
-    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _VERDICTS = pa.list_(pa.struct([("check", pa.string()), ("version", pa.string()), ("outcome", pa.string())]))
 
 
-def _sums(count: int, first: int = 0) -> list[dict[str, Any]]:
-    """Synthetic rows: one-digit sums whose answer stands at the end of the reply."""
-    rows = []
-    for i in range(first, first + count):
-        a, b = i % 10, (i // 10) % 10
-        reply = f"<think>{a} and {b} make {a + b}{', so it is' * (i % 5)}</think>\nThe answer is {a + b}."
-        rows.append({"question": f"What is {a} + {b}?", "reply": reply})
-    return rows
-
-
 @pytest.fixture(scope="session")
 def sums() -> Callable[..., list[dict[str, Any]]]:
-    return _sums
+    return numbered_sums
 
 
 @pytest.fixture
@@ -108,47 +93,7 @@ def _table(rows: list[dict[str, Any]]) -> pa.Table:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Llama of about 1M parameters with a byte-level tokenizer and SmolLM2's kind of chat template."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=specials,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    texts = [f"system\nYou are helpful\nuser\n{r['question']}assistant\n{r['reply']}\n\n" for r in _sums(100)]
-    backend.train_from_iterator(texts, trainer)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
-    )
-    tokenizer.chat_template = TEMPLATE
-    torch.manual_seed(7)
-    model = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=2,
-        )
-    )
-    model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=2)
-    folder = tmp_path_factory.mktemp("model")
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
