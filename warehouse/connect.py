@@ -10,6 +10,7 @@ import duckdb
 from schemas.duckdb_types import duckdb_columns
 from schemas.errors import QueryError, WarehouseError
 from schemas.records import RECORDS
+from warehouse.columns import outcome_column, score_column
 from warehouse.store import DEPENDENTS_FIRST, Warehouse
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
@@ -104,17 +105,13 @@ def _outcomes(connection: duckdb.DuckDBPyConnection) -> str:
     columns = []
     for name in names:
         only = f'FILTER (WHERE "check" = {_quote(name)})'
-        columns.append(f"any_value(outcome) {only} AS {_identifier(name)},")
-        columns.append(f"any_value(score) {only} AS {_identifier(name + '_score')},")
+        columns.append(f"any_value(outcome) {only} AS {outcome_column(name)},")
+        columns.append(f"any_value(score) {only} AS {score_column(name)},")
     return "\n        ".join(columns)
 
 
 def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def refresh_duckdb_file(warehouse: Warehouse) -> Path:

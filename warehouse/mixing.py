@@ -9,6 +9,7 @@ import duckdb
 from schemas.errors import SnapshotError
 from schemas.mix import AnyMix, LabelSource, Mix, MixSource, PairSource, PromptSource, Threshold
 from warehouse.chosen import TAKEN, TAKEN_PROMPTS, Caps, begin, choose_from
+from warehouse.columns import outcome_column, score_column
 from warehouse.diverse import pick_diverse
 
 #: Why a trajectory that meets every condition of a source is left out.
@@ -46,7 +47,7 @@ def _policy(source: MixSource) -> list[Condition]:
         return []
     rule, judge = (
         "coalesce(verifier_outcome = 'pass', false)",
-        f"coalesce({identifier(source.judge or '')} = 'pass', false)",
+        f"coalesce({outcome_column(source.judge or '')} = 'pass', false)",
     )
     sql = {
         "rule": rule,
@@ -77,7 +78,7 @@ def asked_of_verdicts(
 
 def accepts(check: str, outcomes: Iterable[str], threshold: Threshold | None) -> str:
     """Over `trajectory_facts`: whether the check's outcome is one of these; a threshold turns those with a score."""
-    outcome, score = identifier(check), identifier(f"{check}_score")
+    outcome, score = outcome_column(check), score_column(check)
     listed = f"{outcome} IN ({', '.join(map(repr, outcomes))})"
     if threshold is None:
         return listed
@@ -85,11 +86,6 @@ def accepts(check: str, outcomes: Iterable[str], threshold: Threshold | None) ->
     bounds += [f"{score} <= {threshold.at_most!r}::DOUBLE"] if threshold.at_most is not None else []
     passes = " AND ".join(bounds)
     return f"CASE WHEN {outcome} IN ('pass', 'fail') AND {score} IS NOT NULL THEN {passes} ELSE {listed} END"
-
-
-def identifier(name: str) -> str:
-    """A name of SQL, quoted."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def quoted(text: str) -> str:

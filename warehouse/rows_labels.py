@@ -4,8 +4,9 @@ import duckdb
 
 from schemas.mix import LabelMix, LabelSource
 from warehouse.chosen import SPLIT, TAKEN, Caps, begin, choose_from, gather
+from warehouse.columns import outcome_column, score_column
 from warehouse.gate import refuse_unproven_judges
-from warehouse.mixing import accepts, conditions, identifier, naming, quoted, refuse_what_nobody_said
+from warehouse.mixing import accepts, conditions, naming, quoted, refuse_what_nobody_said
 from warehouse.rendering import JUDGED, PROMPT, SHOWN, assistant
 from warehouse.row_kind import RowKind, Systems, parameters_of
 
@@ -26,10 +27,10 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: LabelMix, systems: Syste
 def _heard(source: LabelSource) -> str:
     """The replies that the source's check has a verdict on and that meet its conditions."""
     check = source.labelled_by
-    outcome = identifier(check)
+    outcome = outcome_column(check)
     passes = accepts(check, ("pass",), source.thresholds.get(check))
     return f"""
-        SELECT trajectory_id, prompt_id, {passes} AS label, {identifier(f"{check}_score")} AS score,
+        SELECT trajectory_id, prompt_id, {passes} AS label, {score_column(check)} AS score,
             {quoted(check)} AS labelled_by,
             {SHOWN[source.show]} AS shown,
             CASE WHEN trajectory_id IN {TAKEN} THEN 'in_another_source'
