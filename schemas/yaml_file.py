@@ -120,11 +120,11 @@ def _first_problem(
     problems = error.errors()
     first = problems[0]
     where = [p for p in first["loc"] if not isinstance(p, str) or not p.startswith("function-")]
-    line, name = _locate(root, where)
+    says_all = first["type"] in ("value_error", "stated")
+    line, name = _locate(root, where, missing=not says_all)
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     owner, field = _definition(model, where)
-    says_all = first["type"] in ("value_error", "stated")
     if first["type"] == "extra_forbidden":
         known = ", ".join(owner.model_fields) if owner else ""
         message = f"is no setting here; {f'there are: {known}' if known else 'docs/recipes.md lists them'}"
@@ -180,8 +180,11 @@ def _any_named(node: yaml.MappingNode, parts: list[Any]) -> bool:
     return any(k.value == str(part) for k, _ in node.value for part in parts)
 
 
-def _locate(root: Any, where: list[Any]) -> tuple[int, str]:
-    """The line of the deepest part of `where` that stands in the file, and its dotted name."""
+def _locate(root: Any, where: list[Any], *, missing: bool) -> tuple[int, str]:
+    """The line of the deepest part of `where` that stands in the file, and its dotted name.
+
+    The last part may be what is `missing` there; else one that does not stand there is a tag of pydantic's.
+    """
     node, line, names = root, root.start_mark.line + 1, []
     for place, part in enumerate(where, start=1):
         if isinstance(node, yaml.MappingNode):
@@ -192,7 +195,7 @@ def _locate(root: Any, where: list[Any]) -> tuple[int, str]:
                 key, node = found[0]
                 line = key.start_mark.line + 1
                 names.append(str(part))
-            elif part == where[-1]:
+            elif missing and part == where[-1]:
                 names.append(str(part))
             # else a tag that pydantic puts in for the kind of a step or source: nothing in the file
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

@@ -260,8 +260,8 @@ def test_a_file_of_a_mix_of_other_rows(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text("mix: m\nrows: labels\nsources:\n  - stage: eval\n    check: a\n    max_rows: 0\n")
     assert problem(path, model=MixFile) == (
-        "x.yaml:6: sources.0.max_rows is 0: input should be greater than or equal to 1 (at most this many rows, by "
-        "hash of the prompt)"
+        "x.yaml:6: sources.0.max_rows is 0: input should be greater than or equal to 1 (at most this many rows, drawn "
+        "by hash)"
     )
     path.write_text("mix: m\nrows: [labels]\nsources: []\n")
     assert problem(path, model=MixFile) == (
