@@ -49,7 +49,7 @@ class _Source(BaseModel):
     """One part of a mix."""
 
     model_config = ConfigDict(extra="forbid")
-    max_rows: int | None = Field(default=None, ge=1, description="at most this many rows, by hash of the prompt")
+    max_rows: int | None = Field(default=None, ge=1, description="at most this many rows, drawn by hash")
     template: str = Field(default="plain", description="the zero-shot prompting template the rows are rendered with")
 
 

@@ -157,11 +157,11 @@ def _first_problem(
     problems = error.errors()
     first = problems[0]
     where = [p for p in first["loc"] if not isinstance(p, str) or not p.startswith("function-")]
-    mark, name = _locate(root, where)
+    says_all = first["type"] in ("value_error", "stated")
+    mark, name = _locate(root, where, missing=not says_all)
     message = first["msg"].removeprefix("Value error, ")
     given = first.get("input")
     owner, field = _definition(model, where)
-    says_all = first["type"] in ("value_error", "stated")
     if first["type"] == "extra_forbidden":
         known = ", ".join(owner.model_fields) if owner else ""
         message = f"is no setting here; {f'there are: {known}' if known else 'docs/recipes.md lists them'}"
@@ -217,8 +217,11 @@ def _any_named(node: yaml.MappingNode, parts: list[Any]) -> bool:
     return any(k.value == str(part) for k, _ in node.value for part in parts)
 
 
-def _locate(root: yaml.MappingNode, where: list[Any]) -> tuple[yaml.Mark, str]:
-    """Where the deepest part of `where` that is written stands, and its dotted name."""
+def _locate(root: yaml.MappingNode, where: list[Any], *, missing: bool) -> tuple[yaml.Mark, str]:
+    """Where the deepest part of `where` that is written stands, and its dotted name.
+
+    The last part may be what is `missing` there; else one that does not stand there is a tag of pydantic's.
+    """
     node: yaml.Node = root
     mark, names = root.start_mark, []
     for place, part in enumerate(where, start=1):
@@ -231,7 +234,7 @@ def _locate(root: yaml.MappingNode, where: list[Any]) -> tuple[yaml.Mark, str]:
                 key, node = found[0]
                 mark = key.start_mark
                 names.append(str(part))
-            elif part == where[-1]:
+            elif missing and part == where[-1]:
                 names.append(str(part))
             # else a tag that pydantic puts in for the kind of a step or source: nothing in the file
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):

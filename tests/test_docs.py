@@ -64,6 +64,26 @@ def test_shipped_recipes_and_mixes_are_valid() -> None:
         assert systems_of(mix)
 
 
+def test_mixes_in_the_page_about_the_warehouse_are_valid() -> None:
+    import yaml
+
+    from schemas.mix import MixFile
+
+    text = (ROOT / "docs" / "warehouse.md").read_text(encoding="utf-8")
+    shown = [
+        yaml.safe_load(block) for block in re.findall(r"(?:^    .*\n)+", text, re.MULTILINE) if "    mix: " in block
+    ]
+    assert [MixFile.model_validate(mix).root.rows for mix in shown] == ["samples", "pairs", "labels", "prompts"]
+
+
+def test_every_reason_to_leave_out_a_pair_is_explained() -> None:
+    from warehouse.rows_pairs import PAIRS
+
+    text = (ROOT / "docs" / "warehouse.md").read_text(encoding="utf-8")
+    table = text[text.index("| dropped |") : text.index("\n\n", text.index("| dropped |"))]
+    assert set(re.findall(r"`([a-z_]+)`", table)) >= set(PAIRS.dropped)
+
+
 def test_no_prompt_of_the_demo_is_held_out_and_shown_or_trained_on() -> None:
     from dataengine.shipped import load_recipe
     from dataengine.sources.build import build

@@ -283,3 +283,28 @@ def test_a_prompt_without_replies_and_a_mix(tmp_path: Path) -> None:
 def test_a_mix_that_is_none_is_refused(refused: Any, place: tuple[Path, dict[str, str]]) -> None:
     data, ids = place
     assert refused("explain", ids["right"], "--warehouse", data, "--mix", "nosuch").startswith("ConfigError: nosuch: ")
+
+
+def test_a_mix_of_other_rows_and_its_snapshot_are_told_of_in_a_line(
+    place: tuple[Path, dict[str, str]], cli: Cli, tmp_path: Path
+) -> None:
+    data, ids = place
+    source = {"stage": "reasoning", "check": "exact"}
+    for rows, asked in (("labels", source), ("prompts", {"domain": "general"}), ("pairs", {"policy": "rule"})):
+        text = f"mix: of-{rows}\nrows: {rows}\nsources: [{json.dumps(asked)}]\n"
+        (tmp_path / f"{rows}.yaml").write_text(text, encoding="utf-8")
+    prompt = explain(data, ids["right"]).partition("\nprompt ")[2][:64]
+    for ident in (ids["right"], prompt):
+        told = cli("explain", ident, "--warehouse", data, *(f"--mix={tmp_path}/{m}.yaml" for m in ("pairs", "labels")))
+        for rows in ("pairs", "labels"):
+            line = f"its rows are {rows}: make its snapshot, which counts what it leaves out and why"
+            assert f"mix of-{rows}:\n  {line}" in told.out
+    for rows in ("labels", "prompts"):
+        assert cli("snapshot", "create", tmp_path / f"{rows}.yaml", "--warehouse", data).code == 0
+    told_of = {ident: explain(data, ident).rpartition("in snapshots: ")[2] for ident in (ids["right"], prompt)}
+    assert "of-labels@1 (1 in train)" in told_of[ids["right"]]
+    assert "of-prompts" not in told_of[ids["right"]], "a prompt set holds no reply"
+    assert "of-prompts@1 (1 in train)" in told_of[prompt]
+    shown = cli("snapshot", "show", "of-labels", "--warehouse", data).out
+    assert re.search(r"^label +true \d+, false \d+$", shown, re.MULTILINE)
+    assert '"rows": "labels"' in shown

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from schemas.mix import Mix
+from schemas.mix import Mix, MixFile
 from schemas.recipe import Recipe
 
 GENERATE = {"kind": "generate", "stage": "reasoning", "prompts": "sums", "engine": "small"}
@@ -127,3 +127,60 @@ def test_names_that_would_be_paths_or_unreadable(name: str) -> None:
 def test_mixes_that_cannot_be(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Mix.model_validate({"mix": "m", "sources": [{"stage": "eval", "require": ["a"]}], **changes})
+
+
+PAIRS = {"judge": "likes"}
+LABELS = {"stage": "eval", "check": "a"}
+PROMPTS = {"domain": "math", "verifiers": ["math"], "stage": "reasoning"}
+
+
+def mixed(rows: str | None, *sources: dict[str, Any]) -> Any:
+    named = {} if rows is None else {"rows": rows}
+    return MixFile.model_validate({"mix": "m", **named, "sources": list(sources)}).root
+
+
+def test_a_mix_is_of_the_rows_that_it_says_and_of_samples_otherwise() -> None:
+    sources = {"samples": {"stage": "eval", "require": ["a"]}, "pairs": PAIRS, "labels": LABELS, "prompts": PROMPTS}
+    for rows, source in sources.items():
+        mix = mixed(rows, source)
+        assert mix.rows == rows
+        assert MixFile.model_validate(mix.model_dump(mode="json")).root == mix
+    assert mixed(None, sources["samples"]) == mixed("samples", sources["samples"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "sources", "message"),
+    [
+        ("pair", [PAIRS], "a mix is a mapping, and its `rows` are samples (the default), pairs, labels or prompts"),
+        ("pairs", [{}], "say who tells the better one: either `judge: NAME`, `check: imported` or `policy: rule`"),
+        ("pairs", [{**PAIRS, "policy": "rule"}],
+         "say who tells the better one: either `judge: NAME`, `check: imported` or `policy: rule`"),
+        ("pairs", [PAIRS, PAIRS], "two sources name the same judge, stage and condition; merge them"),
+        ("pairs", [{**PAIRS, "thresholds": {"b": {"at_least": 1}}}],
+         "thresholds names b, which neither require nor not_failed does"),
+        ("labels", [{"stage": "eval"}], "say whose word is the label: either `judge: NAME`, `check: NAME` or "
+         "`policy: human`"),
+        ("labels", [{**LABELS, "judge": "b"}], "say whose word is the label: either `judge: NAME`, `check: NAME` or "
+         "`policy: human`"),
+        ("labels", [LABELS, LABELS], "two sources name the same check, stage and condition; merge them"),
+        ("prompts", [PROMPTS, {"domain": "math"}], "two sources name the same domain and condition; merge them"),
+        ("prompts", [{"domain": "math", "verifiers": ["math"], "solve_rate": {"at_least": 0.1}}],
+         "a solve_rate is what `verifiers` said of the attempts of a `stage`; name both"),
+        ("prompts", [{"domain": "math", "stage": "eval", "solve_rate": {"at_least": 0.1}}],
+         "a solve_rate is what `verifiers` said of the attempts of a `stage`; name both"),
+        ("prompts", [{**PROMPTS, "solve_rate": {"at_most": 90}}], "solve_rate is a share, from 0 to 1, and not 90"),
+        ("prompts", [{**PROMPTS, "solve_rate": {}}],
+         "a threshold says which way: {at_least: 0.9}, {at_most: 0.2} or both"),
+    ],
+)  # fmt: skip
+def test_mixes_of_other_rows_that_cannot_be(rows: str, sources: list[dict[str, Any]], message: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        mixed(rows, *sources)
+    assert error.value.errors()[0]["msg"].removeprefix("Value error, ") == message
+
+
+@pytest.mark.parametrize("mix", [{"mix": "m", "rows": "pairs", "sources": [PAIRS]}, "laptop-sft"])
+def test_a_snapshot_step_takes_a_mix_of_any_rows_or_its_name(mix: Any) -> None:
+    step = recipe({"cut": {"kind": "snapshot", "mix": mix}}).steps["cut"]
+    assert step.kind == "snapshot"
+    assert (step.mix if isinstance(step.mix, str) else step.mix.model_dump(exclude_unset=True)) == mix

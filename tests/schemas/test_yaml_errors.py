@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigError
-from schemas.mix import Mix
+from schemas.mix import Mix, MixFile
 from schemas.recipe import Recipe
 from schemas.yaml_file import load_yaml
 
@@ -39,7 +39,7 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def problem(path: Path, *overrides: str, model: type[Recipe] | type[Mix] = Recipe) -> str:
+def problem(path: Path, *overrides: str, model: type[Recipe] | type[Mix] | type[MixFile] = Recipe) -> str:
     """The error, without the folder."""
     with pytest.raises(ConfigError) as error:
         load_yaml(path, model, overrides)
@@ -220,3 +220,50 @@ def test_a_threshold_of_a_check_that_the_source_does_not_ask_for(tmp_path: Path)
     path.write_text(f"mix: m\nsources: [{source}]\n")
     told = "mix.yaml:2: sources.0: thresholds names c, which neither require nor not_failed does"
     assert problem(path, model=Mix) == told
+
+
+INLINE = """\
+recipe: demo
+steps:
+  cut:
+    kind: snapshot
+    mix:
+      mix: pairs-of-it
+      rows: pairs
+      sources:
+        - judge: likes
+          colour: red
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("colour: red", "show: all", "x.yaml:10: steps.cut.mix.sources.0.show is 'all': input should be 'answer' or "
+         "'whole' (the final answer alone, or the whole reply with its reasoning in think tags)"),
+        ("colour: red", "colour: red", "x.yaml:10: steps.cut.mix.sources.0.colour is no setting here; there are: "
+         "max_rows, template, where, require, not_failed, thresholds, judge, min_kappa, max_per_prompt, stage, check, "
+         "policy, balanced, show"),
+        ("colour: red", "policy: rule", "x.yaml:9: steps.cut.mix.sources.0: say who tells the better one: either "
+         "`judge: NAME`, `check: imported` or `policy: rule`"),
+        ("rows: pairs", "rows: pair", "x.yaml:5: steps.cut.mix: a mix is a mapping, and its `rows` are samples (the "
+         "default), pairs, labels or prompts"),
+        ("colour: red", "judge: other", "x.yaml:10: 'judge' stands here twice"),
+    ],
+)  # fmt: skip
+def test_a_mix_within_a_recipe_is_told_of_as_one_in_a_file(tmp_path: Path, old: str, new: str, message: str) -> None:
+    (tmp_path / "x.yaml").write_text(INLINE.replace(old, new), encoding="utf-8")
+    assert problem(tmp_path / "x.yaml") == message
+
+
+def test_a_file_of_a_mix_of_other_rows(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("mix: m\nrows: labels\nsources:\n  - stage: eval\n    check: a\n    max_rows: 0\n")
+    assert problem(path, model=MixFile) == (
+        "x.yaml:6: sources.0.max_rows is 0: input should be greater than or equal to 1 (at most this many rows, drawn "
+        "by hash)"
+    )
+    path.write_text("mix: m\nrows: [labels]\nsources: []\n")
+    assert problem(path, model=MixFile) == (
+        "x.yaml:1: a mix is a mapping, and its `rows` are samples (the default), pairs, labels or prompts"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, SnapshotError
 from schemas.yaml_file import load_yaml
 from trainers.checkpoint import finished, make_plan, planned_checkpoint
 from trainers.config import SftConfig
@@ -85,6 +85,14 @@ def test_key_follows_what_changes_the_result_and_nothing_else(
     assert make_plan(load_yaml(write_config(), SftConfig, ["snapshot=sums@2"])).key != plan.key
     assert planned_checkpoint(plan.config) == plan.folder
     assert finished(plan.folder) is None
+
+
+def test_a_snapshot_of_other_rows_is_refused_in_one_line(write_config: Write, write_snapshot: Any, sums: Any) -> None:
+    manifest = write_snapshot(sums(2)) / "snapshots" / "sums" / "v1" / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"mix": {"rows": "pairs"}}))
+    with pytest.raises(SnapshotError) as refused:
+        make_plan(load_yaml(write_config(), SftConfig))
+    assert str(refused.value) == "sums@1: its rows are pairs, and this trainer learns from samples"
 
 
 def test_start_weights_are_known_by_their_description_or_their_bytes(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import SnapshotError
-from tests.warehouse.conftest import MakeMix, MakePrompt, MakeTrajectory, MakeVerdict
+from tests.warehouse.conftest import MakeMix, MakePair, MakePrompt, MakeTrajectory, MakeVerdict, mix_of
 from warehouse.export import FORMATS, export_snapshot
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
@@ -87,7 +87,7 @@ def test_openai_lines_are_plain_json(snapshot: Snapshot, tmp_path: Path) -> None
     assert [line["messages"] for line in lines] == [r["messages"] for r in found["train"] + found["validation"]]
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", ["messages", "prompt-completion", "openai"])
 def test_the_sums_of_an_export_are_right_and_the_same_every_time(snapshot: Snapshot, tmp_path: Path, form: str) -> None:
     for name in ("one", "qu'ote"):
         out = tmp_path / name
@@ -131,3 +131,78 @@ def test_a_damaged_snapshot_is_not_exported(snapshot: Snapshot, tmp_path: Path) 
     file = snapshot.data_files("train")[0]
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     assert "is damaged" in refusal(snapshot, "messages", tmp_path / "out")
+
+
+@pytest.fixture
+def others(
+    folder: Path, warehouse: Warehouse, make_prompt: MakePrompt, make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict, make_pair: MakePair, snapshot: Snapshot,
+) -> dict[str, Snapshot]:  # fmt: skip
+    """Snapshots of the same prompts by kind of rows."""
+    prompts = [make_prompt(f"{i}?") for i in range(12)]
+    replies = [[make_trajectory(p, i, answer=text) for i, text in enumerate(("fine", "poor"))] for p in prompts]
+    made = [make_pair(*two) for two in replies]
+    said = [make_verdict(t, o, check="exact") for two in replies for t, o in zip(two, ("pass", "fail"), strict=True)]
+    tables: dict[str, list[Any]] = {
+        "prompts": prompts, "trajectories": [t for two in replies for t in two], "verdicts": said,
+        "pairs": [pair for pair, _ in made],
+    }  # fmt: skip
+    for table, rows in tables.items():
+        warehouse.append(table, rows)
+    asked = {
+        "pairs": {"policy": "rule"},
+        "labels": {"stage": "reasoning", "check": "exact"},
+        "prompts": {"domain": "math", "verifiers": ["exact"], "stage": "reasoning", "where": "n = 2"},
+    }
+    mixes = [mix_of(rows, source, name=rows, validation=0.4) for rows, source in asked.items()]
+    return {"samples": snapshot} | {m.rows: create_snapshot(folder, m, {"plain": None})[0] for m in mixes}
+
+
+def test_preferences_labels_and_prompts_are_read_with_the_columns_that_trainers_want(
+    others: dict[str, Snapshot], tmp_path: Path
+) -> None:
+    datasets = pytest.importorskip("datasets")
+
+    def read(kind: str, form: str) -> Any:
+        export_snapshot(others[kind], form, tmp_path / form / kind)
+        found = datasets.load_dataset(str(tmp_path / form / kind), cache_dir=str(tmp_path / "cache"))
+        assert {s: len(r) for s, r in found.items()} == others[kind].manifest.counts["split"]
+        return found["train"]
+
+    pairs = read("pairs", "preference")
+    assert pairs.column_names[:3] == ["prompt", "chosen", "rejected"]
+    assert {"pair_id", "chosen_id", "rejected_id"} < set(pairs.column_names)
+    assert pairs[0]["chosen"] == [{"role": "assistant", "content": "fine"}]
+    assert pairs[0]["rejected"] == [{"role": "assistant", "content": "poor"}]
+    assert [m["role"] for m in pairs[0]["prompt"]] == ["user"]
+    labels = read("labels", "prompt-completion")
+    assert labels.column_names[:3] == ["prompt", "completion", "label"]
+    assert labels.features["label"].dtype == "bool"
+    said = {(row["completion"][0]["content"].splitlines()[-1], row["label"]) for row in labels}
+    assert said == {("fine", True), ("poor", False)}
+    prompts = read("prompts", "prompts")
+    assert prompts.column_names[:4] == ["prompt", "reference", "verifier", "metadata"]
+    assert {(row["reference"], row["verifier"], row["solve_rate"], row["n"]) for row in prompts} == {
+        ("2", "exact", 0.5, 2)
+    }
+
+
+def test_a_format_that_the_rows_cannot_take_is_refused(others: dict[str, Snapshot], tmp_path: Path) -> None:
+    told = {(kind, form): refusal(made, form, tmp_path / "out") for kind, made in others.items() for form in FORMATS
+            if kind not in FORMATS[form][2]}  # fmt: skip
+    assert len(told) == 14
+    assert told["pairs", "messages"] == "pairs@1: its rows are pairs, and 'messages' is for samples; take preference"
+    assert told["prompts", "prompt-completion"] == (
+        "prompts@1: its rows are prompts, and 'prompt-completion' is for samples and labels; take prompts"
+    )
+    assert told["samples", "preference"] == (
+        "demo@1: its rows are samples, and 'preference' is for pairs; take messages, prompt-completion, openai"
+    )
+
+
+def test_the_card_of_every_kind_counts_its_rows(others: dict[str, Snapshot]) -> None:
+    cards = {kind: (made.path / "README.md").read_text(encoding="utf-8") for kind, made in others.items()}
+    assert "| label | rows |" in cards["labels"]
+    assert "| true | 12 |" in cards["labels"]
+    assert "| chosen_policy | rows |" in cards["pairs"]
+    assert "| answer_form | rows |" in cards["prompts"]

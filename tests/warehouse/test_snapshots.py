@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from dataengine.prompting import take_apart
 from schemas.errors import SnapshotError
@@ -227,6 +228,25 @@ def test_the_shortest_replies_or_a_lottery_of_the_seed_are_chosen(folder: Path, 
     draws = [frozenset(r["trajectory_id"] for r in selected(create(folder, mix)[0])) for mix in mixes]
     assert draws[0] == draws[1]
     assert len(set(draws)) > 1
+
+
+def test_other_prompts_are_those_of_which_no_earlier_source_takes_a_row(
+    folder: Path, fill: Fill, make_mix: MakeMix
+) -> None:
+    made = fill("a?", "b?", "c?", samples=3)
+    first = {"stage": "reasoning", "require": ["format"], "where": "messages[1].content <> 'c?'", "max_per_prompt": 1}
+    rest = {"stage": "reasoning", "require": ["format"]}
+    snapshot, _ = create(folder, make_mix(sources=[first, {**rest, "other_prompts": True}]))
+    found = selected(snapshot)
+    assert len(found) == 5
+    assert sum(r["prompt_id"] == made[-1].prompt_id for r in found) == 3
+    dropped = snapshot.manifest.counts["dropped"]
+    assert (dropped["in_another_source"], dropped["prompt_in_another_source"]) == (2, 4)
+    capped = {**first, "max_rows": 1}
+    again, _ = create(folder, make_mix("capped", sources=[capped, {**rest, "other_prompts": True}]))
+    assert again.manifest.rows == 7, "a prompt whose row a cap leaves out is taken by the next source"
+    with pytest.raises(ValidationError, match="other_prompts is for a source that has another before it"):
+        make_mix(sources=[{**rest, "other_prompts": True}])
 
 
 def test_a_trajectory_that_two_sources_choose_is_taken_once(folder: Path, fill: Fill, make_mix: MakeMix) -> None:
