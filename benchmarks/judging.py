@@ -1,10 +1,11 @@
 """A judge step beside the simplest client of the same server, which sends the same requests and keeps nothing.
 
-    python benchmarks/judging.py [--quick]
+    python benchmarks/judging.py [--quick] [--rounds 3] [--only embedded]
 
-First on a local server that answers after 20 ms, in verdicts per second, where what is measured is the client alone;
-then on the embedded engine with the real small model, in tokens out per second. The step reads the trajectories from
-the warehouse, renders, reads the replies strictly and commits every verdict. Both in turn, on one running server.
+On the embedded engine with the small model, in tokens out per second, and on a local server that answers after 20 ms,
+in verdicts per second, where the client is all there is to be measured; judges of single responses and of pairs. The
+step reads the trajectories from the warehouse, renders, reads the replies strictly and commits every verdict. Both in
+turn, on one running server.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import multiprocessing
+import statistics
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -23,20 +25,27 @@ from aiohttp import web
 
 from dataengine.engines.client import ChatRequest
 from dataengine.judge.judge import Case, Judge
+from dataengine.judge.pair_step import judge_pairs
+from dataengine.judge.preference import PairCase, PairJudge
 from dataengine.judge.prompt_file import load_prompt
 from dataengine.judge.step import judge_trajectories
 from dataengine.policy import Policy
 from dataengine.runlog import RunLog
 from schemas.keys import key
 from schemas.recipe import EmbeddedEngine, EndpointEngine, JudgeSpec
-from schemas.records import Message, Prompt, Trajectory, now
+from schemas.records import Message, Pair, Prompt, Trajectory, now
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
+MODEL = "smollm2-135m-instruct"
 LATENCY = 0.02
 IN_FLIGHT = 192
 SAMPLES = 4
-SAID = json.dumps({"analysis": "The response ends in what the reference says. " * 4, "verdict": "correct"})
+ANALYSIS = {"analysis": "The response ends in what the reference says. " * 4}
+SAID = {
+    "correctness": json.dumps(ANALYSIS | {"verdict": "correct"}),
+    "preference": json.dumps({"own_answer": "It is so much."} | ANALYSIS | {"verdict": "a_better"}),
+}
 
 
 def cases(prompts: int) -> Iterator[tuple[Prompt, list[str]]]:
@@ -49,22 +58,48 @@ def cases(prompts: int) -> Iterator[tuple[Prompt, list[str]]]:
         yield prompt, [f"<think>\n{t}\n</think>\nIt is <answer>{a + b}</answer>." for t in thoughts]
 
 
-def filled(folder: Path, prompts: int) -> tuple[Warehouse, list[str]]:
-    """A warehouse that holds them as trajectories, and their ids."""
+def answer(text: str) -> str:
+    return text.partition("</think>\n")[2]
+
+
+def filled(folder: Path, prompts: int) -> tuple[Warehouse, list[str], list[str]]:
+    """A warehouse that holds them as trajectories and pairs, and the ids of both."""
     warehouse = Warehouse.open(folder, create=True)
-    rows = []
+    rows, pairs = [], []
     for prompt, texts in cases(prompts):
+        ids = [key(prompt.prompt_id, number) for number in range(len(texts))]
         for number, text in enumerate(texts):
             rows.append(
                 Trajectory(
-                    trajectory_id=key(prompt.prompt_id, number), prompt_id=prompt.prompt_id, stage="reasoning",
-                    policy="bench@1", engine="import", sampling="{}", sample_index=number, rendered_key="", text=text,
-                    finish_reason="stop", run_id="bench", created_at=now(),
+                    trajectory_id=ids[number], prompt_id=prompt.prompt_id, stage="reasoning", policy="bench@1",
+                    engine="import", sampling="{}", sample_index=number, rendered_key="", text=text,
+                    answer=answer(text), finish_reason="stop", run_id="bench", created_at=now(),
                 )
             )  # fmt: skip
+        pair_id = key(ids[0], ids[1])
+        pairs.append(
+            Pair(
+                pair_id=pair_id, prompt_id=prompt.prompt_id, a_id=ids[0], b_id=ids[1], run_id="bench", created_at=now()
+            )
+        )
     warehouse.append("prompts", [prompt for prompt, _ in cases(prompts)])
     warehouse.append("trajectories", rows)
-    return warehouse, [row.trajectory_id for row in rows]
+    warehouse.append("pairs", pairs)
+    return warehouse, [row.trajectory_id for row in rows], [pair.pair_id for pair in pairs]
+
+
+def requests_of(judge: Judge | PairJudge, prompts: int) -> list[ChatRequest]:
+    """What the step sends."""
+    found = []
+    for p, texts in cases(prompts):
+        question = p.messages[0].content
+        if isinstance(judge, PairJudge):
+            ids = [key(p.prompt_id, number) for number in range(2)]
+            case = PairCase(key(*ids), question, answer(texts[0]), answer(texts[1]), p.prompt_id)
+            found += [judge.request_of(case, draw) for draw in range(judge.asked)]
+        else:
+            found += [judge.requests(Case(question, t, answer(t), p.reference, p.prompt_id))[0][1] for t in texts]
+    return found
 
 
 async def simplest(url: str, model: str, requests: Sequence[ChatRequest]) -> int:
@@ -89,58 +124,67 @@ async def simplest(url: str, model: str, requests: Sequence[ChatRequest]) -> int
     return tokens
 
 
-def step(url: str, model: str, spec: JudgeSpec, folder: Path, prompts: int) -> tuple[int, float]:
-    """The judge step over all of them: tokens received, seconds."""
-    warehouse, ids = filled(folder, prompts)
+def judge_of(spec: JudgeSpec, url: str, model: str) -> Judge | PairJudge:
     engine = EndpointEngine(
         kind="endpoint", url=url, model=model, max_in_flight=IN_FLIGHT, start_in_flight=IN_FLIGHT, timeout=3600
     )
-    judge = Judge("judge", spec, load_prompt(spec.ask), [Policy.of(engine)])
+    kind = PairJudge if spec.ask == "preference" else Judge
+    return kind("judge", spec, load_prompt(spec.ask), [Policy.of(engine)])
+
+
+def step(judge: Judge | PairJudge, folder: Path, prompts: int) -> tuple[int, int, float]:
+    """The judge step over all of them: verdicts, tokens received, seconds."""
+    warehouse, ids, pairs = filled(folder, prompts)
+    log = RunLog(warehouse, "bench", "bench", {}, [])
     started = time.perf_counter()
-    done = judge_trajectories(warehouse, RunLog(warehouse, "bench", "bench", {}, []), "judge", judge, ids, "all")
+    if isinstance(judge, PairJudge):
+        done, table = judge_pairs(warehouse, log, "judge", judge, pairs), "pair_verdicts"
+    else:
+        done, table = judge_trajectories(warehouse, log, "judge", judge, ids, "all"), "verdicts"
     seconds = time.perf_counter() - started
-    assert done.checked.total == len(ids) and not done.missing
     with connect(warehouse.path) as connection:
-        votes = "SELECT sum((details ->> '$.votes[0].completion_tokens')::INT) FROM verdicts"
-        (row,) = connection.execute(votes).fetchall()
-    return int(row[0]), seconds
+        votes = f"SELECT count(*), sum((details ->> '$.votes[0].completion_tokens')::INT) FROM {table}"
+        ((verdicts, tokens),) = connection.execute(votes).fetchall()
+    assert done.checked.total == verdicts and not done.missing
+    return verdicts, int(tokens), seconds
 
 
-async def compare(title: str, url: str, model: str, spec: JudgeSpec, prompts: int, unit: str) -> None:
-    judge = Judge("judge", spec, load_prompt(spec.ask), [Policy.of(EmbeddedEngine(kind="embedded", model=MODEL))])
-    requests = [
-        judge.requests(Case(p.messages[0].content, text, None, p.reference, p.prompt_id))[0][1]
-        for p, texts in cases(prompts)
-        for text in texts
-    ]
-    await simplest(url, model, requests[:64])  # the first requests pay for memory and caches
-    for number in range(3):
+async def compare(title: str, url: str, model: str, spec: JudgeSpec, prompts: int, unit: str, rounds: int) -> None:
+    judge = judge_of(spec, url, model)
+    requests = requests_of(judge, prompts)
+    await simplest(url, model, requests)  # the first requests pay for memory and caches
+    ratios = []
+    for number in range(1, rounds + 1):
         started = time.perf_counter()
         plain = await simplest(url, model, requests)
         alone = time.perf_counter() - started
         with tempfile.TemporaryDirectory() as folder:
-            ours, seconds = await asyncio.to_thread(step, url, model, spec, Path(folder) / "warehouse", prompts)
-        plain, ours = (plain, ours) if unit == "tokens" else (len(requests), len(requests))
+            verdicts, ours, seconds = await asyncio.to_thread(step, judge, Path(folder) / "warehouse", prompts)
+        assert verdicts == len(requests)
+        plain, ours = (plain, ours) if unit == "tokens" else (verdicts, verdicts)
+        ratios.append(ours / seconds / (plain / alone))
         print(
-            f"{title}, round {number + 1}: simplest {plain / alone:,.0f} {unit}/s, judge step {ours / seconds:,.0f} "
-            f"{unit}/s, ratio {ours / seconds / (plain / alone):.2f}",
+            f"| {title}, {spec.ask} | {number} | {plain / alone:,.0f} {unit}/s | {ours / seconds:,.0f} {unit}/s "
+            f"| {ratios[-1]:.3f} |",
             flush=True,
         )
-
-
-MODEL = "smollm2-135m-instruct"
+    print(f"| {title}, {spec.ask} | mean | | | {statistics.mean(ratios):.3f} |", flush=True)
 
 
 def serve(port: Any) -> None:
     """Answers every request after 20 ms."""
-    message = {"role": "assistant", "content": SAID}
     usage = {"prompt_tokens": 500, "completion_tokens": 60}
-    body = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}).encode()
+    bodies = {}
+    for ask, said in SAID.items():
+        message = {"role": "assistant", "content": said}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        bodies[ask] = json.dumps({"choices": [choice], "usage": usage}).encode()
 
     async def complete(request: web.Request) -> web.Response:
-        await request.read()
+        asked = await request.read()
         await asyncio.sleep(LATENCY)
-        return web.Response(body=body, content_type="application/json")
+        ask = "preference" if b"own_answer" in asked else "correctness"
+        return web.Response(body=bodies[ask], content_type="application/json")
 
     async def models(request: web.Request) -> web.Response:
         return web.json_response({"object": "list", "data": []})
@@ -170,21 +214,30 @@ async def local_server() -> AsyncIterator[str]:
         server.terminate()
 
 
-async def measure(quick: bool) -> None:
+async def measure(quick: bool, rounds: int, only: str | None) -> None:
+    print("| server, judge | round | simplest client | judge step | ratio |\n|---|---|---:|---:|---:|", flush=True)
     policy = Policy.of(EmbeddedEngine(kind="embedded", model=MODEL))
-    async with local_server() as url:
-        spec = JudgeSpec(ask="correctness", engine="local")
-        await compare("local server", url, "any", spec, 500 if quick else 5000, "verdicts")
-    with tempfile.TemporaryDirectory() as folder:
-        async with policy.fleet(Path(folder) / "engine.log") as fleet:
-            spec = JudgeSpec(ask="correctness", engine="embedded", max_tokens=40)
-            await compare(MODEL, fleet.clients[0].url, policy.name, spec, 16 if quick else 48, "tokens")
+    if only != "local":
+        with tempfile.TemporaryDirectory() as folder:
+            async with policy.fleet(Path(folder) / "engine.log") as fleet:
+                for ask in SAID:
+                    spec = JudgeSpec(ask=ask, engine="embedded", max_tokens=40)
+                    prompts = 2 if quick else 24
+                    await compare(MODEL, fleet.clients[0].url, policy.name, spec, prompts, "tokens", rounds)
+    if only != "embedded":
+        async with local_server() as url:
+            for ask in SAID:
+                spec = JudgeSpec(ask=ask, engine="local")
+                await compare("local server", url, "any", spec, 250 if quick else 2500, "verdicts", rounds)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a quarter of the cases")
-    asyncio.run(measure(parser.parse_args().quick))
+    parser.add_argument("--quick", action="store_true", help="few cases")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["embedded", "local"])
+    given = parser.parse_args()
+    asyncio.run(measure(given.quick, given.rounds, given.only))
 
 
 if __name__ == "__main__":

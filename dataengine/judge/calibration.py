@@ -93,7 +93,7 @@ class Report:
         found, kappa = [], self.agreement
         if count >= _ALWAYS * len(self.opinions):
             found.append(f"says `{word}` of everything")
-        elif kappa.low is not None and kappa.high is not None and kappa.low <= 0 <= kappa.high:
+        elif kappa.low is not None and kappa.low <= 0:
             found.append("agrees no better than chance would")
         if self.parsed < _ALWAYS:
             reasons = Counter(o.reason for o in self.opinions if _undecided(o))

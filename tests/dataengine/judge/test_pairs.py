@@ -413,6 +413,7 @@ PLANTED: dict[str, Callable[[str, str, bool, int], int | None]] = {
     "always equal": lambda a, b, a_right, lot: 0,
     "longest": lambda a, b, a_right, lot: 2 if len(a) > len(b) else -2,
     "random": lambda a, b, a_right, lot: 2 if (lot < 50) == a_right else -2,
+    "turned round": lambda a, b, a_right, lot: -2 if a_right else 2,
     "prose": lambda a, b, a_right, lot: None,
 }
 
@@ -427,6 +428,7 @@ PLANTED: dict[str, Callable[[str, str, bool, int], int | None]] = {
         ("always equal", 0.0, 0.0, ["says `equal` of everything"]),
         ("longest", -0.2, 0.2, ["agrees no better than chance would", "prefers longer responses, right or wrong"]),
         ("random", -0.2, 0.2, ["agrees no better than chance would"]),
+        ("turned round", -1.0, -1.0, ["agrees no better than chance would"]),
         ("prose", 0.0, 0.0, ["says `unparseable` of everything",
                              "gave no verdict on 100% of the cases (unparseable 200)"]),
     ],
