@@ -12,6 +12,7 @@ from dataengine.checks import Check, Opinion, Sample, SetCheck, load_check, meta
 from dataengine.generate import insert_ids
 from dataengine.progress import Progress
 from dataengine.rewrites.rewriting import Parent
+from dataengine.runlog import RunLog
 from schemas.keys import canonical_json
 from schemas.recipe import CheckSpec
 from schemas.records import Prompt, Trajectory, Verdict, now
@@ -62,6 +63,21 @@ def pending(warehouse: Warehouse, checks: Sequence[Check], trajectory_ids: Seque
         return False
     with wanted_trajectories(warehouse, trajectory_ids) as connection:
         return any(_count(connection, check) for check in checks)
+
+
+def check_missing(
+    warehouse: Warehouse, run: RunLog, label: str, specs: Sequence[CheckSpec], trajectory_ids: Sequence[str]
+) -> Checked:
+    """Gives the trajectories those verdicts that they lack; begins the run if there are any to give."""
+    checks = load_checks(specs) if trajectory_ids else []
+    try:
+        if not pending(warehouse, checks, trajectory_ids):
+            return Checked()
+        run.begin()
+        return run_checks(warehouse, run.run_id, checks, trajectory_ids, label)
+    finally:
+        for check in checks:
+            check.close()
 
 
 def run_checks(

@@ -138,7 +138,7 @@ def sql(
 @app.command(name="import")
 def import_(
     file: Annotated[Path, typer.Argument(help="JSONL, JSON, TSV or Parquet; also .gz")],
-    kind: Annotated[str, typer.Option("--as", help="prompts, trajectories or reviews.")],
+    kind: Annotated[str, typer.Option("--as", help="prompts, trajectories, pairs or reviews.")],
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
     layout: LayoutOption = None,
     mapping: MapOption = None,
@@ -152,15 +152,19 @@ def import_(
     fill: Annotated[
         list[str] | None, typer.Option(help="name=text puts the text where {{name}} stands. Repeatable.")
     ] = None,
-    stage: Annotated[str, typer.Option(help="For trajectories.")] = "reasoning",
-    policy: Annotated[str, typer.Option(help="For trajectories: who wrote them, model@revision.")] = "imported@unknown",
+    stage: Annotated[str, typer.Option(help="For trajectories and pairs.")] = "reasoning",
+    policy: Annotated[
+        str, typer.Option(help="For trajectories and pairs: who wrote them, model@revision.")
+    ] = "imported@unknown",
     max_rows: Annotated[int | None, typer.Option(min=1, help="For trajectories: at most so many, by hash.")] = None,
     with_: Annotated[
         str | None,
-        typer.Option("--with", help="For trajectories: checks they are given, separated by commas; features."),
+        typer.Option(
+            "--with", help="For trajectories and pairs: checks they are given, separated by commas; features."
+        ),
     ] = None,
 ) -> None:
-    """Take prompts, trajectories, or reviews of trajectories from a file."""
+    """Take prompts, trajectories, pairs of them, or reviews of trajectories from a file."""
     from dataengine.importing import import_file
     from schemas.recipe import FileSpec
 
@@ -169,7 +173,7 @@ def import_(
         verifier=verifier, license=license, fill=_mapping(fill, "--fill {}: write placeholder=text, such as name=Ada"),
     )  # fmt: skip
     if with_ is None:
-        with_ = "features" if kind == "trajectories" else ""
+        with_ = "features" if kind in ("trajectories", "pairs") else ""
     checks = [name.strip() for name in with_.split(",") if name.strip()]
     done = import_file(warehouse, spec, kind, stage=stage, policy=policy, checks=checks, max_rows=max_rows)
     _say_notes(done.notes)

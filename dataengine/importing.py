@@ -1,4 +1,4 @@
-"""Files into the warehouse: prompts, finished trajectories with their prompts, or what people said of trajectories."""
+"""Files into the warehouse: prompts, finished trajectories, pairs of them, or what people said of trajectories."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import get_args
 
 from dataengine.checking import Checked, load_checks
 from dataengine.generate import run_id
+from dataengine.pair_import import find_pairs, take_pairs
 from dataengine.reusing import find_replies, take_replies
 from dataengine.review_import import import_reviews
 from dataengine.reviewing import settle
@@ -19,7 +20,7 @@ from warehouse.connect import connect, refresh_duckdb_file
 from warehouse.store import Warehouse
 
 _BATCH = 2000
-KINDS = ("prompts", "trajectories", "reviews")
+KINDS = ("prompts", "trajectories", "pairs", "reviews")
 
 
 @dataclass
@@ -61,14 +62,14 @@ def import_file(
     """Takes the rows of a file into a warehouse, made if it is not there.
 
     Rows that cannot be taken are left out and named in `notes`. A row that is there already changes nothing, so the
-    same import can be repeated. Trajectories are given the verdicts of `checks` that they lack. Raises ConfigError or
-    InputError when nothing can be taken at all.
+    same import can be repeated. Trajectories, those of pairs too, are given the verdicts of `checks` that they lack.
+    Raises ConfigError or InputError when nothing can be taken at all.
     """
     if kind not in KINDS:
         raise ConfigError(f"--as {kind}: there are {', '.join(KINDS)}")
     if stage not in get_args(Stage):
         raise ConfigError(f"--stage {stage}: there are {', '.join(get_args(Stage))}")
-    if checks and kind != "trajectories":
+    if checks and kind not in ("trajectories", "pairs"):
         raise ConfigError(f"--with: {kind} have nothing to check; leave it out")
     if max_rows is not None and kind != "trajectories":
         raise ConfigError(f"--max-rows: {kind} are taken all; leave it out")
@@ -87,7 +88,7 @@ def import_file(
             **spec.model_dump(include=set(FileSpec.model_fields)),
         )
         load_checks(step.check_specs)
-        prepared = _trajectories(step, result)
+        prepared = _trajectories(step, result) if kind == "trajectories" else _pairs(step, result)
     warehouse = Warehouse.open(path, create=True)
     before = _conflicts(warehouse)
     log = RunLog(warehouse, run_id(), f"import-{kind}", spec.model_dump(mode="json", exclude={"path"}), [])
@@ -126,6 +127,18 @@ def _trajectories(step: ImportStep, result: Imported) -> _Writer:
         taken = take_replies(warehouse, log, "import", step, found)
         result.added, result.checked = taken.added, taken.checked
         result.known = found.repeated + len(found.prompts) - taken.added
+
+    return write
+
+
+def _pairs(step: ImportStep, result: Imported) -> _Writer:
+    found = find_pairs(step)
+    result.read, result.notes = found.read, found.notes
+
+    def write(warehouse: Warehouse, log: RunLog) -> None:
+        taken = take_pairs(warehouse, log, step, found)
+        result.added, result.checked = taken.added, taken.checked
+        result.known = found.repeated + len(found.preferences) - taken.added
 
     return write
 

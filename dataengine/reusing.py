@@ -2,12 +2,12 @@
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dataengine.checking import Checked, load_checks, pending, run_checks
+from dataengine.checking import Checked, check_missing
 from dataengine.generate import insert_ids
 from dataengine.progress import Progress
 from dataengine.prompting import take_apart
@@ -163,8 +163,8 @@ def _smallest(found: dict[str, Prompt], most: int) -> dict[str, Prompt]:
 class Taken:
     """What an import did."""
 
-    added: int = 0
-    checked: Checked = field(default_factory=Checked)
+    added: int
+    checked: Checked
 
 
 def take_replies(warehouse: Warehouse, run: RunLog, label: str, step: ImportStep, found: Found) -> Taken:
@@ -172,25 +172,15 @@ def take_replies(warehouse: Warehouse, run: RunLog, label: str, step: ImportStep
 
     The file is read once more for those replies that are missing. May be killed anywhere and called again.
     """
-    taken = Taken()
-    checks = load_checks(step.check_specs)
-    try:
-        missing = missing_replies(warehouse.path, found.ids)
-        if missing:
+    missing = missing_replies(warehouse.path, found.ids)
+    if missing:
+        run.begin()
+    prompts = iter(found.prompts.values())
+    while batch := list(islice(prompts, _BATCH)):
+        if warehouse.append("prompts", batch).added:
             run.begin()
-        prompts = iter(found.prompts.values())
-        while batch := list(islice(prompts, _BATCH)):
-            if warehouse.append("prompts", batch).added:
-                run.begin()
-        if missing:
-            taken.added = _write(warehouse, run, label, step, missing)
-        if pending(warehouse, checks, found.ids):
-            run.begin()
-            taken.checked = run_checks(warehouse, run.run_id, checks, found.ids, label)
-    finally:
-        for check in checks:
-            check.close()
-    return taken
+    added = _write(warehouse, run, label, step, missing) if missing else 0
+    return Taken(added, check_missing(warehouse, run, label, step.check_specs, found.ids))
 
 
 def missing_replies(path: Path, ids: Sequence[str]) -> set[str]:

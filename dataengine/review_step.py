@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dataengine.checking import Checked, load_checks, pending, run_checks
+from dataengine.checking import Checked, check_missing
 from dataengine.reviewing import HUMAN, Settled, settle
 from dataengine.runlog import RunLog
 from schemas.errors import ConfigError
@@ -64,21 +64,8 @@ def look(
     checked, ids = Checked(), []
     for own, specs in made:
         edited = edited_from(warehouse.path, own)
-        checked.merge(_check(warehouse, run, label, specs, edited))
+        checked.merge(check_missing(warehouse, run, label, specs, edited))
         ids += [*own, *edited]
     ids = list(dict.fromkeys(ids))
     looked = looked_at(warehouse.path, ids, looks=step.looks, require=step.require)
     return LookedAt(step, ids, looked, settled, checked)
-
-
-def _check(warehouse: Warehouse, run: RunLog, label: str, specs: Sequence[CheckSpec], ids: Sequence[str]) -> Checked:
-    """The checks that the edited ones went through, on what was made of them."""
-    checks = load_checks(specs) if ids else []
-    try:
-        if not pending(warehouse, checks, ids):
-            return Checked()
-        run.begin()
-        return run_checks(warehouse, run.run_id, checks, ids, label)
-    finally:
-        for check in checks:
-            check.close()

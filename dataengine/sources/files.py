@@ -19,7 +19,10 @@ from schemas.records import Message, Prompt
 FIELDS = (
     *("id", "prompt", "messages", "response", "reference", "aliases", "domain", "language"),
     *("tests", "entry_point", "options", "tolerance", "unit", "verify"),
+    *("chosen", "rejected"),
 )
+# Replies that somebody put beside the columns of a data set are called what ours are.
+_REPLIES = ("response", "chosen", "rejected")
 _MOST_CHARACTERS = 1_000_000
 
 
@@ -308,8 +311,7 @@ def reader_of(source: FileSpec) -> Callable[[dict[str, Any]], dict[str, Any]]:
     def fields_of(row: dict[str, Any]) -> dict[str, Any]:
         if fill is not None:
             row = fill(row)
-        # A reply that somebody put beside the columns of a data set is called what ours are.
-        fields = {f: row[f] for f in (("response",) if layout else FIELDS) if f in row}
+        fields = {f: row[f] for f in (_REPLIES if layout else FIELDS) if f in row}
         fields |= layout(row) if layout else {}
         return fields | {f: row[c] for f, c in source.map.items() if c in row} | fixed
 

@@ -103,7 +103,8 @@ def _files(folder: Path) -> None:
     _lines(prompts / "cold-start.jsonl", [{**row, "domain": "math"} for row in cold])
     for name in ("writing", "identity", "translation", "role-play", "general", "software"):
         _lines(prompts / f"{name}.jsonl", [{"prompt": f"Please help me with {name}, case {i}."} for i in range(2)])
-    known = [{"prompt": f"What is thing {i}?", "reference": "plain English"} for i in range(2)]
+    # One that the rule finds, one that it does not and the judge does.
+    known = [{"prompt": f"What is {r}?", "reference": r} for r in ("plain English", "something else")]
     _lines(prompts / "facts.jsonl", known)
     for name in ("helpfulness", "harmlessness"):
         _lines(prompts / f"{name}.jsonl", [{"prompt": f"A request about {name}, number {i}."} for i in range(8)])
