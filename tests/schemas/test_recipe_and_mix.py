@@ -69,7 +69,7 @@ def test_a_whole_loop_is_accepted() -> None:
         ({"train": TRAIN, "cut": SNAPSHOT}, "steps.train.snapshot: 'cut' is no earlier snapshot step"),
         ({"cut": GENERATE, "train": TRAIN}, "steps.train.snapshot: 'cut' is no earlier snapshot step"),
         ({"cut": SNAPSHOT, "train": {**TRAIN, "engine": "remote"}},
-         "steps.train.engine: an endpoint has no weights to train"),
+         "steps.train.engine: an endpoint has no weights to train; name their folder"),
         ({"cut": SNAPSHOT, "train": {**TRAIN, "engine": "tuned"}},
          "steps.train.engine: 'tuned' samples the checkpoint of 'train', which is no earlier train step"),
         ({"r": {"kind": "report", "evaluations": ["e"]}, "e": EVALUATE},
