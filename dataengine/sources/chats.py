@@ -141,17 +141,25 @@ def _text(value: Any) -> str:
 def filler(texts: Mapping[str, str]) -> Callable[[Any], Any]:
     """A function that puts `texts` where their placeholders stand, in every string of a value.
 
+    It raises ValueError for a value that is nested too deeply.
+
     >>> filler({"name": "Ada"})({"output": ["I am {{name}}, {{ name }}, {{author}}."]})
     {'output': ['I am Ada, Ada, {{author}}.']}
     """
     names = "|".join(map(re.escape, texts))
     placeholder = re.compile(rf"\{{\{{ ?({names}) ?\}}\}}")
 
-    def fill(value: Any) -> Any:
+    def within(value: Any) -> Any:
         if isinstance(value, str):
             return placeholder.sub(lambda found: texts[found[1]], value) if "{{" in value else value
         if isinstance(value, list):
-            return [fill(item) for item in value]
-        return {k: fill(v) for k, v in value.items()} if isinstance(value, dict) else value
+            return [within(item) for item in value]
+        return {k: within(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+    def fill(value: Any) -> Any:
+        try:
+            return within(value)
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
 
     return fill
