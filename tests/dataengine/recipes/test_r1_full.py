@@ -26,7 +26,10 @@ pytestmark = [
 ]
 
 WAITING = "nobody has reviewed anything here"
-SNAPSHOTS = ["r1-cold-start", "r1-non-reasoning", "r1-preference", "r1-reasoning", "r1-rl-prompts", "r1-safety"]
+SNAPSHOTS = [
+    *("r1-cold-start", "r1-non-reasoning", "r1-preference", "r1-reasoning", "r1-rl-prompts", "r1-safety"),
+    "r1-zero-prompts",
+]
 CONTENT = (
     "SELECT trajectory_id, attempt, stage, policy, parent_id, text FROM trajectories ORDER BY ALL",
     'SELECT trajectory_id, attempt, "check", version, against, outcome, score, reason FROM verdicts ORDER BY ALL',
@@ -55,7 +58,7 @@ def content(warehouse: Path) -> tuple[Any, ...]:
         return hashes, *(connection.execute(sql).fetchall() for sql in CONTENT)
 
 
-def test_from_files_to_six_snapshots(full: list[str], cli: Callable[..., Answered], tmp_path: Path) -> None:
+def test_from_files_to_snapshots(full: list[str], cli: Callable[..., Answered], tmp_path: Path) -> None:
     warehouse = tmp_path / "data"
     command = ["run", *full, "--warehouse", warehouse]
     stopped = cli(*command)
