@@ -510,6 +510,8 @@ class Recipe(_Strict):
     @model_validator(mode="after")
     def _references(self) -> "Recipe":
         for name, judge in self.judges.items():
+            if name == "imported":
+                raise ValueError("judges.imported: mixes take this name for what files say of pairs; choose another")
             self._known(f"judges.{name}.engine", judge.engines, self.engines)
         seen: dict[str, str] = {}
         for name, step in self.steps.items():
