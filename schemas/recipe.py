@@ -580,6 +580,8 @@ class Recipe(_Strict):
                 "include: only files can include others, and they are read by dataengine.shipped.load_recipe"
             )
         for name, judge in self.judges.items():
+            if name == "imported":
+                raise ValueError("judges.imported: mixes take this name for what files say of pairs; choose another")
             self._known(f"judges.{name}.engine", judge.engines, self.engines)
         seen: dict[str, str] = {}
         for name, step in self.steps.items():

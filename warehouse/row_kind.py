@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from schemas.errors import SnapshotError
+from schemas.mix import AnyMix, Mix
 
 Systems = Mapping[str, str | None]
 
@@ -35,12 +36,12 @@ class RowKind:
         return dict.fromkeys(self.dropped, 0) | {rule: int(rows) for rule, rows in connection.execute(sql).fetchall()}
 
 
-def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: Any, kind: RowKind) -> None:
+def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: AnyMix, kind: RowKind) -> None:
     """Raises SnapshotError for a mix that takes nothing, with what left its candidates out."""
     row = connection.execute("SELECT count(*) FROM selected").fetchone()
     if row and row[0]:
         return
-    if mix.rows == "samples":
+    if isinstance(mix, Mix):
         raise SnapshotError(
             f"mix {mix.mix}: no trajectory of {', '.join(s.stage for s in mix.sources)} passes what it requires; "
             "`dataengine status` shows where they stop, `dataengine explain ID --mix` why one does"
@@ -50,6 +51,6 @@ def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: Any, kind: RowKind)
     raise SnapshotError(f"mix {mix.mix}: takes no {mix.rows}: {why}")
 
 
-def parameters_of(mix: Any, systems: Systems) -> dict[str, object]:
+def parameters_of(mix: AnyMix, systems: Systems) -> dict[str, object]:
     """What the rendering of every kind of rows is given: each source's system prompt, and how to split."""
     return {"systems": [systems[s.template] for s in mix.sources], "salt": mix.salt, "share": mix.validation}

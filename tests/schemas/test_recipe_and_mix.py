@@ -184,3 +184,11 @@ def test_a_snapshot_step_takes_a_mix_of_any_rows_or_its_name(mix: Any) -> None:
     step = recipe({"cut": {"kind": "snapshot", "mix": mix}}).steps["cut"]
     assert step.kind == "snapshot"
     assert (step.mix if isinstance(step.mix, str) else step.mix.model_dump(exclude_unset=True)) == mix
+
+
+def test_no_judge_is_called_as_what_files_say_of_pairs() -> None:
+    judges = {"imported": {"ask": "preference", "engine": "small"}}
+    engines = {"small": {"kind": "embedded", "model": "m"}}
+    steps = {"cut": SNAPSHOT}
+    with pytest.raises(ValidationError, match="mixes take this name for what files say of pairs; choose another"):
+        Recipe.model_validate({"recipe": "demo", "engines": engines, "judges": judges, "steps": steps})
