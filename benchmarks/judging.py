@@ -222,7 +222,7 @@ async def measure(quick: bool, rounds: int, only: str | None) -> None:
             async with policy.fleet(Path(folder) / "engine.log") as fleet:
                 for ask in SAID:
                     spec = JudgeSpec(ask=ask, engine="embedded", max_tokens=40)
-                    prompts = 2 if quick else 24
+                    prompts = 2 if quick else 8
                     await compare(MODEL, fleet.clients[0].url, policy.name, spec, prompts, "tokens", rounds)
     if only != "embedded":
         async with local_server() as url:

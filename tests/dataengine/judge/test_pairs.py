@@ -428,7 +428,7 @@ PLANTED: dict[str, Callable[[str, str, bool, int], int | None]] = {
         ("always equal", 0.0, 0.0, ["says `equal` of everything"]),
         ("longest", -0.2, 0.2, ["agrees no better than chance would", "prefers longer responses, right or wrong"]),
         ("random", -0.2, 0.2, ["agrees no better than chance would"]),
-        ("turned round", -1.0, -1.0, ["agrees no better than chance would"]),
+        ("turned round", -1.0, -0.99, ["agrees no better than chance would"]),
         ("prose", 0.0, 0.0, ["says `unparseable` of everything",
                              "gave no verdict on 100% of the cases (unparseable 200)"]),
     ],
