@@ -3,12 +3,14 @@
 import contextlib
 import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from dataengine.engines.client import ChatClient
 from dataengine.engines.embedded import embedded_server
 from dataengine.engines.fleet import Fleet
+from dataengine.engines.keeping import Keeper, Start
 from dataengine.engines.vllm import vllm_server
 from dataengine.engines.weights import SHIPPED, Model, find_model
 from schemas.errors import EngineError
@@ -22,17 +24,19 @@ class Policy:
     name: str
     engine: Engine
     model: Model | None
+    keeper: Keeper | None = field(default=None, compare=False, repr=False)
+    """Keeps a server of ours up for who asks next; without one it is stopped after each use."""
 
     @classmethod
-    def of(cls, engine: Engine, checkpoint: Path | None = None) -> "Policy":
+    def of(cls, engine: Engine, checkpoint: Path | None = None, keeper: Keeper | None = None) -> "Policy":
         """The policy of an engine; `checkpoint` is the folder for one that names a train step."""
         if isinstance(engine, EndpointEngine):
             return cls(f"{engine.model}@{engine.revision}", engine, None)
         named = str(checkpoint) if checkpoint else str(engine.model)
         if isinstance(engine, VllmEngine) and named not in SHIPPED and not Path(named).expanduser().exists():
-            return cls(f"{named}@{engine.revision or 'main'}", engine, None)
+            return cls(f"{named}@{engine.revision or 'main'}", engine, None, keeper)
         model = find_model(named)
-        return cls(model.policy, engine, model)
+        return cls(model.policy, engine, model, keeper)
 
     @property
     def servers(self) -> int:
@@ -41,7 +45,7 @@ class Policy:
 
     @contextlib.asynccontextmanager
     async def fleet(self, log: Path) -> AsyncIterator[Fleet]:
-        """The engine's servers; one of ours is started first, writes to `log`, and is stopped after.
+        """The engine's servers; one of ours is started first, writes to `log`, and is stopped after, or kept.
 
         Raises EngineError when none of them can be reached.
         """
@@ -76,12 +80,15 @@ class Policy:
                 backoff=engine.backoff,
                 patience=engine.patience,
             )
+        start: Start
         if isinstance(engine, EmbeddedEngine):
             assert self.model is not None
-            url = await stack.enter_async_context(embedded_server(self.model, slots=engine.slots, log=log))
+            start = partial(embedded_server, self.model, slots=engine.slots, log=log)
         else:
             weights = str(self.model.folder) if self.model else str(engine.model)
-            url = await stack.enter_async_context(vllm_server(engine, weights, self.name, log=log))
+            start = partial(vllm_server, engine, weights, self.name, log=log)
+        server = start() if self.keeper is None else self.keeper.server(f"{self.name} {engine!r}", start)
+        url = await stack.enter_async_context(server)
         client = ChatClient(
             url,
             self.name,

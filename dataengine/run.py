@@ -13,6 +13,7 @@ from typing import Any
 
 from dataengine.account import account
 from dataengine.checking import load_checks, pending
+from dataengine.engines.keeping import Keeper
 from dataengine.generate import Wanted, missing, plan
 from dataengine.generate import run_id as new_run_id
 from dataengine.judge.calibrating import calibrate_step
@@ -104,6 +105,8 @@ def run_recipe(recipe: Recipe, path: str | Path, *, limit: int | None = None, sa
             loop.log.end("interrupted" if isinstance(e, KeyboardInterrupt) else "failed", loop.result.counts)
             _refresh(loop)
         raise
+    finally:
+        loop.servers.close()
     _refresh(loop)
     return loop.result
 
@@ -158,6 +161,7 @@ class _Loop:
         self.limit = limit
         self.say = say
         self.result = RunResult(new_run_id())
+        self.servers = Keeper()
         config = recipe.model_dump(mode="json", exclude_defaults=True)
         self.log = RunLog(warehouse, self.result.run_id, recipe.recipe, config, recipe_checks(recipe))
         self._sets: dict[tuple[str, ...], PromptSet] = {}
@@ -419,7 +423,8 @@ class _Loop:
         if name not in self._policies:
             engine = self.recipe.engines[name]
             checkpoint = None if isinstance(engine, EndpointEngine) else engine.checkpoint
-            self._policies[name] = Policy.of(engine, self._checkpoints[checkpoint] if checkpoint else None)
+            weights = self._checkpoints[checkpoint] if checkpoint else None
+            self._policies[name] = Policy.of(engine, weights, self.servers)
         return self._policies[name]
 
     def _load_judge(self, name: str) -> Judge | PairJudge:
@@ -441,6 +446,8 @@ class _Loop:
 
     def _trainer(self, command: str, name: str, config: dict[str, Any]) -> dict[str, Any]:
         """Runs the trainers' program in a process of its own; its last line of output is its result."""
+        # The trainer takes all the memory that there is.
+        self.servers.close()
         folder = self.warehouse.path / "steps" / self.recipe.recipe
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{name}.yaml"
