@@ -505,7 +505,7 @@ class SnapshotStep(_Strict):
     kind: Literal["snapshot"]
     mix: MixOrName = Field(description="a shipped mix's name, a path, or the mix itself")
     if_refused: Literal["stop", "go_on"] = Field(
-        default="stop", description="when a judge that the mix goes by is not calibrated or too weak"
+        default="stop", description="when a judge that the mix goes by is not calibrated, too weak, or silent"
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from schemas.errors import SnapshotError
+from schemas.errors import JudgeNotCalibrated, SnapshotError
 from schemas.mix import AnyMix, LabelSource, Mix, MixSource, PairSource, PromptSource, Threshold
 from warehouse.chosen import TAKEN, TAKEN_PROMPTS, Caps, begin, choose_from
 from warehouse.columns import outcome_column, score_column
@@ -161,9 +161,13 @@ def _passing(source: MixSource) -> str:
 def refuse_what_nobody_said(
     connection: duckdb.DuckDBPyConnection, mix: AnyMix, source: MixSource | PairSource | LabelSource
 ) -> None:
-    """Raises SnapshotError for a check that the source goes by and that has no verdict here, on anything."""
+    """Raises SnapshotError for a check that the source goes by and that has no verdict here, on anything.
+
+    It is JudgeNotCalibrated for a judge.
+    """
     for check in without_verdicts(connection, source.checks):
-        raise SnapshotError(f"mix {mix.mix}: {_remedy(source, check)}")
+        kind = JudgeNotCalibrated if check == source.judge else SnapshotError
+        raise kind(f"mix {mix.mix}: {_remedy(source, check)}")
     told_by = (source.judge or source.check) if isinstance(source, PairSource) else None
     sql = 'SELECT count(*) FROM pair_verdicts WHERE "check" = ?'
     if told_by and connection.execute(sql, [told_by]).fetchone() == (0,):
@@ -173,7 +177,7 @@ def refuse_what_nobody_said(
             if source.judge
             else "takes imported pairs, and there are none here: `dataengine import FILE --as pairs`"
         )
-        raise SnapshotError(f"mix {mix.mix}: {how}")
+        raise (JudgeNotCalibrated if source.judge else SnapshotError)(f"mix {mix.mix}: {how}")
 
 
 def _remedy(source: MixSource | PairSource | LabelSource, check: str) -> str:
