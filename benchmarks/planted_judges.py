@@ -31,7 +31,8 @@ import numpy as np
 from aiohttp import web
 from public_sets import rows_of
 
-from dataengine.judge.calibration import OUTCOMES, Report, agreement, calibrate
+from dataengine.judge.calibrating import calibrate
+from dataengine.judge.calibration import OUTCOMES, Report, agreement
 from dataengine.judge.judge import Case, Judge
 from dataengine.judge.labels import Labelled, from_file
 from dataengine.judge.preference import PairCase, PairJudge

@@ -2,11 +2,13 @@
 
 import importlib.util
 import random
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from dataengine.reviewing import records, review_of
@@ -15,7 +17,7 @@ from schemas.records import Trajectory
 from tests.dataengine.conftest import Answered, ScriptedServer
 from warehouse.connect import connect
 from warehouse.journal import Journal
-from warehouse.snapshot import list_snapshots
+from warehouse.snapshot import list_snapshots, open_snapshot
 from warehouse.store import Warehouse
 
 pytestmark = [
@@ -69,6 +71,17 @@ def test_from_files_to_snapshots(full: list[str], cli: Callable[..., Answered], 
     found = {s.manifest.name: s.manifest for s in list_snapshots(warehouse)}
     assert sorted(found) == SNAPSHOTS
     assert all(manifest.rows > 0 and manifest.version == 1 for manifest in found.values())
+    # What people approved, in the report's pattern and in one language.
+    files = open_snapshot(warehouse, "r1-cold-start").data_files()
+    for row in (row for file in files for row in pq.read_table(file).to_pylist()):
+        pattern = r"\|special_token\|I (?:look|see)[^|\u4e00-\u9fff]+\|special_token\|[^|]+"
+        assert re.fullmatch(pattern, row["messages"][-1]["content"])
+    with connect(warehouse) as connection:
+        made = (
+            "SELECT coalesce(rewrite, 'sample'), count(*) FROM trajectory_facts WHERE stage = 'cold_start' GROUP BY 1"
+        )
+        steps = dict(connection.execute(made).fetchall())
+    assert set(steps) == {"sample", "refine", "translate", "summary", "first_person", "short_thought"}
     # Prompts that no rule checks came in by the judge alone, and what is wrong did not.
     assert found["r1-reasoning"].counts["source"]["open"] > 0
     with connect(warehouse) as connection:
