@@ -41,7 +41,8 @@ def scripted_model(body: dict[str, Any]) -> tuple[str, str]:
     chance = _chance(body["messages"], body.get("seed"), body["model"]) % 6
     if chance == 0:
         result += 1
-    mixed = f" {_CHINESE}" if chance == 1 else ""
+    # All replies to a question, or the shorter ones without would be taken.
+    mixed = f" {_CHINESE}" if _chance(question) % 3 == 1 else ""
     return (
         f"<think>\n{_ENGLISH.format(result)}{mixed}\n</think>\nThe sum of both is {result}.\n<answer>{result}</answer>",
         "stop",
