@@ -52,12 +52,19 @@ def test_every_reason_to_drop_a_generated_input_is_explained() -> None:
     assert set(re.findall(r"`([a-z_]+)`", table)) == set(DROPPED)
 
 
-def test_shipped_recipes_and_mixes_are_valid() -> None:
+def test_shipped_recipes_and_mixes_are_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataengine.runlog import recipe_checks
     from dataengine.shipped import load_mix, load_recipe, shipped, systems_of
 
+    # Examples of rewrites are the user's.
+    example = {"prompt": "1 + 1?", "response": "<think>We add.</think>2", "edited": "<think>I add.</think>2"}
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "first-person.jsonl").write_text(f"{json.dumps(example)}\n" * 4)
+    monkeypatch.chdir(tmp_path)
     for name in shipped("recipes"):
-        assert recipe_checks(load_recipe(name))
+        recipe = load_recipe(name)
+        assert recipe.recipe == name and recipe_checks(recipe)
+        assert all(load_mix(s.mix) for s in recipe.steps.values() if s.kind == "snapshot" and isinstance(s.mix, str))
     for name in shipped("mixes"):
         mix = load_mix(name)
         assert mix.mix == name
