@@ -1,5 +1,6 @@
 """A recipe before it is run: what would be asked, what comes back for a few rows, and what all of it would take."""
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,18 @@ from dataengine.runlog import RunLog, recipe_checks
 from dataengine.sampling import asking_of, asking_of_rewrite, sample_and_check
 from dataengine.screen import first_of, indented
 from dataengine.sources.build import PromptSet, join
-from schemas.recipe import CheckSpec, EndpointEngine, GenerateStep, ImportStep, MakingStep, Recipe, RewriteStep
+from schemas.recipe import (
+    CheckSpec,
+    EndpointEngine,
+    GenerateStep,
+    ImportStep,
+    JudgeStep,
+    MakingStep,
+    PairsStep,
+    Recipe,
+    RewriteStep,
+    Share,
+)
 from warehouse.connect import connect
 from warehouse.store import Warehouse, is_warehouse
 
@@ -134,8 +146,24 @@ def preview_recipe(recipe: Recipe, path: Path, *, rows: int, limit: int | None, 
     rewritten = f"; and {counted:,} rewrites, which are not estimated" if counted else ""
     rewritten += "; and rewrites of what is not there yet" if None in rewrites else ""
     silent = f"; and {unanswered:,} requests of steps of which no row was answered" if unanswered else ""
-    say(f"\nin all: {total.text}{untrained}{silent}{rewritten}")
+    most = sum(_to_judges(recipe, step, made) for step in recipe.steps.values() if isinstance(step, JudgeStep))
+    judged = f"; and some {most:,} requests to judges, which are not estimated" if most else ""
+    say(f"\nin all: {total.text}{untrained}{silent}{rewritten}{judged}")
     return total
+
+
+def _to_judges(recipe: Recipe, step: JudgeStep, made: dict[str, Made]) -> int:
+    """How many requests a judge's step makes at most, of what is known before the run."""
+    judge, most = recipe.judges[step.judge], 0
+    for name in step.steps:
+        judged = recipe.steps[name]
+        if isinstance(judged, PairsStep):
+            prompts = {p.prompt_id for other in judged.steps if other in made for p in made[other].prompts}
+            most += judged.per_prompt * len(prompts) * judge.draws * len(judge.engines)
+        elif name in made:
+            share = step.scope.share if isinstance(step.scope, Share) else 1.0
+            most += math.ceil(share * len(made[name].ids)) * judge.votes * len(judge.engines)
+    return most
 
 
 def _rewrites(

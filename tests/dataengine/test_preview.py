@@ -51,6 +51,16 @@ def test_what_is_there_is_not_asked_and_other_settings_are_new_work(cli: Any, re
     assert requests("steps.sample.checks=[format]") == "0 requests to make, 10 replies are there"
 
 
+def test_what_judges_would_be_asked_is_counted(cli: Any, recipe: Any, scripted: Any) -> None:
+    path = recipe(scripted, prompts=5, samples=2, judge={"votes": 3, "sampling": {"temperature": 1.0}}, judged={})
+    asked = "judges, which are not estimated"
+    assert (
+        cli("preview", path, "--warehouse", "data").out.splitlines()[-1].endswith(f"; and some 30 requests to {asked}")
+    )
+    share = cli("preview", path, "--warehouse", "data", "steps.judged.scope={share: 0.25}").out
+    assert share.splitlines()[-1].endswith(f"; and some 9 requests to {asked}")
+
+
 def test_a_checkpoint_that_is_not_trained_yet_is_counted(cli: Any, tmp_path: Path) -> None:
     recipe = {
         "recipe": "r",
