@@ -149,14 +149,15 @@ def test_odd_alpaca_rows_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
 
 def test_placeholders_in_hostile_rows_cost_a_look(tmp_path: Path) -> None:
     rows = [json.dumps({"instruction": "{{ " * 300_000 + "{{name}}", "output": "{" * 1_000_000})]
-    # Just below what JSON refuses by itself.
+    # About what JSON refuses by itself, which depends on how deep this is called.
     depth = 950
     rows.append('{"instruction": "Hi", "output": "Ho", "deep": ' + "[" * depth + "]" * depth + "}")
     path = tmp_path / "chats.jsonl"
     path.write_text("\n".join(rows) + "\n")
     found = find_replies(ImportStep(kind="import", path=str(path), layout="alpaca", fill={"name": "Ada"}))
     assert [p.messages[0].content[-6:] for p in found.prompts.values()] == ["{{ Ada"]
-    assert found.notes == ["chats.jsonl:2: left out: nested too deeply"]
+    (note,) = found.notes
+    assert note.startswith("chats.jsonl:2: left out: ") and note.endswith("nested too deeply")
 
 
 def test_the_cap_takes_the_same_rows_in_any_order_and_a_limit_some_of_them(
