@@ -1,6 +1,7 @@
 """`dataengine import FILE --as reviews`: each row is taken once, or named and left out."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 import dataengine.importing
+from schemas.recipe import FileSpec
 from warehouse.journal import Journal
 from warehouse.store import Warehouse
 
@@ -24,14 +26,21 @@ def write(path: Path, rows: list[Any]) -> Path:
     return path
 
 
-@pytest.fixture(autouse=True)
-def warehouse(cli: Any, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Replies `It is N.` to the prompts `What is N?`, of 4 by two policies."""
+    folder = tmp_path_factory.mktemp("imported")
     rows = [{"prompt": f"What is {i}?", "response": f"It is {i}."} for i in range(5)]
     for policy, part in (("a@1", rows), ("b@1", rows[4:])):
-        write(tmp_path / "replies.jsonl", part)
-        done = cli("import", "replies.jsonl", "--as", "trajectories", "--policy", policy, "--warehouse", "data")
-        assert done.code == 0
+        spec = FileSpec(path=str(write(folder / "replies.jsonl", part)))
+        dataengine.importing.import_file(folder / "data", spec, "trajectories", stage="reasoning", policy=policy)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def warehouse(imported: Path, tmp_path: Path) -> Path:
+    """A copy of it in the test's folder."""
+    shutil.copytree(imported, tmp_path, dirs_exist_ok=True)
     return tmp_path / "data"
 
 

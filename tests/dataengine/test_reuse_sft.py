@@ -153,6 +153,7 @@ def test_a_run_killed_between_prompts_and_replies_goes_on_to_the_same_rows(
     assert run(cli, recipe).out.splitlines()[-1].startswith("nothing to do: ")
 
 
+@pytest.mark.slow
 def test_imports_are_rewritten_judged_reviewed_paired_and_mixed(
     cli: Cli, reuse: Any, rows: Any, scripted: Any, tmp_path: Path
 ) -> None:

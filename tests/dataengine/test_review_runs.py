@@ -54,6 +54,7 @@ def told(cli: Any, path: Path, code: int = 0) -> str:
     return str(line).removeprefix("[2/3] looked: ").rpartition(" (")[0]
 
 
+@pytest.mark.slow
 def test_a_run_says_what_waits_and_goes_on(cli: Any, reviewed: Change, say: Any, rows: Any) -> None:
     path = reviewed(require=("format",))
     assert told(cli, path) == f"0 of 6 looked at (nothing yet); 6 {HOW}"
@@ -65,6 +66,7 @@ def test_a_run_says_what_waits_and_goes_on(cli: Any, reviewed: Change, say: Any,
     assert "nothing to do: " in again.out
 
 
+@pytest.mark.slow
 def test_nothing_that_waits_is_in_a_mix_of_what_people_approved(cli: Any, reviewed: Change, say: Any) -> None:
     path = reviewed(require=("human",))
     done = cli("run", path, "--warehouse", "data")
@@ -75,6 +77,7 @@ def test_nothing_that_waits_is_in_a_mix_of_what_people_approved(cli: Any, review
     assert "1 rows of 1 prompts" in cli("run", path, "--warehouse", "data").out
 
 
+@pytest.mark.slow
 def test_an_edited_text_is_checked_as_its_original_was_and_takes_its_place(
     cli: Any, reviewed: Change, say: Any, rows: Any
 ) -> None:

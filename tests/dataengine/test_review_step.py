@@ -34,6 +34,7 @@ def review(cli: Any, folder: Path, *rows: dict[str, Any]) -> None:
     assert cli("import", "said.jsonl", "--as", "reviews", "--warehouse", "data").code == 0
 
 
+@pytest.mark.slow
 def test_it_says_who_waits_and_what_was_said(run: Run, cli: Any, rows: Any, tmp_path: Path) -> None:
     told = "[2/3] looked: {} looked at ({}){}"
     wait = "; {} wait: `dataengine import FILE --as reviews`"
@@ -49,6 +50,7 @@ def test_it_says_who_waits_and_what_was_said(run: Run, cli: Any, rows: Any, tmp_
     assert line(run(looks=2).out).startswith("[2/3] looked: 0 of 6 looked at")
 
 
+@pytest.mark.slow
 def test_edited_text_is_checked_as_the_reply_was(run: Run, cli: Any, rows: Any, tmp_path: Path) -> None:
     run()
     ((ident, question),) = rows(

@@ -18,6 +18,7 @@ TWICE = (
 )
 
 
+@pytest.mark.slow
 def test_the_same_recipe_twice_at_once_leaves_each_key_once(
     process: Callable[..., Any], recipe: Any, scripted: Any, rows: Any, cli: Any
 ) -> None:

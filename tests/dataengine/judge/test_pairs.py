@@ -213,6 +213,7 @@ def test_a_pair_of_each_prompt_is_compared_in_four_draws_once(
     assert rows(PAIRS) == pairs
 
 
+@pytest.mark.slow
 def test_no_more_pairs_than_wanted_and_of_like_length(run: Any, paired: Any, scripted: Any, rows: Any) -> None:
     lengths = ("SELECT max(greatest(length(a.answer), length(b.answer)) / least(length(a.answer), length(b.answer))) "
                "FROM pairs p JOIN trajectories a ON a.trajectory_id = p.a_id "
@@ -234,6 +235,7 @@ def test_no_more_pairs_than_wanted_and_of_like_length(run: Any, paired: Any, scr
     assert steps == [(True,)]
 
 
+@pytest.mark.slow
 def test_draws_that_failed_are_asked_again_alone_and_the_rest_stays(
     run: Any, paired: Any, scripted: Any, rows: Any, tmp_path: Path
 ) -> None:
@@ -258,6 +260,7 @@ def test_draws_that_failed_are_asked_again_alone_and_the_rest_stays(
     assert rows(PAIRS) == rows(PAIRS, tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 def test_each_judge_of_pairs_is_still_to_draw_what_its_own_steps_hold(
     run: Any, paired: Any, scripted: Any, rows: Any
 ) -> None:
@@ -354,6 +357,7 @@ def test_killed_runs_end_in_the_same_pairs_and_draws(
     assert rows("SELECT count(*) - count(DISTINCT (pair_id, draw)) FROM pair_verdicts") == [(0,)]
 
 
+@pytest.mark.slow
 def test_kept_pairs_are_balanced_in_length(run: Any, paired: Any, scripted: Any, rows: Any) -> None:
     """A judge that goes by length alone: nothing is left of what it says, where lengths differ."""
 

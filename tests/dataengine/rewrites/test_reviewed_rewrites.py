@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from dataengine.reviewing import records, review_of, settle
 from schemas.records import Trajectory
 from tests.dataengine.rewrites.conftest import Chain
@@ -29,6 +31,7 @@ def refined(chain: Chain) -> list[Trajectory]:
         return records(cursor, Trajectory)
 
 
+@pytest.mark.slow
 def test_what_people_approved_or_edited_is_rewritten_further(chain: Chain) -> None:
     chain.change(looked_at_before_the_last_rewrite)
     good, edited, corrected, bad, *rest = refined(chain)

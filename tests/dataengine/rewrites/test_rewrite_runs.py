@@ -261,6 +261,7 @@ def test_what_the_rewriter_thinks_for_itself_is_no_part_of_the_rewrite(chain: Ch
         assert texts & before
 
 
+@pytest.mark.slow
 def test_examples_are_shown_first_and_change_the_key(chain: Chain, tmp_path: Path) -> None:
     edit = {"prompt": "What is 40 + 2?", "response": "<think>\nWe add: 42.\n</think>\n<answer>42</answer>",
             "edited": "<think>\nI add 40 and 2, which is 42.\n</think>\n40 + 2 = 42\n<answer>42</answer>"}  # fmt: skip
