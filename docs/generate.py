@@ -24,6 +24,7 @@ def cli_page() -> str:
         "errors recorded, 2 wrong input or configuration, 130 interrupted (what was finished is kept).",
     ]
     snapshot = [["snapshot", name] for name in ("create", "list", "show", "export")]
+    snapshot.append(["mix", "check"])
     names = ["run", "preview", "status", "explain", "sql", "import", "check", "make-tests"]
     names += ["compact", "doctor", "dashboard"]
     for program, app, commands in (
