@@ -1,7 +1,6 @@
 """A row through a chat template: what is read, what is learnt, and whether all of the reply is there exactly once."""
 
 import hashlib
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -137,7 +136,10 @@ class ChatTemplate:
 
 def _difference(wanted: str, found: str) -> str:
     """The texts from shortly before the place where they part."""
-    start = max(len(os.path.commonprefix([wanted, found])) - 20, 0)
+    parted = next(
+        (i for i, (a, b) in enumerate(zip(wanted, found, strict=False)) if a != b), min(len(wanted), len(found))
+    )
+    start = max(parted - 20, 0)
     return f"{_excerpt(wanted[start:])} became {_excerpt(found[start:])}"
 
 

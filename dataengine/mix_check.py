@@ -145,7 +145,9 @@ class MixCheck:
         }
 
     def _by_source(self) -> list[dict[str, Any]]:
-        rows = [{"source": name, **vars(counted)} for name, counted in [*sorted(self.sources.items()), ("all", self.total)]]
+        rows = [
+            {"source": name, **vars(counted)} for name, counted in [*sorted(self.sources.items()), ("all", self.total)]
+        ]
         return [{n: v for n, v in row.items() if n != "overlong" or self.max_length is not None} for row in rows]
 
 

@@ -20,10 +20,14 @@ from warehouse.store import Warehouse
 
 Cli = Callable[..., Any]
 START = "<|im_start|>"
-PROMPTED = "{% if add_generation_prompt %}" + START + "assistant\n{% endif %}"
 
 
-def template(content: str, end: str = "<|im_end|>\n", generation: str = PROMPTED) -> str:
+def prompted(start: str = "") -> str:
+    """The generation prompt of a template; `start` is what it begins the reply with."""
+    return f"{{% if add_generation_prompt %}}{START}assistant\n{start}{{% endif %}}"
+
+
+def template(content: str, end: str = "<|im_end|>\n", generation: str = prompted()) -> str:
     """A chat template that writes each turn as `content`, an expression of Jinja over `m`."""
     return (
         f"{{% for m in messages %}}{START}{{{{ m.role }}}}\n{{{{ {content} }}}}{end.replace('CONTENT', content)}"
@@ -130,10 +134,9 @@ def test_rows_that_survive_are_counted_as_the_trainer_takes_them(
         (template("m.content | replace('</think>\n', '</think>\n\n')"), ["reply_changed"]),
         (template("m.content", "\n"), ["no_end"]),
         (template("m.content", "<|im_end|>\nGood bye."), ["text_after_end"]),
-        (template("m.content", generation=PROMPTED.replace("{% endif %}", "<think></think>{% endif %}")),
-         ["not_continued"]),
+        (template("m.content", generation=prompted("<think></think>")), ["not_continued"]),
         # As R1's: reasoning is asked for in the generation prompt, and dropped where it is given.
-        (template("m.content.split('</think>')[-1]", generation=PROMPTED.replace("{% endif %}", "<think>\n{% endif %}")),
+        (template("m.content.split('</think>')[-1]", generation=prompted("<think>\n")),
          ["not_continued", "reasoning_lost"]),
         ("{{ raise_exception('no such role') }}", ["refused"]),
         ("{{ messages[7].content + 1 }}", ["refused"]),
@@ -262,9 +265,7 @@ def test_rows_that_are_no_samples_are_refused(
 ) -> None:
     snapshot(mix={"rows": "prompts", "sources": [{"domain": "math"}]})
     line = refused("mix", "check", "demo@1", "--tokenizer", tokenizer)
-    assert line == (
-        "SnapshotError: demo@1: its rows are prompts; a chat template is checked on rows that are samples"
-    )
+    assert line == ("SnapshotError: demo@1: its rows are prompts; a chat template is checked on rows that are samples")
 
 
 def test_a_damaged_file_is_named(snapshot: Callable[..., Snapshot], tokenizer: Path) -> None:
