@@ -41,12 +41,6 @@ class Named:
         if len(self.ids) < _KEPT_IDS:
             self.ids.append(ident)
 
-    @property
-    def text(self) -> str:
-        """`3 rows: a/1, b/1, c/1`, the first few of many."""
-        shown = ", ".join(self.ids[:_SHOWN_IDS]) + (", ..." if self.rows > _SHOWN_IDS else "")
-        return f"{self.rows:,} {'row' if self.rows == 1 else 'rows'}: {shown}"
-
 
 @dataclass
 class Counted:
@@ -105,8 +99,9 @@ class MixCheck:
             f"{t.rows:,} rows = {t.rows - t.failed:,} sound + {t.failed:,} with a fault",
         ]
         for fault, named in self.faults.items():
-            told += [f"{fault}: {FAULTS[fault]}", f"    {named.text}"]
+            told.append(f"{fault}: {FAULTS[fault]}; {named.rows:,} rows")
             told += [f"    the first: {named.detail}"] if named.detail else []
+            told += _first(named.ids, named.rows)
         if self.forgotten:
             told.append(
                 f"{self.forgotten:,} rows have earlier turns whose reasoning the template leaves out of the prompt; "
@@ -118,10 +113,8 @@ class MixCheck:
             told.append(table([{"up to": edge, "rows": rows} for edge, rows in self.histogram.items()]))
         if self.max_length is not None:
             told += ["", f"longer than {self.max_length:,} tokens: {self.overlong.rows:,} rows"]
-            first = list(zip(self.overlong.ids, self.overlong_lengths, strict=True))[:_SHOWN_IDS]
-            told += [f"    {ident}  {length:,}" for ident, length in first]
-            more = self.overlong.rows - len(first)
-            told += [f"    ... and {more:,} more"] if more else []
+            overlong = zip(self.overlong.ids, self.overlong_lengths, strict=True)
+            told += _first([f"{ident}  {length:,}" for ident, length in overlong], self.overlong.rows)
         return told
 
     def as_json(self) -> dict[str, Any]:
@@ -149,6 +142,12 @@ class MixCheck:
             {"source": name, **vars(counted)} for name, counted in [*sorted(self.sources.items()), ("all", self.total)]
         ]
         return [{n: v for n, v in row.items() if n != "overlong" or self.max_length is not None} for row in rows]
+
+
+def _first(names: Sequence[str], rows: int) -> list[str]:
+    """Lines of the first names, and how many more rows there are."""
+    shown = [f"    {name}" for name in names[:_SHOWN_IDS]]
+    return shown + ([f"    ... and {rows - len(shown):,} more"] if rows > len(shown) else [])
 
 
 def check_snapshot(
