@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 snapshot_app = typer.Typer(help="Immutable, versioned selections.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(snapshot_app, name="snapshot")
+mix_app = typer.Typer(help="What training makes of a mix.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(mix_app, name="mix")
 judge_app = typer.Typer(help="Models as judges.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(judge_app, name="judge")
 
@@ -320,6 +322,29 @@ def snapshot_export(
         _say(str(file))
 
 
+@mix_app.command("check")
+def mix_check(
+    snapshot: Annotated[str, typer.Argument(help="name@version, of samples")],
+    tokenizer: Annotated[str, typer.Option(help="A folder with a tokenizer, or a shipped model's name.")],
+    max_length: Annotated[int | None, typer.Option(min=1, help="In tokens: longer rows are listed.")] = None,
+    template: Annotated[
+        Path | None, typer.Option(help="A chat template in Jinja; default: the tokenizer's own.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON: the report with the ids of rows.")] = None,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Render every row with a chat template: does the reply survive, how long is it, what is learnt."""
+    from dataengine.mix_check import check_snapshot
+    from warehouse.snapshot import open_snapshot
+    from warehouse.store import Warehouse
+
+    opened = open_snapshot(Warehouse.open(warehouse).path, snapshot)
+    found = check_snapshot(opened, tokenizer, template=template, max_length=max_length, out=out)
+    for line in found.lines:
+        _say(line)
+    raise typer.Exit(0 if found.good else 1)
+
+
 @app.command()
 def compact(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
     """Join small files, refresh warehouse.duckdb."""
@@ -377,7 +402,7 @@ def _say_notes(notes: list[str]) -> None:
 
 
 # Commands that write nothing before their end.
-_WHOLE = {"check", "judge", "make-tests"}
+_WHOLE = {"check", "judge", "make-tests", "mix"}
 _KEPT = "what was finished is kept; the same command goes on from there"
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
+from dataengine.chat_template import FAULTS, ChatTemplate, Rendered
 from schemas.errors import ConfigError, SnapshotError
 from schemas.keys import key
 from schemas.manifest import Manifest
@@ -152,14 +153,12 @@ def encode(
 
     if not rows:
         return Encoded([], [])
-    replies, ends = zip(*(_reply_and_end(tokenizer, row, end_ids) for row in rows), strict=True)
-    encoded_replies = tokenizer(list(replies), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    template = ChatTemplate(tokenizer, end_ids)
+    turns = [_rendered(template, row, end_ids) for row in rows]
+    encoded = template.encode([row.messages[:-1] for row in rows], [turn.reply for turn in turns])
     examples, too_long, empty = [], [], []
-    for row, reply, end in zip(rows, encoded_replies, ends, strict=True):
-        prompt = tokenizer.apply_chat_template(
-            row.messages[:-1], add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
-        )
-        ids = np.asarray([*prompt, *reply, end], dtype=np.int32)
+    for row, turn, (prompt, reply) in zip(rows, turns, encoded, strict=True):
+        ids = np.asarray([*prompt, *reply, turn.end], dtype=np.int32)
         if len(ids) > max_length:
             too_long.append(row.id)
             if overlong != "truncate":
@@ -180,32 +179,21 @@ def encode(
     return Encoded(examples, too_long)
 
 
-def _reply_and_end(tokenizer: Any, row: Row, end_ids: set[int]) -> tuple[str, int]:
-    """The reply as the template writes it, and the token that it ends with."""
-    if len(row.messages) < 2 or row.messages[-1]["role"] != "assistant":
-        raise SnapshotError(f"row {row.id}: does not end with an assistant's turn after a prompt; mend the mix")
-    content = row.messages[-1]["content"]
-    before = tokenizer.apply_chat_template(row.messages[:-1], add_generation_prompt=True, tokenize=False)
-    full = tokenizer.apply_chat_template(row.messages, tokenize=False)
-    rest = full[len(before) :]
-    if not full.startswith(before):
-        raise ConfigError(
-            f"row {row.id}: the model's chat template does not go on from its own generation prompt, so what the model "
-            "would have to write is not defined; mend chat_template.jinja in the model's folder"
-        )
-    reply = next((text for text in (content, content.strip()) if rest.startswith(text)), None)
-    if reply is None:
-        raise ConfigError(
-            f"row {row.id}: the model's chat template drops or rewrites part of the reply (its reasoning?); mend "
-            "chat_template.jinja in the model's folder"
-        )
-    tail = tokenizer(rest[len(reply) :].lstrip(), add_special_tokens=False)["input_ids"]
-    if not tail or tail[0] not in end_ids:
-        raise ConfigError(
-            f"row {row.id}: the model's chat template does not end a reply with a token that ends generation "
-            f"({', '.join(map(str, sorted(end_ids)))}); mend eos_token_id in generation_config.json"
-        )
-    return reply, int(tail[0])
+def _rendered(template: ChatTemplate, row: Row, end_ids: set[int]) -> Rendered:
+    """The row's reply as the template writes it and the token that it ends with, or the first fault as an error."""
+    turn = template.render(row.messages)
+    if not turn.faults:
+        return turn
+    fault = turn.faults[0]
+    if fault == "no_reply":
+        raise SnapshotError(f"row {row.id}: {FAULTS[fault].removeprefix('the row ')}; mend the mix")
+    if fault == "no_end":
+        known = ", ".join(map(str, sorted(end_ids)))
+        raise ConfigError(f"row {row.id}: {FAULTS[fault]} ({known}); mend eos_token_id in generation_config.json")
+    raise ConfigError(
+        f"row {row.id}: {FAULTS[fault]}: {turn.detail}; mend chat_template.jinja in the model's folder "
+        "(`dataengine mix check` looks at every row)"
+    )
 
 
 def epoch_batches(lengths: Sequence[int], batch_size: int, *, seed: int, epoch: int, snapshot: str) -> list[list[int]]:

@@ -1,0 +1,147 @@
+"""A row through a chat template: what is read, what is learnt, and whether all of the reply is there exactly once."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dataengine.prompting import take_apart
+from schemas.errors import ConfigError
+
+Messages = Sequence[dict[str, str]]
+
+# Replies encoded in one call: enough to keep the cores busy. While they are, each token takes some hundred bytes.
+_BATCH = 64
+
+#: What can be wrong with a row under a template, most telling first.
+FAULTS = {
+    "no_reply": "the row does not end with an assistant's turn after a prompt",
+    "refused": "the chat template refuses it or fails",
+    "not_continued": "the chat template does not go on from its own generation prompt, so what the model would have to "
+    "write is not defined",
+    "reasoning_lost": "the chat template drops or rewrites part of the reply: its reasoning is gone or changed",
+    "reasoning_twice": "the chat template writes the reply's reasoning more than once",
+    "answer_lost": "the chat template drops or rewrites part of the reply: its answer is gone or changed",
+    "answer_twice": "the chat template writes the reply's answer more than once",
+    "reply_changed": "the chat template drops or rewrites part of the reply: its tags or the space around them",
+    "no_end": "the chat template does not end a reply with a token that ends generation",
+    "text_after_end": "the chat template writes text after the token that ends the reply",
+    "empty": "the reply is empty: there is nothing to learn",
+}
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The last turn of a row as a template writes it.
+
+    Without `faults` the whole row is the prompt with its generation prompt, `reply` word for word, the token `end`, and
+    then nothing but white space and special tokens: so the reply stands in it exactly once. With them, `detail` says
+    more of the first one. `forgotten` are earlier turns of the assistant whose reasoning the prompt does not show,
+    which is no fault: it is not learnt, and the model does not see it either when it is sampled.
+    """
+
+    reply: str = ""
+    end: int = -1
+    faults: tuple[str, ...] = ()
+    detail: str = ""
+    forgotten: int = 0
+
+
+class ChatTemplate:
+    """A tokenizer's chat template and the ids of the tokens that end a generation."""
+
+    def __init__(self, tokenizer: Any, end_ids: set[int]) -> None:
+        self._tokenizer = tokenizer
+        self._end_ids = end_ids
+        added = tokenizer.added_tokens_decoder.items()
+        marks = [token.content for ident, token in added if token.special or ident in end_ids]
+        self._marks = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))) or "(?!)")
+
+    @property
+    def hash(self) -> str:
+        """The first 12 hex digits of the sha256 over the template's text."""
+        text = str(self._tokenizer.get_chat_template())
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+    def render(self, messages: Messages) -> Rendered:
+        """Renders a row and looks for faults. Raises ConfigError for a template that is no Jinja."""
+        from jinja2 import TemplateSyntaxError
+
+        if len(messages) < 2 or messages[-1]["role"] != "assistant":
+            return Rendered(faults=("no_reply",), detail=f"{len(messages)} messages")
+        try:
+            before = self._tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, tokenize=False)
+            full = self._tokenizer.apply_chat_template(messages, tokenize=False)
+        except TemplateSyntaxError as e:
+            raise ConfigError(f"the chat template cannot be read: line {e.lineno}: {e.message}") from None
+        except Exception as e:  # noqa: BLE001  (a template can raise whatever it likes; it is this row's fault)
+            return Rendered(faults=("refused",), detail=" ".join(f"{type(e).__name__}: {e}".split()))
+        content = messages[-1]["content"]
+        forgotten = sum(
+            m["role"] == "assistant" and (take_apart(m["content"]).reasoning or "") not in before for m in messages[:-1]
+        )
+        if not full.startswith(before):
+            faults = ("not_continued", *self._miscounted(content, before, full))
+            return Rendered(faults=faults, detail=_difference(before, full), forgotten=forgotten)
+        rest = full[len(before) :]
+        reply = next((text for text in (content, content.strip()) if rest.startswith(text)), None)
+        if reply is None:
+            faults = self._miscounted(content, before, full) or ("reply_changed",)
+            return Rendered(faults=faults, detail=_difference(content, rest), forgotten=forgotten)
+        tail = rest[len(reply) :].lstrip()
+        ids = self._tokenizer(tail, add_special_tokens=False)["input_ids"]
+        ended = bool(ids) and ids[0] in self._end_ids
+        more = bool(self._marks.sub("", tail).strip())
+        if ended and not more:
+            return Rendered(reply, int(ids[0]), forgotten=forgotten)
+        # What stands there twice tells more than that the end is not where it should be.
+        twice = self._miscounted(content, before, full) if more else ()
+        faults = twice or ("text_after_end" if ended else "no_end",)
+        return Rendered(faults=faults, detail=f"after the reply {_excerpt(tail)}", forgotten=forgotten)
+
+    def encode(self, prompts: Sequence[Messages], replies: Sequence[str]) -> Iterator[tuple[list[int], list[int]]]:
+        """Token ids of each prompt with its generation prompt, and of its reply, which is learnt with the end token.
+
+        The reply is encoded as plain text by itself, as the model writes it; control tokens written out in somebody's
+        text are text too.
+        """
+        for first in range(0, len(prompts), _BATCH):
+            texts = list(replies[first : first + _BATCH])
+            encoded = self._tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+            for messages, reply in zip(prompts[first : first + _BATCH], encoded, strict=True):
+                prompt = self._tokenizer.apply_chat_template(
+                    messages, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
+                )
+                yield prompt, reply
+
+    def _miscounted(self, content: str, before: str, full: str) -> tuple[str, ...]:
+        """Whether the last turn holds reasoning or answer less or more often than the reply does, as faults."""
+        parts = take_apart(content)
+        # The template's own marks are no text of the reply's.
+        held, prompt, whole, reasoning, answer = (
+            self._marks.sub("\0", text) for text in (content, before, full, parts.reasoning or "", parts.answer or "")
+        )
+        faults = []
+        # The longer one first, and then away with it: it may hold the other.
+        for name, part in sorted((("reasoning", reasoning), ("answer", answer)), key=lambda item: -len(item[1])):
+            if not part:
+                continue
+            times, expected = whole.count(part) - prompt.count(part), held.count(part)
+            if times != expected:
+                faults.append(f"{name}_{'lost' if times < expected else 'twice'}")
+            held, prompt, whole = (text.replace(part, "\0") for text in (held, prompt, whole))
+        return tuple(fault for fault in FAULTS if fault in faults)
+
+
+def _difference(wanted: str, found: str) -> str:
+    """The texts from shortly before the place where they part."""
+    parted = next(
+        (i for i, (a, b) in enumerate(zip(wanted, found, strict=False)) if a != b), min(len(wanted), len(found))
+    )
+    start = max(parted - 20, 0)
+    return f"{_excerpt(wanted[start:])} became {_excerpt(found[start:])}"
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:60] + "…")
