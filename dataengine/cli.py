@@ -309,8 +309,13 @@ def snapshot_export(
     snapshot: Annotated[str, typer.Argument(help="name@version")],
     out: Annotated[Path, typer.Option(help="A new folder.")],
     form: Annotated[
-        str, typer.Option("--format", help="messages, prompt-completion, openai; preference of pairs; prompts.")
+        str,
+        typer.Option(
+            "--format", help="messages, prompt-completion, openai, sharegpt, alpaca; preference of pairs; prompts."
+        ),
     ] = "messages",
+    reasoning: Annotated[str, typer.Option(help="In the content, or split: in reasoning_content.")] = "content",
+    shard_rows: Annotated[int | None, typer.Option(min=1, help="Rows of a file; default: one file a split.")] = None,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """Write a snapshot in a shape that trainers read."""
@@ -318,7 +323,8 @@ def snapshot_export(
     from warehouse.snapshot import open_snapshot
     from warehouse.store import Warehouse
 
-    for file in export_snapshot(open_snapshot(Warehouse.open(warehouse).path, snapshot), form, out):
+    opened = open_snapshot(Warehouse.open(warehouse).path, snapshot)
+    for file in export_snapshot(opened, form, out, reasoning=reasoning, shard_rows=shard_rows):
         _say(str(file))
 
 

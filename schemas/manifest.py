@@ -45,3 +45,8 @@ class Manifest(BaseModel):
         """What its rows are; of samples, where it was made before there were others."""
         kind: RowKind = self.mix.get("rows", "samples")
         return kind
+
+    @property
+    def about(self) -> str:
+        """What the mix says of itself."""
+        return str(self.mix.get("description") or "A snapshot made by dataengine.")

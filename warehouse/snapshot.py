@@ -177,7 +177,7 @@ def card(manifest: Manifest) -> str:
     for split in splits:
         lines += [f"  - split: {split}", f"    path: {split}-*.parquet"]
     lines += ["---", "", f"# {manifest.id}", ""]
-    lines += [str(manifest.mix.get("description") or "A snapshot made by dataengine."), ""]
+    lines += [manifest.about, ""]
     lines += [f"{manifest.rows} rows from {manifest.prompts} prompts; logical hash `{manifest.logical_hash}`.", ""]
     for column in KINDS[manifest.rows_of].counted:
         lines += [f"| {column} | rows |", "|---|---:|"]

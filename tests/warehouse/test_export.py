@@ -77,9 +77,11 @@ def test_openai_lines_are_plain_json(snapshot: Snapshot, tmp_path: Path) -> None
     out = tmp_path / "out"
     files = export_snapshot(snapshot, "openai", out)
     assert [f.name for f in files] == [
-        "README.md", "SHA256SUMS", "train-00000-of-00001.jsonl", "validation-00000-of-00001.jsonl"
+        "README.md", "SHA256SUMS", "axolotl.yaml", "croissant.json", "dataset_info.json", "llama-factory.yaml",
+        "train-00000-of-00001.jsonl", "trl.yaml", "validation-00000-of-00001.jsonl",
     ]  # fmt: skip
-    lines = [json.loads(line) for f in files[2:] for line in f.read_text(encoding="utf-8").splitlines()]
+    data = [f for f in files if f.suffix == ".jsonl"]
+    lines = [json.loads(line) for f in data for line in f.read_text(encoding="utf-8").splitlines()]
     assert len(lines) == snapshot.manifest.rows
     assert all(list(line) == ["messages"] for line in lines)
     assert {line["messages"][1]["content"] for line in lines} == {f"{i}? 😀 \\frac{{1}}{{2}}" for i in range(12)}
@@ -87,7 +89,7 @@ def test_openai_lines_are_plain_json(snapshot: Snapshot, tmp_path: Path) -> None
     assert [line["messages"] for line in lines] == [r["messages"] for r in found["train"] + found["validation"]]
 
 
-@pytest.mark.parametrize("form", ["messages", "prompt-completion", "openai"])
+@pytest.mark.parametrize("form", ["messages", "prompt-completion", "openai", "alpaca"])
 def test_the_sums_of_an_export_are_right_and_the_same_every_time(snapshot: Snapshot, tmp_path: Path, form: str) -> None:
     for name in ("one", "qu'ote"):
         out = tmp_path / name
@@ -118,7 +120,7 @@ def test_a_folder_or_file_in_use_is_refused(snapshot: Snapshot, tmp_path: Path) 
 def test_an_empty_working_folder_will_do(snapshot: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert len(export_snapshot(snapshot, "messages", Path())) == 4
+    assert {f.parent for f in export_snapshot(snapshot, "messages", Path())} == {tmp_path / "here"}
 
 
 def test_an_unknown_format_lists_the_known(snapshot: Snapshot, tmp_path: Path) -> None:
@@ -189,14 +191,15 @@ def test_preferences_labels_and_prompts_are_read_with_the_columns_that_trainers_
 
 def test_a_format_that_the_rows_cannot_take_is_refused(others: dict[str, Snapshot], tmp_path: Path) -> None:
     told = {(kind, form): refusal(made, form, tmp_path / "out") for kind, made in others.items() for form in FORMATS
-            if kind not in FORMATS[form][2]}  # fmt: skip
-    assert len(told) == 14
+            if kind not in FORMATS[form].kinds}  # fmt: skip
+    assert len(told) == 20
     assert told["pairs", "messages"] == "pairs@1: its rows are pairs, and 'messages' is for samples; take preference"
     assert told["prompts", "prompt-completion"] == (
         "prompts@1: its rows are prompts, and 'prompt-completion' is for samples and labels; take prompts"
     )
     assert told["samples", "preference"] == (
-        "demo@1: its rows are samples, and 'preference' is for pairs; take messages, prompt-completion, openai"
+        "demo@1: its rows are samples, and 'preference' is for pairs; take messages, prompt-completion, openai, "
+        "sharegpt, alpaca"
     )
 
 
