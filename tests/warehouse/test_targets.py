@@ -246,3 +246,21 @@ def test_the_published_proportions_ship_as_a_mix() -> None:
         assert isinstance(as_before, Mix)
         kept -= {(s.where, s.policy, s.judge, *s.require, *s.not_failed) for s in as_before.sources}
     assert not kept, "its sources are those of the two mixes"
+
+
+def test_the_shipped_proportions_come_out_at_a_small_size(folder: Path, fill: Fill) -> None:
+    for domain, prompts in (("math", 60), ("code", 40), ("stem", 2), ("logic", 2)):
+        fill(domain, prompts)
+    for license, columns in (("a", {"reasoning": None}), ("b", {}), ("c", {"engine": "import"}), ("d", {})):
+        fill("general", 10, license=license, stage="non_reasoning", **columns)
+    shipped = load_mix("r1-800k", ["scale=100"])
+    assert isinstance(shipped, Mix)
+    # By form alone, since nobody judges here; facts are told by a licence in place of their source.
+    eased = {"policy": None, "judge": None, "require": ["format"], "not_failed": [], "template": "plain"}
+    sources = [
+        {**s.model_dump(), **eased, "where": "license = 'd'" if s.where == "source = 'facts'" else s.where}
+        for s in shipped.sources
+    ]
+    _, rows = take(folder, mix_of(*sources, scale=shipped.scale))
+    assert weighed(rows) == {"math": 49, "code": 26, "stem": 1, "logic": 2, "general": 22}
+    assert Counter(r["license"] for r in rows if r["license"]) == {"a": 6, "b": 6, "c": 7, "d": 3}
