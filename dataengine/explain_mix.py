@@ -11,6 +11,7 @@ from schemas.mix import AnyMix, Mix
 from warehouse.chosen import SPLIT
 from warehouse.gate import unproven
 from warehouse.mixing import Condition, choose, conditions, unmet, without_verdicts
+from warehouse.targets import meet_targets
 
 
 def mix_of_trajectory(
@@ -85,6 +86,10 @@ def _told(connection: duckdb.DuckDBPyConnection, mix: Mix, fate: Mapping[str, An
         why = f"max_per_prompt is {source.max_per_prompt}, and of this prompt it chooses {', '.join(others)}"
     elif fate["dropped"] == "over_max_rows":
         why = f"max_rows is {source.max_rows}, and its place by lot is {fate['place']:,}"
+    elif fate["dropped"] == "over_target":
+        why = f"its target is reached before, since its place by lot is {fate['place']:,}"
+    elif fate["dropped"] == "license":
+        why = f"its prompt's licence is none of {', '.join(mix.licenses or ())}"
     elif fate["dropped"] == "prompt_in_another_source":
         why = "other_prompts is set, and an earlier source takes a row of its prompt"
     else:
@@ -124,6 +129,7 @@ def _fates(connection: duckdb.DuckDBPyConnection, mix: Mix, idents: Sequence[str
     if _cannot_be_made(connection, mix):
         return {}
     choose(connection, mix)
+    meet_targets(connection, mix)
     cursor = connection.execute(
         f"SELECT *, {SPLIT} AS split FROM chosen WHERE list_contains($ids::VARCHAR[], id) ORDER BY source",
         {"ids": list(idents), "salt": mix.salt, "share": mix.validation},

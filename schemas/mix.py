@@ -45,6 +45,25 @@ class Threshold(BaseModel):
         return ", ".join(f"{name} {value:g}" for name, value in bounds if value is not None)
 
 
+class Target(BaseModel):
+    """How much of a mix a source is to be: in rows, or as its share of all tokens that are learnt."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    rows: int | None = Field(default=None, ge=1, description="rows, and so its proportion to the other sources")
+    share_of_tokens: float | None = Field(default=None, gt=0, le=1, description="of the completion tokens of the mix")
+
+    @model_validator(mode="after")
+    def _measured(self) -> "Target":
+        if (self.rows is None) == (self.share_of_tokens is None):
+            raise ValueError("a target is either {rows: 1000} or {share_of_tokens: 0.2}")
+        return self
+
+    @property
+    def unit(self) -> Literal["rows", "tokens"]:
+        """What it counts."""
+        return "tokens" if self.rows is None else "rows"
+
+
 class _Source(BaseModel):
     """One part of a mix."""
 
@@ -95,6 +114,15 @@ class MixSource(_Replies):
         default=None,
         description="whose word makes a reply right: the prompt's verifier, the judge, either, both, or people",
     )
+    target: Target | None = Field(
+        default=None, description="how much of the mix it is to be: {rows: N} or {share_of_tokens: S}"
+    )
+    max_epochs: float = Field(
+        default=1.0,
+        ge=1,
+        allow_inf_nan=False,
+        description="where its rows do not reach the target, the most that each of them may weigh",
+    )
     other_prompts: bool = Field(default=False, description="only prompts of which no earlier source takes a row")
     choose: Literal["shortest", "diverse", "hash"] = Field(
         default="hash",
@@ -122,6 +150,8 @@ class MixSource(_Replies):
             raise ValueError(
                 "name the `judge` that the policy asks" if asks else "`judge` is for a policy that asks one"
             )
+        if self.max_epochs > 1 and self.target is None:
+            raise ValueError("max_epochs is for a source with a `target`")
         return self
 
 
@@ -221,6 +251,37 @@ class Mix(_Mixed):
     TOLD_APART = "stage and condition"
     rows: Literal["samples"] = "samples"
     sources: list[MixSource] = Field(min_length=1)
+    scale: int | None = Field(
+        default=None,
+        ge=1,
+        description="for targets: rows, or tokens, in all; left out: as many as the scarcest source allows",
+    )
+    licenses: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="the licences of prompts that are let in, as they are written there; left out: any, and none",
+    )
+
+    @property
+    def targets(self) -> list[Target]:
+        """Its sources' targets: one for each source, or none at all."""
+        return [s.target for s in self.sources if s.target is not None]
+
+    @model_validator(mode="after")
+    def _targets_fit(self) -> "Mix":
+        if not self.targets:
+            if self.scale is not None:
+                raise ValueError("scale is for targets: give every source a `target`")
+            return self
+        if len(self.targets) < len(self.sources):
+            lacking = next(i for i, s in enumerate(self.sources, 1) if s.target is None)
+            raise ValueError(f"source {lacking} has no target, and others do: give every source one, or none")
+        if len({target.unit for target in self.targets}) > 1:
+            raise ValueError("targets are all in rows, or all in share_of_tokens")
+        shares = sum(target.share_of_tokens or 0 for target in self.targets)
+        if self.targets[0].unit == "tokens" and round(abs(shares - 1), 9) > 0.001:
+            raise ValueError(f"the shares of tokens sum to {shares:g}; they have to sum to 1, give or take 0.001")
+        return self
 
     @model_validator(mode="after")
     def _sources_differ(self) -> "Mix":

@@ -80,7 +80,13 @@ def test_mixes_in_the_page_about_the_warehouse_are_valid() -> None:
     shown = [
         yaml.safe_load(block) for block in re.findall(r"(?:^    .*\n)+", text, re.MULTILINE) if "    mix: " in block
     ]
-    assert [MixFile.model_validate(mix).root.rows for mix in shown] == ["samples", "pairs", "labels", "prompts"]
+    assert [MixFile.model_validate(mix).root.rows for mix in shown] == [
+        "samples",
+        "samples",
+        "pairs",
+        "labels",
+        "prompts",
+    ]
 
 
 def test_every_reason_to_leave_out_a_pair_is_explained() -> None:

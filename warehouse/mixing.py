@@ -15,7 +15,7 @@ from warehouse.diverse import pick_diverse
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = (
     *("duplicate_reply", "over_max_per_prompt", "over_max_rows", "in_another_source"),
-    "prompt_in_another_source",
+    *("prompt_in_another_source", "license", "over_target"),
 )
 
 
@@ -126,7 +126,7 @@ def unmet(
 
 
 def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
-    """Makes the table `chosen` of a mix of samples: see `warehouse.chosen`.
+    """Makes the table `chosen` of a mix of samples: see `warehouse.chosen`. Targets come after: `warehouse.targets`.
 
     Raises SnapshotError for a check that has no verdict on any trajectory and for a `where` that is no condition.
     """
@@ -134,7 +134,7 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
     for number, source in enumerate(mix.sources):
         refuse_what_nobody_said(connection, mix, source)
         with naming(connection, mix, source):
-            candidates, order = _passing(source), "lottery, id"
+            candidates, order = _passing(source, mix.licenses), "lottery, id"
             if source.choose == "shortest":
                 order = "completion_tokens, id"
             elif source.choose == "diverse" and source.max_per_prompt is not None:
@@ -147,13 +147,15 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
             choose_from(connection, number, candidates, caps, {"seed": str(mix.seed)})
 
 
-def _passing(source: MixSource) -> str:
+def _passing(source: MixSource, licenses: Sequence[str] | None) -> str:
+    allowed = f"license IN ({', '.join(map(quoted, licenses))})" if licenses else "true"
     # A trajectory that two sources choose stands in the snapshot once, as the first has it, and takes nobody's place.
     others = f"WHEN prompt_id IN {TAKEN_PROMPTS} THEN 'prompt_in_another_source'" if source.other_prompts else ""
     return f"""
         SELECT trajectory_id AS id, prompt_id, text AS said, completion_tokens,
             sha256($seed || trajectory_id) AS lottery, sha256($seed || prompt_id) AS prompt_lottery,
-            CASE WHEN trajectory_id IN {TAKEN} THEN 'in_another_source' {others} END AS early
+            CASE WHEN NOT coalesce({allowed}, false) THEN 'license'
+                WHEN trajectory_id IN {TAKEN} THEN 'in_another_source' {others} END AS early
         FROM trajectory_facts
         WHERE {" AND ".join(c.sql for c in conditions(source))}"""
 

@@ -42,6 +42,12 @@ def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: AnyMix, kind: RowKi
     if row and row[0]:
         return
     if isinstance(mix, Mix):
+        unlicensed = kind.left_out(connection)["license"]
+        if unlicensed:
+            raise SnapshotError(
+                f"mix {mix.mix}: takes no samples: {unlicensed:,} that pass have none of its `licenses`: "
+                f"{', '.join(mix.licenses or ())}"
+            )
         raise SnapshotError(
             f"mix {mix.mix}: no trajectory of {', '.join(s.stage for s in mix.sources)} passes what it requires; "
             "`dataengine status` shows where they stop, `dataengine explain ID --mix` why one does"

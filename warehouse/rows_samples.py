@@ -9,14 +9,17 @@ from warehouse.gate import refuse_unproven_judges
 from warehouse.mixing import DROPPED, choose
 from warehouse.rendering import JUDGED, PATTERNED, PROMPT, assistant
 from warehouse.row_kind import RowKind, Systems, parameters_of
+from warehouse.targets import meet_targets
 
 
 def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Systems) -> None:
     choose(connection, mix)
     refuse_unproven_judges(connection, mix)
+    weights = meet_targets(connection, mix)
     patterns = [source.pattern for source in mix.sources]
     _refuse_marks_within(connection, mix, [i for i, pattern in enumerate(patterns) if pattern == "special_token"])
-    connection.execute(f"CREATE TABLE selected AS {_RENDERED}", {**parameters_of(mix, systems), "patterns": patterns})
+    given = {**parameters_of(mix, systems), "patterns": patterns, "weights": weights}
+    connection.execute(f"CREATE TABLE selected AS {_RENDERED}", given)
 
 
 def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, mix: Mix, sources: list[int]) -> None:
@@ -37,7 +40,7 @@ def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, mix: Mix, source
 _RENDERED = f"""
     WITH taken AS (
         SELECT id AS trajectory_id, prompt_id, ($systems::VARCHAR[])[source + 1] AS system,
-            ($patterns::VARCHAR[])[source + 1] AS pattern
+            ($patterns::VARCHAR[])[source + 1] AS pattern, ($weights::DOUBLE[])[source + 1] AS weight
         FROM chosen WHERE dropped IS NULL
     ), judged AS ({JUDGED}
     )
@@ -45,7 +48,7 @@ _RENDERED = f"""
         {SPLIT} AS split,
         trajectory_id, t.attempt, prompt_id, t.stage, p.domain, p.source, p.language, t.policy, p.license,
         list_concat({PROMPT}, {assistant(PATTERNED)}) AS messages,
-        t.prompt_tokens, t.completion_tokens, 1.0::DOUBLE AS weight,
+        t.prompt_tokens, t.completion_tokens, taken.weight,
         judged.verdicts
     FROM taken
     JOIN trajectories_current t USING (trajectory_id, prompt_id)

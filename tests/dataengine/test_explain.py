@@ -212,6 +212,20 @@ def test_a_reply_that_an_earlier_source_takes(place: tuple[Path, dict[str, str]]
     assert "  source 2 leaves it out (in_another_source): an earlier source takes it" in text
 
 
+def test_a_reply_over_the_target_of_its_source_or_without_an_allowed_licence(
+    place: tuple[Path, dict[str, str]],
+) -> None:
+    source = {"stage": "reasoning", "require": ["exact"], "target": {"rows": 3}}
+    mix = Mix.model_validate({"mix": "aimed", "sources": [source]})
+    lines = [told(place, name, mix) for name in place[1]]
+    assert sum("  source 1 takes it" in text for text in lines) == 3
+    over = "  source 1 leaves it out (over_target): its target is reached before, since its place by lot is "
+    places = [re.search(re.escape(over) + r"(\d+)", text) for text in lines]
+    assert sorted(int(found[1]) for found in places if found) == [4, 5, 6, 7, 8]
+    free = Mix.model_validate({"mix": "free", "licenses": ["MIT"], "sources": [{**source, "target": None}]})
+    assert "  source 1 leaves it out (license): its prompt's licence is none of MIT" in told(place, "mixed", free)
+
+
 def test_it_says_what_the_snapshot_then_does(
     place: tuple[Path, dict[str, str]], capped: dict[str, dict[str, list[str]]]
 ) -> None:

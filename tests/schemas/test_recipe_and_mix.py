@@ -179,6 +179,45 @@ def test_mixes_of_other_rows_that_cannot_be(rows: str, sources: list[dict[str, A
     assert error.value.errors()[0]["msg"].removeprefix("Value error, ") == message
 
 
+ROWS, SHARE = {"rows": 5}, {"share_of_tokens": 0.5}
+A, B = ({"stage": "eval", "require": ["a"], "where": where} for where in ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("sources", "settings", "message"),
+    [
+        ([{**A, "target": {}}], {}, "a target is either {rows: 1000} or {share_of_tokens: 0.2}"),
+        ([{**A, "target": {**ROWS, **SHARE}}], {}, "a target is either {rows: 1000} or {share_of_tokens: 0.2}"),
+        ([{**A, "target": {"share_of_tokens": 20}}], {}, "Input should be less than or equal to 1"),
+        ([{**A, "target": {"share": 0.2}}], {}, "Extra inputs are not permitted"),
+        ([{**A, "max_epochs": 2}], {}, "max_epochs is for a source with a `target`"),
+        ([{**A, "target": ROWS, "max_epochs": 0.5}], {}, "Input should be greater than or equal to 1"),
+        ([{**A, "target": ROWS, "max_epochs": float("inf")}], {}, "Input should be a finite number"),
+        ([{**A, "target": ROWS}, B], {}, "source 2 has no target, and others do: give every source one, or none"),
+        ([{**A, "target": ROWS}, {**B, "target": SHARE}], {}, "targets are all in rows, or all in share_of_tokens"),
+        ([{**A, "target": SHARE}, {**B, "target": {"share_of_tokens": 0.4}}], {},
+         "the shares of tokens sum to 0.9; they have to sum to 1, give or take 0.001"),
+        ([A], {"scale": 10}, "scale is for targets: give every source a `target`"),
+        ([{**A, "target": ROWS}], {"scale": 0}, "Input should be greater than or equal to 1"),
+        ([A], {"licenses": []}, "List should have at least 1 item after validation, not 0"),
+        ([A], {"licenses": "MIT"}, "Input should be a valid list"),
+    ],
+)  # fmt: skip
+def test_targets_and_licences_that_cannot_be(
+    sources: list[dict[str, Any]], settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError) as error:
+        Mix.model_validate({"mix": "m", "sources": sources, **settings})
+    assert error.value.errors()[0]["msg"].removeprefix("Value error, ") == message
+
+
+@pytest.mark.parametrize("shares", [(0.333, 0.667), (0.333, 0.666)])
+def test_shares_of_tokens_may_be_rounded(shares: tuple[float, float]) -> None:
+    sources = [{**s, "target": {"share_of_tokens": share}} for s, share in zip((A, B), shares, strict=True)]
+    mix = Mix.model_validate({"mix": "m", "sources": sources, "scale": 1000, "licenses": ["MIT"]})
+    assert MixFile.model_validate(mix.model_dump(mode="json")).root == mix
+
+
 @pytest.mark.parametrize("mix", [{"mix": "m", "rows": "pairs", "sources": [PAIRS]}, "laptop-sft"])
 def test_a_snapshot_step_takes_a_mix_of_any_rows_or_its_name(mix: Any) -> None:
     step = recipe({"cut": {"kind": "snapshot", "mix": mix}}).steps["cut"]

@@ -213,6 +213,8 @@ def test_what_is_left_out_is_counted(folder: Path, fill: Fill, make_mix: MakeMix
         "over_max_rows": 2,
         "in_another_source": 0,
         "prompt_in_another_source": 0,
+        "license": 0,
+        "over_target": 0,
     }
     per_prompt: dict[str, int] = {}
     for row in selected(snapshot):
