@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PRICE = {"input": 2.0, "output": 10.0}
 
 
@@ -31,6 +33,7 @@ def test_it_shows_a_prompt_and_rows_and_counts_what_is_left(
     assert lines[-1].endswith("USD")
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_asked_and_other_settings_are_new_work(cli: Any, recipe: Any, scripted: Any) -> None:
     path = recipe(scripted, prompts=5)
     assert cli("run", path, "--warehouse", "data").code == 0

@@ -73,6 +73,7 @@ def test_a_file_in_another_layout_is_told(reuse: Any, refused: Any) -> None:
 FUNNEL = 'SELECT "check", applicable, pending FROM funnel WHERE "check" NOT LIKE \'(%\' ORDER BY 1'
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_and_a_changed_check_checks_again(cli: Cli, reuse: Any, rows: Any) -> None:
     assert "3 replies added: 3 rows = 3 wanted" in run(cli, reuse(ALPACA, layout="alpaca")).out
     assert rows(FUNNEL) == [("format", 3, 0), ("length", 3, 0)]

@@ -112,6 +112,7 @@ def test_what_failed_a_required_check_waits_for_nobody(cli: Any, reviewed: Chang
     assert line == f"0 of {right} looked at (nothing yet); {right} {HOW}"
 
 
+@pytest.mark.slow
 def test_two_looks(cli: Any, reviewed: Change, say: Any) -> None:
     path = reviewed(require=("format",), looks=2)
     cli("run", path, "--warehouse", "data")
@@ -119,6 +120,7 @@ def test_two_looks(cli: Any, reviewed: Change, say: Any) -> None:
     assert told(cli, path) == f"2 of 7 looked at (1 approved, 1 edited); 5 {HOW}"
 
 
+@pytest.mark.slow
 def test_a_waived_look_says_why(cli: Any, reviewed: Change, say: Any) -> None:
     path = reviewed(require=("format",), waive="nobody looks on a laptop")
     assert told(cli, path) == "waived: nobody looks on a laptop"

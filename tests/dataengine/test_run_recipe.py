@@ -122,6 +122,7 @@ def test_what_changes_no_answer_is_no_new_work(run: Any, recipe: Any, scripted: 
     assert (done.code, scripted.asked) == (0, [])
 
 
+@pytest.mark.slow
 def test_a_corrected_reference_checks_again_without_a_request(run: Any, recipe: Any, scripted: Any, rows: Any) -> None:
     run(recipe(scripted, samples=4))
     scripted.asked.clear()
@@ -229,6 +230,7 @@ def test_a_server_that_dies_leaves_what_it_answered_and_a_later_run_completes(
     assert rows("SELECT count(*) FROM trajectories_current WHERE error IS NULL") == [(80,)]
 
 
+@pytest.mark.slow
 def test_generated_tasks_and_inline_prompts_run_side_by_side(run: Any, recipe: Any, scripted: Any, rows: Any) -> None:
     config = {"min_digits": 1, "max_digits": 1, "min_terms": 2, "max_terms": 2}
     sources = {

@@ -63,6 +63,7 @@ def test_other_recipes_and_readers_at_once_meet_no_error(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_keeps_what_was_answered_and_says_how_to_go_on(
     process: Callable[..., Any], recipe: Any, scripted: Any, rows: Any, cli: Any, number: signal.Signals

@@ -154,6 +154,7 @@ def test_stopped_training_resumes_to_the_same_weights(
     assert [json.loads(line)["step"] for line in metrics] == list(range(1, 37))
 
 
+@pytest.mark.slow
 def test_training_learns_a_synthetic_task(run: Run, write_snapshot: Write, write_config: Write, sums: Sums) -> None:
     write_snapshot(sums(100), sums(20))
     result = run(write_config(epochs=9, batch_size=8, learning_rate=3e-3, final_learning_rate=3e-4)).summary
@@ -223,6 +224,7 @@ def test_rows_with_nothing_to_learn_are_refused(
     assert "1 row (train0004/1) without a token to learn" in refusal(run(write_config()))
 
 
+@pytest.mark.slow
 def test_two_trainings_at_once_are_refused(run: Run, write_snapshot: Write, write_config: Write, sums: Sums) -> None:
     write_snapshot(sums(90))
     config = write_config(epochs=50, save_every=1)

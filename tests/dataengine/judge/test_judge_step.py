@@ -203,6 +203,7 @@ def test_a_reply_that_is_no_verdict_is_undecided_kept_as_it_came_and_asked_once(
     assert scripted.asked == []
 
 
+@pytest.mark.slow
 def test_a_request_that_failed_leaves_no_verdict_and_is_asked_again(
     run: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:
@@ -224,6 +225,7 @@ def test_a_request_that_failed_leaves_no_verdict_and_is_asked_again(
     assert (rows(LINE)[0][0], rows(LINE)[0][-1]) == (12, 0)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_leaves_the_verdicts_that_it_gave(
     run: Any, recipe: Any, scripted: Any, rows: Any, scripted_server: Any
 ) -> None:

@@ -173,6 +173,7 @@ def draws(scripted: Any) -> int:
     return sum("structured_outputs" in body for body in scripted.asked)
 
 
+@pytest.mark.slow
 def test_a_pair_of_each_prompt_is_compared_in_four_draws_once(
     run: Any, paired: Any, scripted: Any, rows: Any, cli: Any
 ) -> None:
@@ -302,6 +303,7 @@ def test_each_judge_of_pairs_is_still_to_draw_what_its_own_steps_hold(
     assert (run(path).code, scripted.asked, rows("SELECT count(*) FROM runs")) == (0, [], before)
 
 
+@pytest.mark.slow
 def test_pairs_of_a_right_and_a_wrong_answer_and_what_the_rule_prefers(
     run: Any, paired: Any, rows: Any, cli: Any
 ) -> None:

@@ -87,6 +87,7 @@ def test_nothing_is_pending_although_each_step_has_checks_of_its_own(made: Chain
     assert funnel == [("exact", every, 0), ("format", every, 0), ("length", 24, 0), ("same_answer", *rewrites, 0)]
 
 
+@pytest.mark.slow
 def test_what_the_rewriter_is_sent(chain: Chain) -> None:
     result = chain.run("steps.refined.sampling={seed: 3}")
     assert result.counts["requests"] > 0
@@ -102,6 +103,7 @@ def test_what_the_rewriter_is_sent(chain: Chain) -> None:
     assert re.fullmatch(r"refine@[0-9a-f]{12}", json.loads(first[1])["rewrite"])
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_and_writes_nothing(chain: Chain) -> None:
     before = chain.rows(ROWS), chain.rows("SELECT count(*) FROM verdicts"), chain.rows("SELECT count(*) FROM runs")
     result = chain.run()
@@ -286,12 +288,14 @@ def test_examples_are_shown_first_and_change_the_key(chain: Chain, tmp_path: Pat
     assert not chain.run().counts.get("requests"), "the same example from a file"
 
 
+@pytest.mark.slow
 def test_with_nothing_to_rewrite_there_is_nothing_to_do(chain: Chain) -> None:
     chain.change(lambda r: r["steps"]["personal"].update(where="language = 'xx'"))
     chain.run()
     assert any(line.startswith("[3/4] personal: nothing to do, 0 rewrites are there") for line in chain.said)
 
 
+@pytest.mark.slow
 def test_trivial_questions_are_asked_for_no_thought(chain: Chain) -> None:
     more = {"prompt": "What is 12 + 7 + 5?", "reference": "24", "verifier": "exact"}
     chain.change(lambda r: r["prompts"]["sums"].update(prompts=[*r["prompts"]["sums"]["prompts"][:2], more]))
