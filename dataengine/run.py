@@ -22,29 +22,25 @@ from dataengine.judge.pair_step import judge_pairs
 from dataengine.judge.pairing import choose_pairs
 from dataengine.judge.preference import PairJudge, load_judge
 from dataengine.judge.step import judge_trajectories
+from dataengine.looking_over import look_over_recipe, mix_of
 from dataengine.policy import Policy
 from dataengine.processes import die_with_parent, polite_threads
-from dataengine.prompting import system_prompt
 from dataengine.reusing import find_replies, take_replies
-from dataengine.review_step import look, look_over_review
-from dataengine.rewrites.parents import look_over
+from dataengine.review_step import look
 from dataengine.rewrites.planning import Made, plan_step
 from dataengine.runlog import RunLog, code_versions, recipe_checks
 from dataengine.sampling import Sampled, asking_of, asking_of_rewrite, sample_and_check
 from dataengine.screen import first_of
-from dataengine.shipped import load_mix, systems_of
+from dataengine.shipped import systems_of
 from dataengine.sources.build import PromptSet, join
-from dataengine.sources.files import reader_of
 from dataengine.status import conservation
 from dataengine.tables import table
 from schemas.errors import ConfigError, JudgeNotCalibrated, UserError
-from schemas.mix import AnyMix
 from schemas.recipe import (
     CalibrateStep,
     CheckSpec,
     EndpointEngine,
     EvaluateStep,
-    FileSource,
     GenerateStep,
     ImportStep,
     JudgeStep,
@@ -52,7 +48,6 @@ from schemas.recipe import (
     Recipe,
     ReportStep,
     ReviewStep,
-    RewriteExamples,
     RewriteStep,
     SnapshotStep,
     TrainStep,
@@ -94,7 +89,7 @@ def run_recipe(recipe: Recipe, path: str | Path, *, limit: int | None = None, sa
 
     Raises UserError when it cannot go on; what was finished is kept, and the same call goes on from there.
     """
-    _look_over(recipe)
+    look_over_recipe(recipe)
     warehouse = Warehouse.open(path, create=True)
     loop = _Loop(recipe, warehouse, limit, say)
     try:
@@ -114,44 +109,6 @@ def run_recipe(recipe: Recipe, path: str | Path, *, limit: int | None = None, sa
 def _refresh(loop: "_Loop") -> None:
     if loop.log.begun:
         refresh_duckdb_file(loop.warehouse)
-
-
-def _look_over(recipe: Recipe) -> None:
-    """Raises ConfigError for a check, template, rewrite or mix that is not there: before hours of work, not after."""
-    _refuse_missing(recipe)
-    recipe_checks(recipe)
-    for name, step in recipe.steps.items():
-        if isinstance(step, GenerateStep | EvaluateStep):
-            system_prompt(step.template)
-        elif isinstance(step, ImportStep):
-            reader_of(step)
-        elif isinstance(step, RewriteStep):
-            look_over(name, step, recipe)
-        elif isinstance(step, ReviewStep):
-            look_over_review(name, step, recipe)
-        elif isinstance(step, SnapshotStep):
-            systems_of(_mix_of(step))
-
-
-def _refuse_missing(recipe: Recipe) -> None:
-    """Raises ConfigError that names every file that is not there."""
-    named = {f"prompts.{n}.path": source.path for n, source in recipe.prompts.items() if isinstance(source, FileSource)}
-    for name, step in recipe.steps.items():
-        if isinstance(step, ImportStep):
-            named[f"steps.{name}.path"] = step.path
-        elif isinstance(step, CalibrateStep):
-            named[f"steps.{name}.cases"] = step.cases
-        elif isinstance(step, RewriteStep) and isinstance(step.demonstrations, RewriteExamples):
-            named[f"steps.{name}.demonstrations.path"] = step.demonstrations.path
-    gone = {setting: path for setting, path in named.items() if not Path(path).expanduser().is_file()}
-    for setting, path in gone.items():
-        others = list(dict.fromkeys(p for p in gone.values() if p != path))
-        more = f"; nor {', '.join(others)}" if others else ""
-        raise ConfigError(f"{setting}: there is no file {path}; put it there or name another: {setting}=FILE{more}")
-
-
-def _mix_of(step: SnapshotStep) -> AnyMix:
-    return load_mix(step.mix) if isinstance(step.mix, str) else step.mix
 
 
 class _Loop:
@@ -324,7 +281,7 @@ class _Loop:
         return [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
 
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
-        mix = _mix_of(step)
+        mix = mix_of(step)
         try:
             snapshot, new = create_snapshot(self.warehouse.path, mix, systems_of(mix), code_versions())
         except JudgeNotCalibrated as e:
