@@ -1,4 +1,4 @@
-"""A model small enough to be made and trained in a test. It knows nothing."""
+"""Models small enough to be made and trained in a test. They know nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,13 @@ def numbered_sums(count: int, first: int = 0) -> list[dict[str, Any]]:
 
 
 def save_tiny_model(folder: Path) -> Path:
-    """A Llama of about 1M parameters with a byte-level tokenizer and SmolLM2's kind of chat template, in a folder."""
+    """One with SmolLM2's kind of chat template, which can be trained on `numbered_sums`, in a folder."""
+    texts = [f"system\nYou are helpful\nuser\n{r['question']}assistant\n{r['reply']}\n\n" for r in numbered_sums(100)]
+    return save_llama(folder, TEMPLATE, texts, 400, max_position_embeddings=1024, tie_word_embeddings=True)
+
+
+def save_llama(folder: Path, template: str, texts: list[str], vocab_size: int, **config: Any) -> Path:
+    """A random Llama of about 1M parameters with a byte-level tokenizer made of `texts`, in a folder."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -30,19 +36,17 @@ def save_tiny_model(folder: Path) -> Path:
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=specials,
+        vocab_size=vocab_size,
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [f"system\nYou are helpful\nuser\n{r['question']}assistant\n{r['reply']}\n\n" for r in numbered_sums(100)]
     backend.train_from_iterator(texts, trainer)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
     )
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = template
     torch.manual_seed(7)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -52,11 +56,10 @@ def save_tiny_model(folder: Path) -> Path:
             num_hidden_layers=4,
             num_attention_heads=4,
             num_key_value_heads=2,
-            max_position_embeddings=1024,
-            tie_word_embeddings=True,
             bos_token_id=1,
             eos_token_id=2,
             pad_token_id=2,
+            **config,
         )
     )
     model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=2)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from aiohttp import web
 import dataengine.cli
 from schemas.keys import canonical_json
 from warehouse.connect import connect
+from warehouse.store import Warehouse
 
 # A reply that the script cuts off is whole when it may be this long.
 ENOUGH_TOKENS = 200
@@ -260,6 +262,33 @@ def refused(cli: Callable[..., Answered]) -> Callable[..., str]:
         return lines[0]
 
     return run
+
+
+class Killed(BaseException):
+    """Ends a command as a kill would, where the test wants it."""
+
+
+@pytest.fixture
+def killed_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], AbstractContextManager[None]]:
+    """Within the context a write to the table is the last that is tried, after so many that were made."""
+
+    @contextmanager
+    def killed(table: str, after: int) -> Iterator[None]:
+        append, made = Warehouse.append, 0
+
+        def killing(self: Warehouse, name: str, rows: Any) -> Any:
+            nonlocal made
+            if name == table:
+                if made == after:
+                    raise Killed
+                made += 1
+            return append(self, name, rows)
+
+        with monkeypatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(Warehouse, "append", killing)
+            yield
+
+    return killed
 
 
 @pytest.fixture

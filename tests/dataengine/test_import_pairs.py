@@ -111,31 +111,15 @@ def test_pairs_that_cannot_be_taken_are_named(imported: Any) -> None:
 
 
 def test_a_file_without_pairs_and_a_killed_import(
-    imported: Any, rows: Any, refused: Any, monkeypatch: pytest.MonkeyPatch
+    imported: Any, rows: Any, refused: Any, monkeypatch: pytest.MonkeyPatch, killed_at: Any
 ) -> None:
     import dataengine.pair_import
-    from warehouse.store import Warehouse
-
-    class Killed(BaseException):
-        pass
 
     file = [{"prompt": f"What is {i}?", "chosen": f"{i}", "rejected": f"{i + 1}"} for i in range(6)]
     monkeypatch.setattr(dataengine.pair_import, "_BATCH", 4)
-    append = Warehouse.append
     for table, after in (("pairs", 0), ("pair_verdicts", 1)):
-        left = [after]
-
-        def killing(self: Warehouse, name: str, batch: Any, table: str = table, left: list[int] = left) -> Any:
-            if name == table:
-                if left[0] == 0:
-                    raise Killed
-                left[0] -= 1
-            return append(self, name, batch)
-
-        monkeypatch.setattr(Warehouse, "append", killing)
-        with pytest.raises(Killed):
+        with killed_at(table, after):
             imported(file)
-    monkeypatch.setattr(Warehouse, "append", append)
     assert imported(file).out.splitlines()[0] == "pairs: 6 rows = 2 added + 4 there before + 0 left out"
     for table, count in (("trajectories", 12), ("pairs", 6), ("pair_verdicts", 6), ("prompts", 6)):
         assert rows(f"SELECT count(*) FROM {table}") == [(count,)]

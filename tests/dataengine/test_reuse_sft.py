@@ -121,32 +121,16 @@ def test_a_limit_takes_so_many_rows_and_the_next_run_the_rest(cli: Cli, reuse: A
 
 
 def test_a_run_killed_between_prompts_and_replies_goes_on_to_the_same_rows(
-    cli: Cli, reuse: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, reuse: Any, rows: Any, monkeypatch: pytest.MonkeyPatch, killed_at: Any
 ) -> None:
     import dataengine.reusing
-    from warehouse.store import Warehouse
-
-    class Killed(BaseException):
-        pass
 
     many = [{"prompt": f"What is {i}?", "response": f"It is {i}."} for i in range(10)]
     recipe = reuse(many)
     monkeypatch.setattr(dataengine.reusing, "_BATCH", 3)
-    append = Warehouse.append
     for table, after in (("prompts", 2), ("trajectories", 0), ("trajectories", 2), ("verdicts", 1)):
-        left = [after]
-
-        def killing(self: Warehouse, name: str, batch: Any, table: str = table, left: list[int] = left) -> Any:
-            if name == table:
-                if left[0] == 0:
-                    raise Killed
-                left[0] -= 1
-            return append(self, name, batch)
-
-        monkeypatch.setattr(Warehouse, "append", killing)
-        with pytest.raises(Killed):
+        with killed_at(table, after):
             run(cli, recipe)
-    monkeypatch.setattr(Warehouse, "append", append)
     assert run(cli, recipe).code == 0
     assert rows("SELECT count(*), count(DISTINCT trajectory_id), max(attempt) FROM trajectories") == [(10, 10, 1)]
     assert rows("SELECT count(*), count(DISTINCT prompt_id) FROM prompts") == [(10, 10)]
