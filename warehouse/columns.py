@@ -1,6 +1,7 @@
 """How the columns of trajectory_facts are called that hold a check's verdict."""
 
 from schemas.records import Prompt, Trajectory
+from warehouse.quoting import identifier
 
 _TAKEN = {*Trajectory.model_fields, *Prompt.model_fields}
 
@@ -13,8 +14,3 @@ def outcome_column(check: str) -> str:
 def score_column(check: str) -> str:
     """The quoted column of its score."""
     return identifier(f"{check}_score")
-
-
-def identifier(name: str) -> str:
-    """A name as SQL quotes it."""
-    return '"' + name.replace('"', '""') + '"'

@@ -11,6 +11,7 @@ from schemas.duckdb_types import duckdb_columns
 from schemas.errors import QueryError, WarehouseError
 from schemas.records import RECORDS
 from warehouse.columns import outcome_column, score_column
+from warehouse.quoting import literal
 from warehouse.store import DEPENDENTS_FIRST, Warehouse
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
@@ -95,7 +96,7 @@ def _define_tables(
 
 def _select(table: str, paths: list[str]) -> str:
     if paths:
-        return f"SELECT * FROM read_parquet([{', '.join(map(_quote, paths))}])"
+        return f"SELECT * FROM read_parquet([{', '.join(map(literal, paths))}])"
     columns = ", ".join(f'CAST(NULL AS {t}) AS "{name}"' for name, t in duckdb_columns(RECORDS[table]).items())
     return f"SELECT {columns} WHERE false"
 
@@ -104,14 +105,10 @@ def _outcomes(connection: duckdb.DuckDBPyConnection) -> str:
     names = [r[0] for r in connection.execute('SELECT DISTINCT "check" FROM verdicts ORDER BY 1').fetchall()]
     columns = []
     for name in names:
-        only = f'FILTER (WHERE "check" = {_quote(name)})'
+        only = f'FILTER (WHERE "check" = {literal(name)})'
         columns.append(f"any_value(outcome) {only} AS {outcome_column(name)},")
         columns.append(f"any_value(score) {only} AS {score_column(name)},")
     return "\n        ".join(columns)
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def refresh_duckdb_file(warehouse: Warehouse) -> Path:
@@ -125,7 +122,7 @@ def refresh_duckdb_file(warehouse: Warehouse) -> Path:
     fresh.unlink(missing_ok=True)
     try:
         with duckdb.connect(":memory:") as connection:
-            connection.execute(f"ATTACH {_quote(str(fresh))} AS file (STORAGE_VERSION 'v1.0.0')")
+            connection.execute(f"ATTACH {literal(str(fresh))} AS file (STORAGE_VERSION 'v1.0.0')")
             connection.execute("USE file")
             define_views(connection, warehouse, pins(warehouse, None))
         fresh.replace(target)

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from schemas.errors import SnapshotError
 from warehouse.croissant import DataFile, croissant
 from warehouse.formats import ALTERNATES, FORMATS, LINES, REASONING
+from warehouse.quoting import literal
 from warehouse.snapshot import SPLITS, Snapshot, card, sha256_of, verify_files
 from warehouse.stanzas import Exported, stanzas
 
@@ -86,7 +87,7 @@ def _write(
 ) -> None:
     shape, manifest = FORMATS[form], snapshot.manifest
     columns = shape.kinds[manifest.rows_of](reasoning)
-    every = ", ".join(_literal(str(file)) for file in snapshot.data_files())
+    every = ", ".join(literal(str(file)) for file in snapshot.data_files())
     connection.execute(f"CREATE VIEW rows AS FROM read_parquet([{every}])")
     alternates = _alternate(connection, snapshot, form)
     files: dict[str, list[DataFile]] = {}
@@ -99,7 +100,7 @@ def _write(
             select = f"SELECT {columns} FROM shard"
             if shape.ending == "jsonl" and reasoning == "split":
                 select = f"SELECT {LINES} FROM ({select})"
-            connection.sql(f"COPY ({select}) TO {_literal(str(file))} ({shape.options})")
+            connection.sql(f"COPY ({select}) TO {literal(str(file))} ({shape.options})")
             connection.unregister("shard")
             files.setdefault(split, []).append(DataFile(file.name, file.stat().st_size, sha256_of(file)))
 
@@ -168,8 +169,3 @@ def _numbered(files: Sequence[Path], rows: int) -> Iterator[tuple[int, pa.Record
                     piece = batch.slice(start, rows - seen % rows)
                     yield seen // rows, piece
                     start, seen = start + len(piece), seen + len(piece)
-
-
-def _literal(value: str) -> str:
-    """A text as SQL."""
-    return "'" + value.replace("'", "''") + "'"

@@ -11,6 +11,7 @@ from schemas.mix import AnyMix, LabelSource, Mix, MixSource, PairSource, PromptS
 from warehouse.chosen import TAKEN, TAKEN_PROMPTS, Caps, begin, choose_from
 from warehouse.columns import outcome_column, score_column
 from warehouse.diverse import pick_diverse
+from warehouse.quoting import literal
 
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = (
@@ -88,11 +89,6 @@ def accepts(check: str, outcomes: Iterable[str], threshold: Threshold | None) ->
     return f"CASE WHEN {outcome} IN ('pass', 'fail') AND {score} IS NOT NULL THEN {passes} ELSE {listed} END"
 
 
-def quoted(text: str) -> str:
-    """A text of SQL, quoted."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def without_verdicts(connection: duckdb.DuckDBPyConnection, checks: Iterable[str]) -> list[str]:
     """Those of the checks that have no verdict in the warehouse, on any trajectory."""
     known = {row[0] for row in connection.execute('SELECT DISTINCT "check" FROM verdicts').fetchall()}
@@ -148,7 +144,7 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
 
 
 def _passing(source: MixSource, licenses: Sequence[str] | None) -> str:
-    allowed = f"license IN ({', '.join(map(quoted, licenses))})" if licenses else "true"
+    allowed = f"license IN ({', '.join(map(literal, licenses))})" if licenses else "true"
     # A trajectory that two sources choose stands in the snapshot once, as the first has it, and takes nobody's place.
     others = f"WHEN prompt_id IN {TAKEN_PROMPTS} THEN 'prompt_in_another_source'" if source.other_prompts else ""
     return f"""

@@ -6,7 +6,8 @@ from schemas.mix import LabelMix, LabelSource
 from warehouse.chosen import SPLIT, TAKEN, Caps, begin, choose_from, gather
 from warehouse.columns import outcome_column, score_column
 from warehouse.gate import refuse_unproven_judges
-from warehouse.mixing import accepts, conditions, naming, quoted, refuse_what_nobody_said
+from warehouse.mixing import accepts, conditions, naming, refuse_what_nobody_said
+from warehouse.quoting import literal
 from warehouse.rendering import JUDGED, PROMPT, SHOWN, assistant
 from warehouse.row_kind import RowKind, Systems, parameters_of
 
@@ -31,7 +32,7 @@ def _heard(source: LabelSource) -> str:
     passes = accepts(check, ("pass",), source.thresholds.get(check))
     return f"""
         SELECT trajectory_id, prompt_id, {passes} AS label, {score_column(check)} AS score,
-            {quoted(check)} AS labelled_by,
+            {literal(check)} AS labelled_by,
             {SHOWN[source.show]} AS shown,
             CASE WHEN trajectory_id IN {TAKEN} THEN 'in_another_source'
                 WHEN {outcome} NOT IN ('pass', 'fail') THEN 'undecided'

@@ -4,7 +4,8 @@ import duckdb
 
 from schemas.mix import PromptMix, PromptSource, Threshold
 from warehouse.chosen import SPLIT, TAKEN, Caps, begin, choose_from, gather
-from warehouse.mixing import naming, quoted
+from warehouse.mixing import naming
+from warehouse.quoting import literal
 from warehouse.rendering import PROMPT
 from warehouse.row_kind import RowKind, Systems, parameters_of
 
@@ -62,7 +63,7 @@ _TRIED = """
 def _found(number: int, source: PromptSource) -> str:
     """The prompts of the source's domain that meet its condition, with why one is left out."""
     where = f" AND ({source.where}\n)" if source.where else ""
-    listed = ", ".join(map(quoted, source.verifiers))
+    listed = ", ".join(map(literal, source.verifiers))
     rules = ["WHEN prompt_id IN " + TAKEN + " THEN 'in_another_source'"]
     if source.verifiers:
         rules += [
@@ -85,7 +86,7 @@ def _found(number: int, source: PromptSource) -> str:
             FROM prompts_current p LEFT JOIN rates USING (prompt_id)
         )
         SELECT prompt_id, answer_form, solve_rate, n, CASE {" ".join(rules)} END AS early
-        FROM known AS prompts_current WHERE domain = {quoted(source.domain)}{where}"""
+        FROM known AS prompts_current WHERE domain = {literal(source.domain)}{where}"""
 
 
 def _within(threshold: Threshold) -> str:

@@ -20,6 +20,7 @@ from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import NAME, AnyMix
 from schemas.records import now
 from warehouse.connect import connect
+from warehouse.quoting import literal
 from warehouse.row_kind import RowKind, refuse_empty
 from warehouse.rows_labels import LABELS
 from warehouse.rows_pairs import PAIRS
@@ -144,7 +145,7 @@ def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path, order: str
         file = folder / f"{split}-00000-of-00001.parquet"
         connection.execute(
             f"COPY (SELECT * FROM selected WHERE split = '{split}' ORDER BY {order}) "
-            f"TO '{str(file).replace(chr(39), chr(39) * 2)}' (FORMAT parquet, COMPRESSION zstd)"
+            f"TO {literal(str(file))} (FORMAT parquet, COMPRESSION zstd)"
         )
         files.append(SnapshotFile(path=file.name, rows=rows, bytes=file.stat().st_size, sha256=sha256_of(file)))
     return files
