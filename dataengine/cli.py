@@ -4,11 +4,13 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from dataengine.screen import first_of, printable
+from dataengine.cli_common import DEFAULT_WAREHOUSE, WarehouseOption, say
+from dataengine.cli_snapshot import mix_app, snapshot_app
+from dataengine.screen import first_of
 from schemas.errors import ConfigError, UserError
 
 app = typer.Typer(
@@ -18,17 +20,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-snapshot_app = typer.Typer(help="Immutable, versioned selections.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(snapshot_app, name="snapshot")
-mix_app = typer.Typer(help="What training makes of a mix.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(mix_app, name="mix")
 judge_app = typer.Typer(help="Models as judges.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(judge_app, name="judge")
 
-WarehouseOption = Annotated[
-    Path, typer.Option("--warehouse", envvar="DATAENGINE_WAREHOUSE", help="The warehouse's folder.")
-]
-DEFAULT_WAREHOUSE = Path("warehouse-data")
 LayoutOption = Annotated[
     str | None, typer.Option(help="The columns of a known data set: gsm8k, alpaca ...; any other name lists them.")
 ]
@@ -46,15 +42,15 @@ def run(
     from dataengine.run import run_recipe
     from dataengine.shipped import load_recipe
 
-    result = run_recipe(load_recipe(recipe, settings or []), warehouse, limit=limit, say=_say)
+    result = run_recipe(load_recipe(recipe, settings or []), warehouse, limit=limit, say=say)
     if not result.worked:
-        _say(f"nothing to do: {recipe} is complete in {warehouse}")
+        say(f"nothing to do: {recipe} is complete in {warehouse}")
     if not result.balanced:
-        _say("the conservation line does not add up: see `dataengine doctor`")
+        say("the conservation line does not add up: see `dataengine doctor`")
     if result.errors:
-        _say(f"{result.errors} requests or checks failed and are recorded: `dataengine sql --name errors`")
+        say(f"{result.errors} requests or checks failed and are recorded: `dataengine sql --name errors`")
     if result.missing:
-        _say(f"{result.missing} verdicts of judges are missing, their requests failed: run again to ask again")
+        say(f"{result.missing} verdicts of judges are missing, their requests failed: run again to ask again")
     raise typer.Exit(1 if result.errors or result.missing or not result.balanced else 0)
 
 
@@ -70,7 +66,7 @@ def preview(
     from dataengine.preview import preview_recipe
     from dataengine.shipped import load_recipe
 
-    preview_recipe(load_recipe(recipe, settings or []), warehouse, rows=rows, limit=limit, say=_say)
+    preview_recipe(load_recipe(recipe, settings or []), warehouse, rows=rows, limit=limit, say=say)
 
 
 @app.command()
@@ -84,17 +80,17 @@ def status(
 
     found = read(warehouse)
     if as_json:
-        _say(json.dumps(found.as_json(), indent=2))
+        say(json.dumps(found.as_json(), indent=2))
     else:
-        _say(table(found.stages))
-        _say("\napplicable = pass + fail + undecided + error + pending, per stage and check:")
+        say(table(found.stages))
+        say("\napplicable = pass + fail + undecided + error + pending, per stage and check:")
         for line in found.conservation:
-            _say(line.text)
+            say(line.text)
         for title, rows in (("runs", found.runs), ("snapshots", found.snapshots)):
             if rows:
-                _say(f"\n{title}:\n{table(rows)}")
+                say(f"\n{title}:\n{table(rows)}")
         if found.conflicts:
-            _say(f"\n{found.conflicts} prompts have conflicting references: `dataengine sql --name conflicts`")
+            say(f"\n{found.conflicts} prompts have conflicting references: `dataengine sql --name conflicts`")
     raise typer.Exit(0 if found.balanced else 1)
 
 
@@ -110,7 +106,7 @@ def explain(
     from dataengine.explain import explain as tell
     from dataengine.shipped import load_mix
 
-    _say(tell(warehouse, id, [load_mix(m) for m in mix or []]))
+    say(tell(warehouse, id, [load_mix(m) for m in mix or []]))
 
 
 @app.command()
@@ -129,7 +125,7 @@ def sql(
     from warehouse.sql import named_query, query
 
     if show_list:
-        _say(list_queries())
+        say(list_queries())
         return
     if (statement is None) == (name is None):
         raise ConfigError('give a statement or --name: dataengine sql "SELECT * FROM funnel"; --list shows names')
@@ -179,10 +175,10 @@ def import_(
     checks = [name.strip() for name in with_.split(",") if name.strip()]
     done = import_file(warehouse, spec, kind, stage=stage, policy=policy, checks=checks, max_rows=max_rows)
     _say_notes(done.notes)
-    _say(done.line)
+    say(done.line)
     for check, outcomes in done.checked.added.items():
         told = ", ".join(f"{number:,} {outcome}" for outcome, number in sorted(outcomes.items()))
-        _say(f"{check}: {sum(outcomes.values()):,} verdicts ({told})")
+        say(f"{check}: {sum(outcomes.values()):,} verdicts ({told})")
     raise typer.Exit(1 if done.notes or done.checked.errors else 0)
 
 
@@ -205,7 +201,7 @@ def check(
     )  # fmt: skip
     _say_notes(done.notes)
     for line in done.lines:
-        _say(line)
+        say(line)
     raise typer.Exit(1 if done.notes or done.errors or not done.balanced else 0)
 
 
@@ -224,7 +220,7 @@ def make_tests(
     done = make_tests_file(file, out, seeds=seeds, most=most, workers=workers, mapping=_mapping(mapping))
     _say_notes(done.notes)
     for line in done.lines:
-        _say(line)
+        say(line)
     raise typer.Exit(1 if done.unreadable or done.errors or not done.balanced else 0)
 
 
@@ -250,105 +246,8 @@ def judge_calibrate(
         load_recipe(recipe, settings or []), judge, warehouse, on=on, mapping=_mapping(mapping), notes=notes, out=out
     )
     _say_notes(notes)
-    _say(report.text())
+    say(report.text())
     raise typer.Exit(1 if notes else 0)
-
-
-@snapshot_app.command("create")
-def snapshot_create(
-    mix: Annotated[str, typer.Argument(help="A shipped mix's name, or a path.")],
-    settings: Annotated[list[str] | None, typer.Argument(help="key=value")] = None,
-    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
-) -> None:
-    """Make the next version of a mix's snapshot, unless nothing changed."""
-    from dataengine.runlog import code_versions
-    from dataengine.shipped import load_mix, systems_of
-    from warehouse.snapshot import create_snapshot
-
-    chosen = load_mix(mix, settings or [])
-    snapshot, new = create_snapshot(warehouse, chosen, systems_of(chosen), code_versions())
-    m = snapshot.manifest
-    _say(f"{m.id} {'made' if new else 'unchanged'}: {m.rows:,} rows, hash {m.logical_hash}\n{snapshot.path}")
-
-
-@snapshot_app.command("list")
-def snapshot_list(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
-    """All snapshots."""
-    from dataengine.tables import table
-    from warehouse.snapshot import list_snapshots
-    from warehouse.store import Warehouse
-
-    rows = [
-        {
-            "snapshot": s.manifest.id,
-            "rows": s.manifest.rows,
-            "prompts": s.manifest.prompts,
-            "made": f"{s.manifest.created_at:%Y-%m-%d %H:%M}",
-            "hash": s.manifest.logical_hash[:12],
-        }
-        for s in list_snapshots(Warehouse.open(warehouse).path)
-    ]
-    _say(table(rows))
-
-
-@snapshot_app.command("show")
-def snapshot_show(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
-    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
-) -> None:
-    """What a snapshot holds: rows, counts, hashes, the mix, and the checks it relied on."""
-    from dataengine.output import describe_snapshot
-    from warehouse.snapshot import open_snapshot
-    from warehouse.store import Warehouse
-
-    _say(describe_snapshot(open_snapshot(Warehouse.open(warehouse).path, snapshot)))
-
-
-@snapshot_app.command("export")
-def snapshot_export(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
-    out: Annotated[Path, typer.Option(help="A new folder.")],
-    form: Annotated[
-        str,
-        typer.Option(
-            "--format", help="messages, prompt-completion, openai, sharegpt, alpaca; preference of pairs; prompts."
-        ),
-    ] = "messages",
-    reasoning: Annotated[str, typer.Option(help="In the content, or split: in reasoning_content.")] = "content",
-    shard_rows: Annotated[int | None, typer.Option(min=1, help="Rows of a file; default: one file a split.")] = None,
-    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
-) -> None:
-    """Write a snapshot in a shape that trainers read."""
-    from warehouse.export import export_snapshot
-    from warehouse.snapshot import open_snapshot
-    from warehouse.store import Warehouse
-
-    opened = open_snapshot(Warehouse.open(warehouse).path, snapshot)
-    for file in export_snapshot(opened, form, out, reasoning=reasoning, shard_rows=shard_rows):
-        _say(str(file))
-
-
-@mix_app.command("check")
-def mix_check(
-    snapshot: Annotated[str, typer.Argument(help="name@version, of samples")],
-    tokenizer: Annotated[str, typer.Option(help="A folder with a tokenizer, or a shipped model's name.")],
-    max_length: Annotated[int | None, typer.Option(min=1, help="In tokens: longer rows are listed.")] = None,
-    template: Annotated[
-        Path | None, typer.Option(help="A chat template in Jinja; default: the tokenizer's own.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON: the report with the ids of rows.")] = None,
-    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
-) -> None:
-    """Render every row with a chat template: does the reply survive, how long is it, what is learnt."""
-    from dataengine.mix_check import check_snapshot
-    from warehouse.snapshot import open_snapshot
-    from warehouse.store import Warehouse
-
-    opened = open_snapshot(Warehouse.open(warehouse).path, snapshot)
-    found = check_snapshot(opened, tokenizer, template=template, max_length=max_length, out=out)
-    for line in found.lines:
-        _say(line)
-    raise typer.Exit(0 if found.good else 1)
 
 
 @app.command()
@@ -359,8 +258,8 @@ def compact(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
 
     opened = Warehouse.open(warehouse)
     for table, (before, after) in opened.compact().items():
-        _say(f"{table:<13} {before:>5} -> {after} files")
-    _say(f"refreshed {refresh_duckdb_file(opened)}")
+        say(f"{table:<13} {before:>5} -> {after} files")
+    say(f"refreshed {refresh_duckdb_file(opened)}")
 
 
 @app.command()
@@ -370,7 +269,7 @@ def doctor(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
 
     findings = examine(warehouse)
     for finding in findings:
-        _say(finding.text)
+        say(finding.text)
     raise typer.Exit(0 if all(f.good for f in findings) else 1)
 
 
@@ -397,14 +296,9 @@ def _mapping(
     return mapping
 
 
-def _say(text: Any, err: bool = False) -> None:
-    # Much of what is said was written by models.
-    print(printable(str(text)), file=sys.stderr if err else sys.stdout, flush=True)
-
-
 def _say_notes(notes: list[str]) -> None:
     for note in first_of(notes):
-        _say(note, err=True)
+        say(note, err=True)
 
 
 # Commands that write nothing before their end.
@@ -419,7 +313,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except UserError as e:
-        _say(f"{type(e).__name__}: {e}", err=True)
+        say(f"{type(e).__name__}: {e}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as e:
         # Typer has turned Ctrl-C into exit code 130, without a word.

@@ -25,7 +25,7 @@ class Manifest(BaseModel):
     name: str
     version: int
     created_at: datetime
-    logical_hash: str = Field(description="over the content, whatever the file layout: see docs/warehouse.md")
+    logical_hash: str = Field(description="over the content, whatever the file layout: see docs/mixes.md")
     mix: dict[str, Any] = Field(description="the mix as it was when the snapshot was made")
     rows: int
     prompts: int

@@ -71,12 +71,12 @@ def test_shipped_recipes_and_mixes_are_valid(tmp_path: Path, monkeypatch: pytest
         assert systems_of(mix)
 
 
-def test_mixes_in_the_page_about_the_warehouse_are_valid() -> None:
+def test_mixes_in_the_page_about_them_are_valid() -> None:
     import yaml
 
     from schemas.mix import MixFile
 
-    text = (ROOT / "docs" / "warehouse.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "mixes.md").read_text(encoding="utf-8")
     shown = [
         yaml.safe_load(block) for block in re.findall(r"(?:^    .*\n)+", text, re.MULTILINE) if "    mix: " in block
     ]
@@ -92,7 +92,7 @@ def test_mixes_in_the_page_about_the_warehouse_are_valid() -> None:
 def test_every_reason_to_leave_out_a_pair_is_explained() -> None:
     from warehouse.rows_pairs import PAIRS
 
-    text = (ROOT / "docs" / "warehouse.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "mixes.md").read_text(encoding="utf-8")
     table = text[text.index("| dropped |") : text.index("\n\n", text.index("| dropped |"))]
     assert set(re.findall(r"`([a-z_]+)`", table)) >= set(PAIRS.dropped)
 
