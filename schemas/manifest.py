@@ -27,6 +27,9 @@ class Manifest(BaseModel):
     created_at: datetime
     logical_hash: str = Field(description="over the content, whatever the file layout: see docs/mixes.md")
     mix: dict[str, Any] = Field(description="the mix as it was when the snapshot was made")
+    systems: dict[str, str | None] = Field(
+        default_factory=dict, description="the system prompt of each template that the mix names"
+    )
     rows: int
     prompts: int
     counts: dict[str, dict[str, int]] = Field(description="rows by split, domain, ..., and what each rule left out")

@@ -64,7 +64,10 @@ def choose_from(
     connection.execute(
         f"""
         INSERT INTO chosen
-        WITH candidates AS ({candidates}
+        WITH candidates AS (
+            -- Texts stay out of the windows: equal length and 64 bits of hash are equal enough within a prompt.
+            SELECT * REPLACE ((strlen(said), hash(said)) AS said) FROM ({candidates}
+            )
         ), numbered AS (
             SELECT *, row_number() OVER (PARTITION BY early, prompt_id, said ORDER BY {caps.order}) AS copy
             FROM candidates

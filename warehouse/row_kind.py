@@ -38,7 +38,7 @@ class RowKind:
 
 def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: AnyMix, kind: RowKind) -> None:
     """Raises SnapshotError for a mix that takes nothing, with what left its candidates out."""
-    row = connection.execute("SELECT count(*) FROM selected").fetchone()
+    row = connection.execute("SELECT count(*) FROM taken").fetchone()
     if row and row[0]:
         return
     if isinstance(mix, Mix):
