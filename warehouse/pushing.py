@@ -1,6 +1,7 @@
 """Snapshots as dataset repositories of the Hugging Face hub: one commit each, with a tag that never moves."""
 
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -129,19 +130,19 @@ def _api(repo: str) -> "HfApi":
 def _quietly() -> Iterator[None]:
     """Bars only where somebody looks, no log lines (they hold signed URLs), and an end to waiting."""
     from huggingface_hub import get_session
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import logging as hub_logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    level, client = logging.get_verbosity(), get_session()
+    level, client = hub_logging.get_verbosity(), get_session()
     patience = client.timeout
-    logging.set_verbosity(logging.ERROR)
+    hub_logging.set_verbosity(logging.ERROR)
     client.timeout = _PATIENCE
     try:
         with nullcontext() if sys.stderr.isatty() else disable_progress_bars():
             yield
     finally:
         client.timeout = patience
-        logging.set_verbosity(level)
+        hub_logging.set_verbosity(level)
 
 
 def _look(api: "HfApi", repo: str, branch: str, tag: str) -> _There | None:
