@@ -45,7 +45,7 @@ class PushedManifest(Manifest):
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where a snapshot is: `commit` is the full hash; `new` is false where all of it was there already."""
+    """Where a snapshot is: `commit` is the full hash; `new` is false where the tag held it already."""
 
     url: str
     tag: str
@@ -53,6 +53,15 @@ class Pushed:
     new: bool
     private: bool
     deleted: int
+
+    @property
+    def said(self) -> str:
+        """Where it is, and how it is loaded, on two lines."""
+        gone = f", {self.deleted} files of before deleted" if self.deleted else ""
+        seen = "private" if self.private else "public"
+        repo = "/".join(self.url.split("/")[-2:])
+        load = f'datasets.load_dataset("{repo}", revision="{self.tag}")'
+        return f"{self.url} ({seen}), tag {self.tag}, commit {self.commit[:12]}{gone}\n{load}"
 
 
 def push_snapshot(

@@ -8,12 +8,14 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
 import yaml
 
 # What the hub's validation of cards admits, as its error message lists it.
@@ -31,6 +33,7 @@ _LICENCES = (
 _SIZES = "n<1K 1K<n<10K 10K<n<100K 100K<n<1M 1M<n<10M 10M<n<100M 100M<n<1B 1B<n<10B 10B<n<100B 100B<n<1T n>1T other"
 TASKS = {"text-generation", "text-classification", "question-answering", "text-ranking", "reinforcement-learning"}
 LARGE = 10_000_000
+WRITES, READS = "hf_mayWriteHere", "hf_mayReadHere"
 
 
 def card_errors(text: str) -> list[str]:
@@ -132,7 +135,7 @@ class HubStandIn:
     """The server; `asked` is what it was asked, `fault` what it shall fail at."""
 
     def __init__(self) -> None:
-        self.tokens = {"hf_writes": True, "hf_reads": False}
+        self.tokens = {WRITES: True, READS: False}
         self.repos: dict[str, Repo] = {}
         self.uploaded: dict[str, bytes] = {}
         self.asked: list[str] = []
@@ -163,6 +166,25 @@ class HubStandIn:
         return repo
 
 
+@contextmanager
+def serving(patch: pytest.MonkeyPatch) -> Iterator[HubStandIn]:
+    """A stand-in that `huggingface_hub` in this process takes for the hub, with a token that may write."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    server = HubStandIn()
+    # The library read the environment when it was imported, maybe by another test.
+    patch.setattr(constants, "ENDPOINT", server.url)
+    patch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    )
+    patch.setattr(constants, "HF_HUB_OFFLINE", False)
+    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    patch.setenv("HF_TOKEN", WRITES)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 class _Handler(BaseHTTPRequestHandler):
     hub: HubStandIn
     protocol_version = "HTTP/1.1"
@@ -177,7 +199,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self._body()
-        path = unquote(urlsplit(self.path).path)
+        path = urlsplit(self.path).path
         asked = f"{self.command} {path}"
         fault = self.hub.fault(asked, self.hub.asked.count(asked))
         self.hub.asked.append(asked)
@@ -193,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
                 for method, pattern, answer in _ROUTES:
                     found = re.fullmatch(pattern, path)
                     if found and self.command in method:
-                        answer(self, body, *found.groups())
+                        answer(self, body, *(part and unquote(part) for part in found.groups()))
                         return
             raise Answer(404, f"the stand-in knows no {asked}")
         except Answer as e:
@@ -228,7 +250,7 @@ class _Handler(BaseHTTPRequestHandler):
         return token
 
     def _writer(self) -> None:
-        if not self.hub.tokens[self._token() or "hf_reads"]:
+        if not self.hub.tokens[self._token() or READS]:
             raise Answer(403, "you must use a write token")
 
     def _repo(self, name: str) -> Repo:
