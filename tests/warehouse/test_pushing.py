@@ -238,18 +238,17 @@ def test_what_fails_midway_leaves_the_repository_as_it_was(
     how: int | str,
     said: str,
 ) -> None:
-    push_snapshot(make(), REPO, shard_rows=5)
-    before = hub.repos[REPO].state()
-    second = make()
+    before = hub.make(REPO).state()
+    snapshot = make()
     # The library waits longer before each time that it asks again.
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     monkeypatch.setattr(warehouse.pushing, "_PATIENCE", 0.5 if how == "hang" else 30)
     hub.fault = failing(what, how)
-    assert said in refusal(second, shard_rows=5)
+    assert said in refusal(snapshot, shard_rows=5)
     assert hub.repos[REPO].state() == before
     hub.fault = failing("nothing", 500)
-    assert push_snapshot(second, REPO, shard_rows=5).new
-    assert titles(hub.repos[REPO])[0].startswith("demo@2")
+    assert push_snapshot(snapshot, REPO, shard_rows=5).new
+    assert titles(hub.repos[REPO])[0].startswith("demo@1")
 
 
 def test_a_short_fault_of_the_server_is_waited_out(
