@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -87,6 +88,10 @@ def push_snapshot(
     """
     manifest = snapshot.manifest
     tag = tag or f"v{manifest.version}"
+    for name in (branch, tag):
+        # Else the hub would refuse the tag when the commit is made.
+        if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)*", name, re.ASCII) or ".." in name or name.endswith((".", ".lock")):
+            raise SnapshotError(f"{name!r} is no name for a branch or a tag: take letters, digits and . _ - /")
     export = Export(format=form, reasoning=reasoning, shard_rows=shard_rows)
     api = _api(repo)
     with _quietly(), tempfile.TemporaryDirectory(prefix="dataengine-push-") as work:

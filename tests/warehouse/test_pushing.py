@@ -331,6 +331,8 @@ def test_what_is_missing_is_said_in_one_line(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     assert refusal(snapshot, repo="demo") == "demo: a repository is called OWNER/REPO"
     assert refusal(snapshot, repo="ada/..").startswith("ada/..: this is no name of a repository (")
+    for name in ("a b", "-x", "a..b", "a.lock", "é", "a//b", "a\n"):
+        assert refusal(snapshot, tag=name).startswith(f"{name!r} is no name for a branch or a tag")
     assert refusal(snapshot, form="word").startswith("there is no format 'word'")
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     assert "http://127.0.0.1:9 cannot be reached" in refusal(snapshot)
