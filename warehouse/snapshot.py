@@ -16,6 +16,7 @@ from schemas.errors import SnapshotError
 from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import NAME, AnyMix
 from schemas.records import now
+from warehouse.card import card
 from warehouse.connect import connect
 from warehouse.hashing import logical_hash
 from warehouse.quoting import identifier, literal
@@ -158,21 +159,6 @@ def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bo
             raise
         _fsync(parent)
         return Snapshot(manifest, target), True
-
-
-def card(manifest: Manifest) -> str:
-    """The dataset card: front matter that `datasets` reads, then the counts."""
-    splits = [s for s in SPLITS if manifest.counts["split"].get(s)]
-    lines = ["---", f"pretty_name: {manifest.id}", "configs:", "- config_name: default", "  data_files:"]
-    for split in splits:
-        lines += [f"  - split: {split}", f"    path: {split}-*.parquet"]
-    lines += ["---", "", f"# {manifest.id}", ""]
-    lines += [manifest.about, ""]
-    lines += [f"{manifest.rows} rows from {manifest.prompts} prompts; logical hash `{manifest.logical_hash}`.", ""]
-    for column in KINDS[manifest.rows_of].counted:
-        lines += [f"| {column} | rows |", "|---|---:|"]
-        lines += [f"| {value} | {rows} |" for value, rows in manifest.counts[column].items()] + [""]
-    return "\n".join(lines)
 
 
 def verify_files(snapshot: Snapshot) -> None:
