@@ -8,9 +8,9 @@ import duckdb
 from dataengine.screen import one_line
 from dataengine.tables import table
 from schemas.mix import AnyMix, Mix
-from warehouse.chosen import SPLIT
 from warehouse.gate import unproven
 from warehouse.mixing import Condition, choose, conditions, unmet, without_verdicts
+from warehouse.splits import SPLIT
 from warehouse.targets import meet_targets
 
 

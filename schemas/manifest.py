@@ -29,7 +29,9 @@ class Manifest(BaseModel):
     mix: dict[str, Any] = Field(description="the mix as it was when the snapshot was made")
     rows: int
     prompts: int
-    counts: dict[str, dict[str, int]] = Field(description="rows by split, domain, ..., and what each rule left out")
+    counts: dict[str, dict[str, int]] = Field(
+        description="rows by split, domain, ..., what each rule left out, and near-duplicate prompts"
+    )
     tables: dict[str, int] = Field(description="the version of each warehouse table that was read")
     checks: dict[str, list[str]] = Field(description="the versions of each check that the mix relied on")
     code: dict[str, str] = Field(description="versions of this program and of the libraries that wrote the files")

@@ -237,6 +237,10 @@ class _Mixed(BaseModel):
     mix: str = Field(pattern=NAME, description="the snapshot's name")
     description: str = ""
     validation: float = Field(default=0.0, ge=0.0, lt=1.0, description="share of prompts held out, by salted hash")
+    split_by: Literal["cluster", "prompt"] = Field(
+        default="cluster",
+        description="what stands in one split as a whole: near-duplicate prompts, where they are known, or each prompt",
+    )
     salt: str = Field(default="", description="changes which prompts are held out")
     seed: int = 0
 

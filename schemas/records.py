@@ -255,6 +255,12 @@ class Cluster(Record):
     cluster_id: str = Field(description="the smallest id of the cluster")
     created_at: datetime
 
+    @model_validator(mode="after")
+    def _smallest(self) -> "Cluster":
+        if self.cluster_id > self.id:
+            raise ValueError("a cluster is called by the smallest of its ids, and cluster_id is after id")
+        return self
+
 
 class Calibration(Record):
     """How far a judge agreed with known verdicts on a set of cases."""

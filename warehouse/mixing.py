@@ -126,7 +126,7 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
 
     Raises SnapshotError for a check that has no verdict on any trajectory and for a `where` that is no condition.
     """
-    begin(connection)
+    begin(connection, mix)
     for number, source in enumerate(mix.sources):
         refuse_what_nobody_said(connection, mix, source)
         with naming(connection, mix, source):

@@ -26,6 +26,7 @@ from warehouse.rows_labels import LABELS
 from warehouse.rows_pairs import PAIRS
 from warehouse.rows_prompts import PROMPTS
 from warehouse.rows_samples import SAMPLES
+from warehouse.splits import near_duplicates
 from warehouse.store import Warehouse
 
 SPLITS = ("train", "validation")
@@ -107,7 +108,9 @@ def create_snapshot(
                 mix=mix.model_dump(mode="json"),
                 rows=_scalar(connection, "SELECT count(*) FROM selected"),
                 prompts=_scalar(connection, "SELECT count(DISTINCT prompt_id) FROM selected"),
-                counts={c: _counts(connection, c) for c in kind.counted} | {"dropped": kind.left_out(connection)},
+                counts={c: _counts(connection, c) for c in kind.counted}
+                | {"dropped": kind.left_out(connection)}
+                | {"near_duplicates": near_duplicates(connection, mix)},
                 tables=tables,
                 checks=_check_versions(connection, kind),
                 code={**(code or {}), "duckdb": installed("duckdb")},

@@ -41,10 +41,22 @@ JOIN prompts_current p ON p.prompt_id = t.prompt_id
 WHERE v.against IN ('', p.against)
 QUALIFY row_number() OVER (PARTITION BY v.trajectory_id, v."check" ORDER BY v.created_at DESC, v.version DESC) = 1;
 
--- The cluster of each prompt and each reply that has one; one that is near no other has its own.
+-- The cluster of each prompt and each reply that has one; one that is near no other has its own. Of prompts the version
+-- counts that the latest row has, and what it does not know is as before. A cluster may itself have joined another since
+-- (a clustering was cut short, or another version knows more): `followed` goes on to the last one, always a smaller id.
 CREATE VIEW clusters_current AS
-SELECT kind, id, arg_max(cluster_id, (created_at, cluster_id)) AS cluster_id
-FROM clusters
+WITH RECURSIVE told AS (
+    SELECT kind, id, arg_max(cluster_id, (version = latest, created_at, cluster_id)) AS cluster_id
+    FROM clusters, (SELECT arg_max(version, (created_at, version)) AS latest FROM clusters)
+    GROUP BY kind, id
+), followed AS (
+    SELECT kind, id, cluster_id FROM told
+    UNION ALL
+    SELECT f.kind, f.id, t.cluster_id
+    FROM followed f JOIN told t ON t.kind = f.kind AND t.id = f.cluster_id AND t.cluster_id < f.cluster_id
+)
+SELECT kind, id, min(cluster_id) AS cluster_id
+FROM followed
 GROUP BY kind, id
 UNION ALL
 SELECT 'response' AS kind, trajectory_id AS id, coalesce(details ->> 'representative', trajectory_id) AS cluster_id
