@@ -244,7 +244,7 @@ class PairVerdict(Record):
 
 
 class Cluster(Record):
-    """Which cluster of near duplicates a prompt belongs to; the latest row of an id counts."""
+    """Which cluster of near duplicates a prompt belongs to; the latest row of an id and version counts."""
 
     TABLE: ClassVar[str] = "clusters"
     KEYS: ClassVar[tuple[str, ...]] = ("kind", "id", "version", "cluster_id")

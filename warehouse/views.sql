@@ -41,14 +41,20 @@ JOIN prompts_current p ON p.prompt_id = t.prompt_id
 WHERE v.against IN ('', p.against)
 QUALIFY row_number() OVER (PARTITION BY v.trajectory_id, v."check" ORDER BY v.created_at DESC, v.version DESC) = 1;
 
--- The cluster of each prompt and each reply that has one; one that is near no other has its own. Of prompts the version
--- counts that the latest row has, and what it does not know is as before. A cluster may itself have joined another since
--- (a clustering was cut short, or another version knows more): `followed` goes on to the last one, always a smaller id.
+-- The cluster of each prompt and each reply that has one; one that is near no other has its own. The version counts
+-- that knows the most prompts, of equals the latest: not one that was cut short. What it does not know is as the latest
+-- row says. A cluster that has joined another since, while the rest of its rows are missing, is `followed` to that one,
+-- which always has a smaller id.
 CREATE VIEW clusters_current AS
-WITH RECURSIVE told AS (
-    SELECT kind, id, arg_max(cluster_id, (version = latest, created_at, cluster_id)) AS cluster_id
-    FROM clusters, (SELECT arg_max(version, (created_at, version)) AS latest FROM clusters)
-    GROUP BY kind, id
+WITH RECURSIVE whole AS (
+    SELECT kind, version FROM clusters GROUP BY kind, version
+    QUALIFY row_number() OVER (
+        PARTITION BY kind ORDER BY count(DISTINCT id) DESC, max(created_at) DESC, version DESC
+    ) = 1
+), told AS (
+    SELECT c.kind, id, arg_max(cluster_id, (c.version = w.version, created_at, cluster_id)) AS cluster_id
+    FROM clusters c JOIN whole w USING (kind)
+    GROUP BY c.kind, id
 ), followed AS (
     SELECT kind, id, cluster_id FROM told
     UNION ALL
@@ -306,7 +312,7 @@ WITH latest AS (
     QUALIFY version = arg_max(version, (created_at, version)) OVER (PARTITION BY pair_id, "check")
 ), means AS (
     SELECT pair_id, "check", version, max(draws) AS draws, count(*) AS drawn, count(score) AS verdicts,
-        avg(score) AS score
+        avg(score ORDER BY draw) AS score
     FROM latest
     GROUP BY pair_id, "check", version
     UNION ALL
