@@ -49,7 +49,7 @@ def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: AnyMix, stages: Ma
     fates = _fates(connection, mix, list(stages)) if any(not c for f in failing for c in f.values()) else {}
     rows = []
     for ident, stage in stages.items():
-        own = [f[ident] for f, source in zip(failing, mix.sources, strict=True) if source.stage == stage]
+        own = [f[ident] for f, source in zip(failing, mix.sources, strict=True) if source.stage in (stage, None)]
         if not own:
             told = "no source has its stage"
         elif ident in fates:

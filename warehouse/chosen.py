@@ -42,6 +42,15 @@ def begin(connection: duckdb.DuckDBPyConnection, mix: AnyMix) -> None:
     know_clusters(connection, mix)
 
 
+def left_out_of(connection: duckdb.DuckDBPyConnection) -> dict[int, dict[str, int]]:
+    """By source, from 0, how many of its candidates each rule left out."""
+    found: dict[int, dict[str, int]] = {}
+    sql = "SELECT source, dropped, count(*) FROM chosen WHERE dropped IS NOT NULL GROUP BY ALL ORDER BY ALL"
+    for source, rule, rows in connection.execute(sql).fetchall():
+        found.setdefault(source, {})[rule] = rows
+    return found
+
+
 def gather(
     connection: duckdb.DuckDBPyConnection, number: int, select: str, parameters: Mapping[str, object] | None = None
 ) -> None:

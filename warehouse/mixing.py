@@ -35,11 +35,18 @@ class Condition:
 def conditions(source: MixSource | PairSource | LabelSource) -> list[Condition]:
     """All that a trajectory has to meet to be a candidate of the source, or one of a pair's two."""
     return [
-        *([Condition(f"stage: {source.stage}", f"stage = '{source.stage}'")] if source.stage else []),
+        _stage(source),
         Condition("has a reply", "error IS NULL"),
         *(_policy(source) if isinstance(source, MixSource) else []),
         *asked_of_verdicts(source.require, source.not_failed, source.where, source.thresholds),
     ]
+
+
+def _stage(source: MixSource | PairSource | LabelSource) -> Condition:
+    """The condition of a source's stage; replies of evaluations are for those alone who say so."""
+    if source.stage is None:
+        return Condition("stage: any but eval", "stage <> 'eval'")
+    return Condition(f"stage: {source.stage}", f"stage = '{source.stage}'")
 
 
 def _policy(source: MixSource) -> list[Condition]:
@@ -201,7 +208,9 @@ def naming(
         refuse_more_than_a_condition(connection, source.where)
         yield
     except duckdb.Error as e:
-        raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
+        first, *further = [line.strip() for line in str(e).splitlines()]
+        similar = next((f"; {line}" for line in further if line.startswith("Candidate bindings")), "")
+        raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {first}{similar}") from e
 
 
 def refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, where: str | None) -> None:

@@ -48,8 +48,9 @@ def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: AnyMix, kind: RowKi
                 f"mix {mix.mix}: takes no samples: {unlicensed:,} that pass have none of its `licenses`: "
                 f"{', '.join(mix.licenses or ())}"
             )
+        stages = ", ".join(dict.fromkeys(s.stage or "any stage but eval" for s in mix.sources))
         raise SnapshotError(
-            f"mix {mix.mix}: no trajectory of {', '.join(s.stage for s in mix.sources)} passes what it requires; "
+            f"mix {mix.mix}: no trajectory of {stages} passes what it requires; "
             "`dataengine status` shows where they stop, `dataengine explain ID --mix` why one does"
         )
     left_out = ", ".join(f"{rule} {rows:,}" for rule, rows in kind.left_out(connection).items() if rows)
