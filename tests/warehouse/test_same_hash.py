@@ -16,7 +16,7 @@ from warehouse.store import Warehouse
 def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two warehouses of the same rows: in few commits, compacted; and in many, in another order, not compacted."""
     rows = random_rows(random.Random(7), prompts=60)
-    rows["clusters"] = list(random_clusters(random.Random(7), [p.prompt_id for p in rows["prompts"]]))  # type: ignore[attr-defined]
+    rows["clusters"] = list(random_clusters(random.Random(7), [p.model_dump()["prompt_id"] for p in rows["prompts"]]))
     folder = tmp_path_factory.mktemp("twins")
     write(folder / "a", rows, random.Random(1)).compact()
     write(folder / "b", rows, random.Random(2), batch=40)
