@@ -12,6 +12,7 @@ from warehouse.chosen import TAKEN, TAKEN_PROMPTS, Caps, begin, choose_from
 from warehouse.columns import outcome_column, score_column
 from warehouse.diverse import pick_diverse
 from warehouse.quoting import literal
+from warehouse.where import refuse_no_condition
 
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = (
@@ -205,17 +206,10 @@ def naming(
 ) -> Iterator[None]:
     """Turns what DuckDB says of a source's `where`, used within, into one line that names it, a SnapshotError."""
     try:
-        refuse_more_than_a_condition(connection, source.where)
+        refuse_no_condition(connection, source.where)
         yield
     except duckdb.Error as e:
         first, *further = [line.strip() for line in str(e).splitlines()]
         similar = next((f"; {line}" for line in further if line.startswith("Candidate bindings")), "")
-        raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {first}{similar}") from e
-
-
-def refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, where: str | None) -> None:
-    """Raises duckdb.Error for a `where` that would close its bracket or start another statement."""
-    if where:
-        statements = connection.extract_statements(f"SELECT 1 FROM trajectory_facts WHERE {where}")
-        if len(statements) != 1:
-            raise duckdb.ParserException("one condition is expected, without a semicolon")
+        where = " ".join(str(source.where).split())
+        raise SnapshotError(f"mix {mix.mix}: where: {where}: {first}{similar}") from e

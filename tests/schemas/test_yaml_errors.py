@@ -114,8 +114,8 @@ def test_brackets_without_end_are_no_crash(tmp_path: Path, text: str) -> None:
             "unable to parse string as an integer",
         ),
         ("samples: 2", "sample: 2",
-         "recipe.yaml:17: steps.first.sample is no setting here; did you mean samples? there are: checks, "
-         "engine, samples, sampling, max_tokens, prompts, template, kind, stage, only, demonstrations, prefill, guided"),
+         "recipe.yaml:17: steps.first.sample is no setting here; did you mean samples? there are: checks, engine, "
+         "samples, sampling, max_tokens, prompts, template, kind, stage, only, demonstrations, prefill, guided"),
         ("    engine: small\n", "", "recipe.yaml:12: steps.first.engine is missing"),
         (
             "stage: cold_start",
