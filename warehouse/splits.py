@@ -29,6 +29,8 @@ def near_duplicates(connection: duckdb.DuckDBPyConnection, mix: AnyMix) -> dict[
     `prompts` share their cluster with another prompt there, in so many `clusters`; `moved` stand in another split than
     by their own id.
     """
+    if connection.execute("SELECT count(*) FROM clustered").fetchone() == (0,):
+        return {"prompts": 0, "clusters": 0, "moved": 0}
     row = connection.execute(
         f"""
         WITH prompts AS (
