@@ -15,14 +15,20 @@ mix_app = typer.Typer(help="What training makes of a mix.", no_args_is_help=True
 def snapshot_create(
     mix: Annotated[str, typer.Argument(help="A shipped mix's name, or a path.")],
     settings: Annotated[list[str] | None, typer.Argument(help="key=value")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what it would take, and write nothing.")] = False,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """Make the next version of a mix's snapshot, unless nothing changed."""
+    from dataengine.mix_preview import describe_preview
     from dataengine.runlog import code_versions
     from dataengine.shipped import load_mix, systems_of
+    from warehouse.mix_preview import preview_mix
     from warehouse.snapshot import create_snapshot
 
     chosen = load_mix(mix, settings or [])
+    if dry_run:
+        say(describe_preview(chosen, preview_mix(warehouse, chosen, systems_of(chosen))))
+        return
     snapshot, new = create_snapshot(warehouse, chosen, systems_of(chosen), code_versions())
     m = snapshot.manifest
     say(f"{m.id} {'made' if new else 'unchanged'}: {m.rows:,} rows, hash {m.logical_hash}\n{snapshot.path}")

@@ -32,7 +32,9 @@ class Manifest(BaseModel):
     )
     rows: int
     prompts: int
-    counts: dict[str, dict[str, int]] = Field(description="rows by split, domain, ..., and what each rule left out")
+    counts: dict[str, dict[str, int]] = Field(
+        description="rows by split, domain, ..., what each rule left out, and near-duplicate prompts"
+    )
     tables: dict[str, int] = Field(description="the version of each warehouse table that was read")
     checks: dict[str, list[str]] = Field(description="the versions of each check that the mix relied on")
     code: dict[str, str] = Field(description="versions of this program and of the libraries that wrote the files")

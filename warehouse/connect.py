@@ -8,14 +8,14 @@ from pathlib import Path
 import duckdb
 
 from schemas.duckdb_types import duckdb_columns
-from schemas.errors import QueryError, WarehouseError
+from schemas.errors import ConfigError, QueryError, WarehouseError
 from schemas.records import RECORDS
 from warehouse.columns import outcome_column, score_column
 from warehouse.quoting import literal
 from warehouse.store import DEPENDENTS_FIRST, Warehouse
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
-_MEMORY_LIMIT = os.environ.get("DATAENGINE_MEMORY", "4GB")
+_MEMORY_LIMIT = "4GB"
 
 
 def connect(
@@ -51,7 +51,16 @@ def connect_with_files(
 
 def _opened(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
-    connection.execute("SET memory_limit = ?", [_MEMORY_LIMIT])
+    for variable, setting, default in (
+        ("DATAENGINE_MEMORY", "memory_limit", _MEMORY_LIMIT),
+        ("DATAENGINE_THREADS", "threads", None),
+    ):
+        value = os.environ.get(variable) or default
+        try:
+            if value:
+                connection.execute(f"SET {setting} = ?", [value])
+        except duckdb.Error as e:
+            raise ConfigError(f"{variable} is {value!r}: {str(e).splitlines()[0]}") from None
     connection.execute("SET temp_directory = ?", [str(warehouse.path / ".tmp")])
     connection.execute("SET TimeZone = 'UTC'")
     return connection

@@ -3,20 +3,21 @@
 import duckdb
 
 from schemas.mix import LabelMix, LabelSource
-from warehouse.chosen import SPLIT, TAKEN, Caps, begin, choose_from, gather
+from warehouse.chosen import TAKEN, Caps, begin, choose_from, gather
 from warehouse.columns import outcome_column, score_column
 from warehouse.gate import refuse_unproven_judges
 from warehouse.mixing import accepts, conditions, naming, refuse_what_nobody_said
 from warehouse.quoting import literal
 from warehouse.rendering import PROMPT, SHOWN, assistant, define_selected
 from warehouse.row_kind import RowKind, Systems, parameters_of
+from warehouse.splits import SPLIT
 
 
 def _select(connection: duckdb.DuckDBPyConnection, mix: LabelMix, systems: Systems) -> None:
     for source in mix.sources:
         refuse_what_nobody_said(connection, mix, source)
     refuse_unproven_judges(connection, mix)
-    begin(connection)
+    begin(connection, mix)
     for number, source in enumerate(mix.sources):
         with naming(connection, mix, source):
             gather(connection, number, _heard(source))

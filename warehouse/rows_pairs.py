@@ -3,11 +3,12 @@
 import duckdb
 
 from schemas.mix import PairMix, PairSource
-from warehouse.chosen import SPLIT, TAKEN, Caps, begin, choose_from, gather
+from warehouse.chosen import TAKEN, Caps, begin, choose_from, gather
 from warehouse.gate import refuse_unproven_judges
 from warehouse.mixing import conditions, naming, refuse_what_nobody_said
 from warehouse.rendering import PROMPT, SHOWN, assistant, define_selected
 from warehouse.row_kind import RowKind, Systems, parameters_of
+from warehouse.splits import SPLIT
 
 # Who is better: by the mean of a judge's draws (or what a file said), or by the prompt's verifier.
 _PREFERRED = """
@@ -28,7 +29,7 @@ _RULED = """
 
 def _select(connection: duckdb.DuckDBPyConnection, mix: PairMix, systems: Systems) -> None:
     refuse_unproven_judges(connection, mix)
-    begin(connection)
+    begin(connection, mix)
     for number, source in enumerate(mix.sources):
         refuse_what_nobody_said(connection, mix, source)
         with naming(connection, mix, source):

@@ -3,11 +3,12 @@
 import duckdb
 
 from schemas.mix import PromptMix, PromptSource, Threshold
-from warehouse.chosen import SPLIT, TAKEN, Caps, begin, choose_from, gather
+from warehouse.chosen import TAKEN, Caps, begin, choose_from, gather
 from warehouse.mixing import naming
 from warehouse.quoting import literal
 from warehouse.rendering import PROMPT, define_selected
 from warehouse.row_kind import RowKind, Systems, parameters_of
+from warehouse.splits import SPLIT
 
 # The form that an answer has to have, as far as its verifier and its reference tell it.
 _NUMBER = r"[-+]?[0-9][0-9,]*(\.[0-9]+)?(/[0-9]+)?\\?%?"
@@ -33,7 +34,7 @@ _CHECKABLE = """CASE
 
 
 def _select(connection: duckdb.DuckDBPyConnection, mix: PromptMix, systems: Systems) -> None:
-    begin(connection)
+    begin(connection, mix)
     connection.execute('CREATE TABLE tried (source INTEGER, prompt_id VARCHAR, "check" VARCHAR, version VARCHAR, '
                        "outcome VARCHAR)")  # fmt: skip
     for number, source in enumerate(mix.sources):

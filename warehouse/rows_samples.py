@@ -4,11 +4,11 @@ import duckdb
 
 from schemas.errors import SnapshotError
 from schemas.mix import Mix
-from warehouse.chosen import SPLIT
 from warehouse.gate import refuse_unproven_judges
 from warehouse.mixing import DROPPED, choose
 from warehouse.rendering import PATTERNED, PROMPT, assistant, define_selected
 from warehouse.row_kind import RowKind, Systems, parameters_of
+from warehouse.splits import SPLIT
 from warehouse.targets import meet_targets
 
 

@@ -25,6 +25,7 @@ from warehouse.rows_labels import LABELS
 from warehouse.rows_pairs import PAIRS
 from warehouse.rows_prompts import PROMPTS
 from warehouse.rows_samples import SAMPLES
+from warehouse.splits import near_duplicates
 from warehouse.store import Warehouse
 
 SPLITS = ("train", "validation")
@@ -114,7 +115,9 @@ def create_snapshot(
                 logical_hash=content,
                 rows=sum(file.rows for file in files),
                 prompts=_scalar(connection, "SELECT count(DISTINCT prompt_id) FROM hashed"),
-                counts={c: _counts(connection, c) for c in kind.counted} | {"dropped": kind.left_out(connection)},
+                counts={c: _counts(connection, c) for c in kind.counted}
+                | {"dropped": kind.left_out(connection)}
+                | {"near_duplicates": near_duplicates(connection, mix)},
                 checks=_check_versions(connection, kind),
                 files=files,
                 **made_from,
@@ -125,8 +128,8 @@ def create_snapshot(
 
 
 def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path, order: str) -> list[SnapshotFile]:
-    # DuckDB writes a column as required where its statistics happen to prove that there are no NULLs. Of a hash they prove
-    # nothing, so all columns are optional, whatever the plan: equal rows then make equal files.
+    # DuckDB writes a column as required where its statistics happen to prove that there are no NULLs. Of a hash they
+    # prove nothing, so all columns are optional, whatever the plan: equal rows then make equal files.
     columns = connection.sql("SELECT * FROM selected LIMIT 0").columns
     listed = ", ".join(f"if(hash(split) <> 0, {identifier(name)}, NULL) AS {identifier(name)}" for name in columns)
     files = []

@@ -61,10 +61,28 @@ QUALIFY row_number() OVER (PARTITION BY prompt_id, trajectory_id, "check" ORDER 
 -- The verdict of each check on the current attempt, by its latest version and against the current reference.
 CREATE VIEW verdicts_current AS SELECT * EXCLUDE (prompt_id) FROM verdicts_with_prompts;
 
--- The cluster of each prompt and each reply that has one; one that is near no other has its own.
+-- The cluster of each prompt and each reply that has one; one that is near no other has its own. The version counts
+-- that knows the most prompts, of equals the latest: not one that was cut short. What it does not know is as the latest
+-- row says. A cluster that has joined another since, while the rest of its rows are missing, is `followed` to that one,
+-- which always has a smaller id.
 CREATE VIEW clusters_current AS
-SELECT kind, id, arg_max(cluster_id, (created_at, cluster_id)) AS cluster_id
-FROM clusters
+WITH RECURSIVE whole AS (
+    SELECT kind, version FROM clusters GROUP BY kind, version
+    QUALIFY row_number() OVER (
+        PARTITION BY kind ORDER BY count(DISTINCT id) DESC, max(created_at) DESC, version DESC
+    ) = 1
+), told AS (
+    SELECT c.kind, id, arg_max(cluster_id, (c.version = w.version, created_at, cluster_id)) AS cluster_id
+    FROM clusters c JOIN whole w USING (kind)
+    GROUP BY c.kind, id
+), followed AS (
+    SELECT kind, id, cluster_id FROM told
+    UNION ALL
+    SELECT f.kind, f.id, t.cluster_id
+    FROM followed f JOIN told t ON t.kind = f.kind AND t.id = f.cluster_id AND t.cluster_id < f.cluster_id
+)
+SELECT kind, id, min(cluster_id) AS cluster_id
+FROM followed
 GROUP BY kind, id
 UNION ALL
 SELECT 'response' AS kind, trajectory_id AS id, coalesce(details ->> 'representative', trajectory_id) AS cluster_id
@@ -314,7 +332,7 @@ WITH latest AS (
     QUALIFY version = arg_max(version, (created_at, version)) OVER (PARTITION BY pair_id, "check")
 ), means AS (
     SELECT pair_id, "check", version, max(draws) AS draws, count(*) AS drawn, count(score) AS verdicts,
-        avg(score) AS score
+        avg(score ORDER BY draw) AS score
     FROM latest
     GROUP BY pair_id, "check", version
     UNION ALL
