@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from dataengine.prompting import take_apart
 from schemas.mix import MixFile
 from schemas.records import Message, Prompt
 from warehouse.snapshot import Snapshot, create_snapshot
@@ -69,6 +70,17 @@ def said(turns: list[dict[str, Any]], role: str = "role", content: str = "conten
         whole = f"<think>\n{thought}\n</think>\n{turn[content]}" if thought else turn[content]
         talk.append((names.get(turn[role], turn[role]), whole))
     return talk
+
+
+def apart(talk: Talk) -> Talk:
+    """Turns whose reasoning was taken apart and put together again: without the tags of an empty thought."""
+    parts = [(role, content, take_apart(content) if role == ASSISTANT else None) for role, content in talk]
+    return [
+        (role, content if part is None else f"<think>\n{part.reasoning}\n</think>\n{part.answer or ''}")
+        if part is not None and part.reasoning
+        else (role, content if part is None else part.answer or "")
+        for role, content, part in parts
+    ]
 
 
 SOURCES: dict[str, dict[str, Any]] = {

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from dataengine.prompting import take_apart
-from tests.warehouse.talks import ASSISTANT, Talk, kept, said, talk_of
+from tests.warehouse.talks import ASSISTANT, Talk, apart, kept, said, talk_of
 from warehouse.export import export_snapshot
 from warehouse.formats import FORMATS
 from warehouse.snapshot import Snapshot
@@ -44,17 +43,6 @@ def talk_in(row: dict[str, Any], form: str, kind: str) -> Talk:
         return [*system, *earlier, ("user", row["instruction"]), (ASSISTANT, row["output"])]
     columns = ("prompt", "completion") if form == "prompt-completion" else MESSAGES[kind]
     return said([turn for column in columns for turn in row[column]])
-
-
-def apart(talk: Talk) -> Talk:
-    """Turns whose reasoning was taken apart and put together again: without the tags of an empty thought."""
-    parts = [(role, content, take_apart(content) if role == ASSISTANT else None) for role, content in talk]
-    return [
-        (role, content if part is None else f"<think>\n{part.reasoning}\n</think>\n{part.answer or ''}")
-        if part is not None and part.reasoning
-        else (role, content if part is None else part.answer or "")
-        for role, content, part in parts
-    ]
 
 
 @pytest.mark.parametrize("streaming", [False, True])
