@@ -217,21 +217,22 @@ def write_rows(found: Compared, out: Path) -> None:
     which are lists, and texts in CSV. Raises ConfigError for a file that cannot be written.
     """
     work = out.with_name(f".{out.stem}-{os.getpid()}{out.suffix}")
+    lists = "array_to_string({0}, '; ') AS {0}" if out.suffix == ".csv" else "{0} AS {0}"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        lists = "array_to_string({0}, '; ') AS {0}" if out.suffix == ".csv" else "{0} AS {0}"
-        found.connection.execute(
-            f"COPY (SELECT * REPLACE ({lists.format('changed')}, {lists.format('why')}) FROM ({_happened(found)})) "
-            f"TO {literal(str(work))} ({_ENDINGS[out.suffix]})"
-        )
-        with work.open("rb") as file:
-            os.fsync(file.fileno())
-        work.replace(out)
+        try:
+            found.connection.execute(
+                f"COPY (SELECT * REPLACE ({lists.format('changed')}, {lists.format('why')}) FROM ({_happened(found)})) "
+                f"TO {literal(str(work))} ({_ENDINGS[out.suffix]})"
+            )
+            with work.open("rb") as file:
+                os.fsync(file.fileno())
+            work.replace(out)
+        finally:
+            work.unlink(missing_ok=True)
     except (duckdb.IOException, OSError) as e:
         reason = e.strerror if isinstance(e, OSError) else str(e).splitlines()[0]
         raise ConfigError(f"--rows {out}: cannot be written: {reason}; name another") from e
-    finally:
-        work.unlink(missing_ok=True)
 
 
 def _happened(found: Compared) -> str:

@@ -178,7 +178,7 @@ def diff_snapshots(before: Snapshot, after: Snapshot, *, rows: Path | None = Non
             by={name: _values(found, name) for name in found.by},
             tokens=_tokens(found),
             verdicts=_verdicts(found),
-            notes=found.notes,
+            notes=[*found.notes, *_uncounted(found, a.id, b.id)],
         )
 
 
@@ -254,6 +254,21 @@ def _tokens(found: Compared) -> list[TokenShare]:
         old, new = before / all_before if all_before else 0.0, after / all_after if all_after else 0.0
         shares.append(TokenShare(source, before, after, old, new, new - old))
     return sorted(shares, key=lambda s: (-max(s.share_before, s.share_after), s.source or ""))
+
+
+def _uncounted(found: Compared, before: str, after: str) -> list[str]:
+    """A sentence on the rows of each snapshot whose tokens are not known."""
+    if "completion_tokens" not in found.told:
+        return []
+    (counts,) = found.ask(
+        "SELECT count(*) FILTER (WHERE what <> 'added' AND completion_tokens_before IS NULL), "
+        "count(*) FILTER (WHERE what <> 'removed' AND completion_tokens_after IS NULL) FROM compared"
+    )
+    return [
+        f"{rows:,} rows of {name} have no completion_tokens and count as 0 tokens"
+        for name, rows in zip((before, after), counts, strict=True)
+        if rows
+    ]
 
 
 def _verdicts(found: Compared) -> list[VerdictChange]:
