@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dataengine.screen import first_of
+from dataengine.screen import first_of, one_line
 from dataengine.tables import table
-from warehouse.diff import SnapshotDiff, ValueCounts, VerdictChange
+from warehouse.diff import SnapshotDiff, VerdictChange
 from warehouse.mix_diff import FieldChange
 
 # Values of a column, and lines of a list; `--json` has all.
@@ -34,8 +34,8 @@ def _rows(diff: SnapshotDiff) -> str:
     lines = [f"{diff.before} -> {diff.after}   {diff.rows_of}"]
     if diff.equal:
         lines.append(
-            f"no difference: {rows.before:,} rows and {rows.after:,}, with the same logical hash "
-            f"{diff.hash_before[:12]}; no row was read"
+            f"no difference: both hold the same {rows.before:,} rows, by their logical hash {diff.hash_before[:12]}; "
+            "none was read"
         )
         return "\n".join(lines)
     if diff.same_rows:
@@ -52,12 +52,15 @@ def _rows(diff: SnapshotDiff) -> str:
 
 
 def _values(diff: SnapshotDiff) -> Iterator[str]:
-    differing = [(name, value) for name, values in diff.by.items() for value in _shown(values)]
-    moved = any(value.moved_out for _, value in differing)
+    # A column with one value would say no more than the count of all rows.
+    differing = {
+        name: [value for value in values if value.differs] for name, values in diff.by.items() if len(values) > 1
+    }
+    moved = any(value.moved_out for values in differing.values() for value in values)
     rows = [
         {
             "rows by": name,
-            "value": value.value,
+            "value": _value(value.value),
             "before": value.before,
             "after": value.after,
             "added": value.added,
@@ -65,27 +68,20 @@ def _values(diff: SnapshotDiff) -> Iterator[str]:
             "changed": value.changed,
             **({"moved in": value.moved_in, "moved out": value.moved_out} if moved else {}),
         }
-        for name, value in differing
+        for name, values in differing.items()
+        for value in values[:_MOST]
+    ]
+    more = [
+        f"\n... and {len(values) - _MOST:,} more of {name}" for name, values in differing.items() if len(values) > _MOST
     ]
     if rows:
-        yield table(rows)
-    more = [
-        f"{name}: {left:,} more values differ"
-        for name, values in diff.by.items()
-        if (left := sum(value.differs for value in values) - len(_shown(values)))
-    ]
-    if more:
-        yield "\n".join(more)
-
-
-def _shown(values: Sequence[ValueCounts]) -> list[ValueCounts]:
-    return [value for value in values if value.differs][:_MOST]
+        yield table(rows) + "".join(more)
 
 
 def _tokens(diff: SnapshotDiff) -> Iterator[str]:
     rows = [
         {
-            "source": share.source,
+            "source": _value(share.source),
             "before": round(share.before),
             "% before": round(100 * share.share_before, 2),
             "after": round(share.after),
@@ -126,4 +122,6 @@ def _fields(found: Sequence[FieldChange]) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if value is None:
+        return "none"
+    return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -20,6 +20,7 @@ from schemas.errors import ConfigError, SnapshotError
 from schemas.keys import canonical_json, key
 from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import Mix
+from schemas.records import Trajectory
 from tests.warehouse.conftest import MakeMix, MakePrompt, MakeTrajectory, MakeVerdict, mix_of
 from warehouse.diff import SnapshotDiff, ValueCounts, diff_snapshots
 from warehouse.mix_diff import FieldChange, mix_changes
@@ -343,7 +344,7 @@ def test_with_equal_hashes_no_file_is_read(two: Callable[..., SnapshotDiff], tmp
     assert found.equal and found.same_rows
     assert (found.rows.before, found.rows.same, found.prompts.after) == (2, 2, 1)
     told = describe_diff(found)
-    assert "no difference: 2 rows" in told
+    assert "no difference: both hold the same 2 rows" in told
     assert 'math: none -> ["2"]' in told
 
 
@@ -537,3 +538,33 @@ def test_prompts_with_another_reference_have_changed(
     assert (found.prompts.added, found.rows.added, found.rows.same) == (1, 1, 1)
     assert found.tokens == []
     assert [(v.value, v.before, v.after) for v in found.by["license"]] == [(None, 2, 2), ("MIT", 0, 1)]
+
+
+def test_the_page_about_mixes_shows_what_is_told(
+    folder: Path,
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    make_mix: MakeMix,
+) -> None:
+    def fill(source: str, license: str, numbers: range, tokens: int) -> list[Trajectory]:
+        prompts = [make_prompt(f"What is {i} + {i + 1}?", source=source, license=license) for i in numbers]
+        made = [make_trajectory(p, n, completion_tokens=tokens + n) for p in prompts for n in range(2)]
+        warehouse.append("prompts", prompts)
+        warehouse.append("trajectories", made)
+        warehouse.append("verdicts", [make_verdict(t, check=c) for t in made for c in ("exact", "language_mix")])
+        return made
+
+    school = fill("schoolbook", "MIT", range(20), 40)
+    fill("contest", "Apache-2.0", range(100, 110), 120)
+    before, _ = create_snapshot(folder, make_mix("sums", require=["exact"], validation=0.2), SYSTEMS)
+    fill("contest", "Apache-2.0", range(200, 206), 120)
+    again = [
+        make_verdict(t, "pass" if i > 2 else "fail", check="language_mix", version="2") for i, t in enumerate(school)
+    ]
+    warehouse.append("verdicts", [*again, *(make_verdict(t, "fail", check="exact", version="2") for t in school[-2:])])
+    after, _ = create_snapshot(folder, make_mix("sums", require=["exact"], validation=0.3, max_per_prompt=1), SYSTEMS)
+    told = describe_diff(diff_snapshots(before, after))
+    page = (Path(__file__).parents[2] / "docs" / "mixes.md").read_text(encoding="utf-8")
+    assert "".join(f"    {line}".rstrip() + "\n" for line in told.splitlines()) in page, told
