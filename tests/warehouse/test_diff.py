@@ -320,6 +320,15 @@ def test_a_source_is_weighed_by_its_tokens_and_weights(two: Callable[..., Snapsh
     ]  # fmt: skip
 
 
+def test_different_verdicts_may_become_the_same(two: Callable[..., SnapshotDiff]) -> None:
+    said = [[verdict("math", "fail")], [verdict("math", "undecided")], [verdict("math", "undecided")], None]
+    before = [sample(i, verdicts=verdicts) for i, verdicts in enumerate(said)]
+    found = two(before, [sample(i, verdicts=[verdict("math")]) for i in range(4)]).verdicts
+    assert [(v.before, v.after, v.version_before, v.version_after, v.rows) for v in found] == [
+        ("undecided", "pass", "1", "1", 2), ("fail", "pass", "1", "1", 1), (None, "pass", None, "1", 1)
+    ]  # fmt: skip
+
+
 def test_prompts_that_changed_split_are_counted(two: Callable[..., SnapshotDiff]) -> None:
     before = [sample(i) for i in range(8)]
     after = [{**row, "split": "validation" if row["prompt_id"] in ("p1", "p2") else "train"} for row in before[2:]]
