@@ -96,7 +96,7 @@ def _may_be_long(kind: str) -> bool:
 
 
 def _hash(name: str) -> str:
-    """A column's md5, or NULL. Different values have different JSON; 64 bits could be the same for another text."""
+    """A column's md5, or NULL. Of JSON, as different values have different JSON; DuckDB's own hash has but 64 bits."""
     return f"md5_number(to_json({identifier(name)})::VARCHAR)"
 
 
