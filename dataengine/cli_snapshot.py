@@ -1,5 +1,6 @@
 """The commands about snapshots and mixes."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,27 @@ def snapshot_show(
     from warehouse.store import Warehouse
 
     say(describe_snapshot(open_snapshot(Warehouse.open(warehouse).path, snapshot)))
+
+
+@snapshot_app.command("diff")
+def snapshot_diff(
+    before: Annotated[str, typer.Argument(help="name@version")],
+    after: Annotated[str, typer.Argument(help="name@version, of the same kind of rows")],
+    rows: Annotated[
+        Path | None, typer.Option(help="A .parquet, .jsonl or .csv file for the ids of rows that are not the same.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """What differs: rows, by source, split and more, shares of tokens, verdicts, the mix."""
+    from dataengine.diff_report import describe_diff
+    from warehouse.diff import diff_snapshots
+    from warehouse.snapshot import open_snapshot
+    from warehouse.store import Warehouse
+
+    path = Warehouse.open(warehouse).path
+    found = diff_snapshots(open_snapshot(path, before), open_snapshot(path, after), rows=rows)
+    say(json.dumps(found.as_json(), indent=2) if as_json else describe_diff(found))
 
 
 @snapshot_app.command("export")
