@@ -1,10 +1,11 @@
 """Snapshots at full size: create, export, verify, diff and a trainer's first batch, beside the tools below them.
 
-    python benchmarks/snapshots.py [--rows 800000] [--folder FOLDER] [--verdicts 10000000] [--growth 10000 100000 1000000]
+    python benchmarks/snapshots.py [--rows 800000] [--verdicts 10000000] [--growth 10000 100000 1000000] [--folder F]
 
-Makes warehouses of replies of 5 KB on average (log-normal lengths; words drawn by Zipf's law), four of a prompt and four
-verdicts on each, of which a mix takes about half, and one of many verdicts on short replies. What is in FOLDER already is
-not made again. Every measurement is a process of its own: seconds by the clock, and the peak of its memory (resident set).
+Makes warehouses of replies of 5 KB on average (log-normal lengths; words drawn by Zipf's law), four of a prompt and
+four verdicts on each, of which a mix takes about half, and one of many verdicts on short replies. What is in the folder
+already is not made again. Every measurement is a process of its own: seconds by the clock, and the peak of its memory
+(resident set).
 """
 
 import argparse

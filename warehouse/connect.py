@@ -15,7 +15,7 @@ from warehouse.quoting import literal
 from warehouse.store import DEPENDENTS_FIRST, Warehouse
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
-_MEMORY_LIMIT = "4GB"
+_MEMORY_LIMIT = "2GB"
 
 
 def connect(

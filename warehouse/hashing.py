@@ -9,27 +9,32 @@ import duckdb
 
 from warehouse.quoting import identifier, literal
 
-_MANY = 100_000
+# Rows at a time; a batch may be as many times the size of a row.
+_AT_ONCE = 2048
 
 
-def logical_hash(
-    connection: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Sequence[str], order: str
-) -> str:
-    """sha256 over the sha256 of each row's content, in hexadecimal with a line break, rows in `order`.
+def logical_hash(connection: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Sequence[str]) -> str:
+    """sha256, in hexadecimal, over the content of all rows, one after the other as they stand in the files.
 
     A row's content are its `columns`, bencoded as one list: `3:abc` is a text with its length in bytes, `i7e` a whole
     number, `l...e` a list, `d...e` a struct, its names in order; beyond bencoding `n` is NULL, and a float is the text
     that the format `%.17g` gives.
     """
+    # Of the columns' names and types the SQL is made; its text is hashed here, four times as fast as by DuckDB.
     rows = connection.cursor()
     rows.execute(f"CREATE OR REPLACE VIEW hashed AS FROM read_parquet([{', '.join(literal(str(f)) for f in files)}])")
+    # Offsets of 64 bits: a batch of long texts may be over 2 GB.
+    rows.execute("SET arrow_large_buffer_size = true")
     listed = ", ".join(map(identifier, columns))
     types = rows.sql(f"SELECT {listed} FROM hashed LIMIT 0").types
     content = [_bencoded(identifier(name), kind, 0) for name, kind in zip(columns, types, strict=True)]
-    rows.execute(f"SELECT sha256(concat('l', {', '.join(content)}, 'e')) FROM hashed ORDER BY {order}")
+    told = rows.sql(f"SELECT concat('l', {', '.join(content)}, 'e') FROM hashed")
     digest = hashlib.sha256()
-    while batch := rows.fetchmany(_MANY):
-        digest.update("".join(f"{row}\n" for (row,) in batch).encode())
+    for batch in told.to_arrow_reader(_AT_ONCE):
+        texts = batch.column(0)
+        _, ends, data = texts.buffers()
+        first, last = (memoryview(ends).cast("q")[texts.offset + i] for i in (0, len(texts)))
+        digest.update(memoryview(data)[first:last])
     return digest.hexdigest()
 
 

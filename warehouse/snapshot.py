@@ -105,7 +105,7 @@ def create_snapshot(
             kind.select(connection, mix, systems)
             refuse_empty(connection, mix, kind)
             files = _write_files(connection, work, kind.order)
-            content = logical_hash(connection, [work / f.path for f in files], [*kind.hashed, *kind.nested], kind.order)
+            content = logical_hash(connection, [work / f.path for f in files], [*kind.hashed, *kind.nested])
             if newest and newest.manifest.logical_hash == content:
                 return newest, False
             manifest = Manifest(
