@@ -315,6 +315,14 @@ def main() -> None:
     except UserError as e:
         say(f"{type(e).__name__}: {e}", err=True)
         sys.exit(2)
+    except OSError as e:
+        from warehouse.writing import refusal
+
+        refused = refusal(e)
+        if refused is None:
+            raise
+        say(f"{type(e).__name__}: {e.filename or 'the output'}: {refused}", err=True)
+        sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as e:
         # Typer has turned Ctrl-C into exit code 130, without a word.
         if isinstance(e, SystemExit) and e.code != 130:

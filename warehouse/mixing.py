@@ -12,6 +12,7 @@ from warehouse.chosen import TAKEN, TAKEN_PROMPTS, Caps, begin, choose_from
 from warehouse.columns import outcome_column, score_column
 from warehouse.diverse import pick_diverse
 from warehouse.quoting import literal
+from warehouse.writing import refusal
 
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = (
@@ -201,6 +202,8 @@ def naming(
         refuse_more_than_a_condition(connection, source.where)
         yield
     except duckdb.Error as e:
+        if isinstance(e, duckdb.OutOfMemoryException) or refusal(e):
+            raise
         raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
 
 

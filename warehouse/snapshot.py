@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
@@ -27,6 +26,7 @@ from warehouse.rows_pairs import PAIRS
 from warehouse.rows_prompts import PROMPTS
 from warehouse.rows_samples import SAMPLES
 from warehouse.store import Warehouse
+from warehouse.writing import FAULTS, fault, fsync
 
 SPLITS = ("train", "validation")
 KINDS: dict[str, RowKind] = {"samples": SAMPLES, "pairs": PAIRS, "labels": LABELS, "prompts": PROMPTS}
@@ -47,7 +47,7 @@ class Snapshot:
 def open_snapshot(warehouse: Path, ref: str) -> Snapshot:
     """The snapshot `name@version`, or the newest of `name`. Raises SnapshotError when there is none."""
     name, _, number = ref.partition("@")
-    if not re.match(NAME, name) or not re.fullmatch("[0-9]{0,9}", number):
+    if not re.fullmatch(NAME, name) or not re.fullmatch("[0-9]{0,9}", number):
         raise SnapshotError(f"{ref}: a snapshot is called name@version, such as laptop-sft@1")
     versions = _versions(warehouse, name)
     if not versions or (number and int(number) not in versions):
@@ -60,7 +60,7 @@ def open_snapshot(warehouse: Path, ref: str) -> Snapshot:
 def list_snapshots(warehouse: Path) -> list[Snapshot]:
     """All finished snapshots, by name and version."""
     folder = warehouse / "snapshots"
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+    names = sorted(p.name for p in folder.iterdir() if re.fullmatch(NAME, p.name)) if folder.is_dir() else []
     return [open_snapshot(warehouse, f"{n}@{v}") for n in names for v in _versions(warehouse, n)]
 
 
@@ -68,8 +68,12 @@ def _versions(warehouse: Path, name: str) -> list[int]:
     folder = warehouse / "snapshots" / name
     if not folder.is_dir():
         return []
-    found = (re.fullmatch(r"v(\d+)", p.name) for p in folder.iterdir() if (p / "manifest.json").is_file())
-    return sorted(int(m.group(1)) for m in found if m)
+    return sorted(n for n in _numbers(folder) if (folder / f"v{n}" / "manifest.json").is_file())
+
+
+def _numbers(folder: Path) -> list[int]:
+    """The numbers that are taken, also by what has lost its manifest."""
+    return [int(p.name[1:]) for p in folder.iterdir() if re.fullmatch("v[1-9][0-9]{0,8}", p.name)]
 
 
 def create_snapshot(
@@ -78,16 +82,16 @@ def create_snapshot(
     """Makes the next version of the mix's snapshot; returns it and whether it is new.
 
     `systems` gives the system prompt of each template that the mix names, None for none. When the content equals that
-    of the newest version, that one is returned and nothing is written. Raises SnapshotError when no row qualifies or a
-    check that the mix requires was never run.
+    of the newest version, that one is returned and nothing is written, also when another process has just made it.
+    Raises SnapshotError when no row qualifies, a check that the mix requires was never run, or the folder cannot be
+    written.
     """
     kind = KINDS[mix.rows]
     warehouse = Warehouse.open(path)
     parent = warehouse.path / "snapshots" / mix.mix
-    parent.mkdir(parents=True, exist_ok=True)
     work = parent / f".making-{uuid.uuid4().hex[:12]}"
-    work.mkdir()
     try:
+        work.mkdir(parents=True)
         tables = warehouse.versions()
         with connect(path, versions=tables) as connection:
             kind.select(connection, mix, systems)
@@ -114,6 +118,8 @@ def create_snapshot(
                 files=files,
             )
         return _publish(work, parent, manifest)
+    except FAULTS as e:
+        raise fault(e, parent, SnapshotError) from e
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -152,14 +158,22 @@ def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path, order: str
 
 
 def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bool]:
-    """Gives the finished folder the next free number. The rename is what makes the snapshot exist."""
+    """Gives the finished folder the next free number. The rename is what makes the snapshot exist.
+
+    Whoever else makes the same content meanwhile has the lower number, and is what both return.
+    """
+    warehouse = parent.parent.parent
     while True:
-        taken = _versions(parent.parent.parent, parent.name)
-        manifest = manifest.model_copy(update={"version": taken[-1] + 1 if taken else 1})
+        number = max(_numbers(parent), default=0)
+        if number in _versions(warehouse, parent.name):
+            newest = open_snapshot(warehouse, f"{parent.name}@{number}")
+            if newest.manifest.logical_hash == manifest.logical_hash:
+                return newest, False
+        manifest = manifest.model_copy(update={"version": number + 1})
         (work / "README.md").write_text(card(manifest), encoding="utf-8")
         (work / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for file in [*work.iterdir(), work]:
-            _fsync(file)
+            fsync(file)
         target = parent / f"v{manifest.version}"
         try:
             work.rename(target)
@@ -167,7 +181,7 @@ def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bo
             if target.exists():
                 continue  # another process took this number
             raise
-        _fsync(parent)
+        fsync(parent)
         return Snapshot(manifest, target), True
 
 
@@ -200,14 +214,6 @@ def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

@@ -16,6 +16,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from schemas.errors import WarehouseError
 from schemas.records import RECORDS, Migration, Record
 from warehouse.admission import Admission, admission_for
+from warehouse.writing import in_words, refusal
 
 # One application id for all keyed commits of a table: two of them from the same version then conflict, which plain
 # appends to a Delta table never do.
@@ -179,10 +180,9 @@ class Warehouse:
         raise WarehouseError(f"{self.path}: table {table}: lost {_MAX_TRIES} races; too many writers")
 
     def _unwritable(self, table: str, error: Exception) -> WarehouseError:
-        reason = " ".join(str(error).split())[-200:]
+        reason = refusal(error) or f"{in_words(error)}; mend this and run the same command again"
         return WarehouseError(
-            f"{self.path}: table {table} cannot be written: {reason}; what was committed before is kept: mend this and "
-            "run the same command again"
+            f"{self.path}: table {table} cannot be written: {reason}; what was committed before is kept"
         )
 
     def _state(self, table: str) -> _Table:
@@ -228,7 +228,14 @@ class Warehouse:
 
         One process at a time: Delta sees no conflict between two compactions of the same files, both would stand, and
         every row twice. Who comes second leaves it to the first. The lock ends with the process that holds it.
+        Raises WarehouseError where the table's folder cannot be written.
         """
+        try:
+            return self._compact_alone(table)
+        except (DeltaError, OSError) as e:
+            raise self._unwritable(table, e) from e
+
+    def _compact_alone(self, table: str) -> tuple[int, int]:
         with (self.path / "tables" / f".{table}.compacting").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
