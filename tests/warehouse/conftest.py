@@ -1,6 +1,7 @@
 """A warehouse in a temporary folder, and rows whose every column a test can set."""
 
 import itertools
+import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,15 @@ MakePair = Callable[..., tuple[Pair, list[PairVerdict]]]
 Compare = Callable[..., str]
 Prove = Callable[..., None]
 Take = Callable[..., list[dict[str, Any]]]
+
+SNAPSHOTS_OF = Path(__file__).parent / "snapshots_of"
+
+
+def unpacked(version: str, folder: Path) -> Path:
+    """The warehouse that an earlier version of the program made, in a folder."""
+    with tarfile.open(SNAPSHOTS_OF / f"{version}.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "warehouse"
 
 
 @pytest.fixture

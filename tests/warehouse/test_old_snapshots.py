@@ -3,7 +3,6 @@
 What they are and how they were made stands in `snapshots_of/make.py`.
 """
 
-import tarfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +13,7 @@ from dataengine.status import status
 from schemas.errors import WarehouseError
 from schemas.mix import MixFile
 from schemas.records import RECORDS
+from tests.warehouse.conftest import SNAPSHOTS_OF, unpacked
 from trainers.data import read_manifest, read_rows
 from warehouse.connect import connect
 from warehouse.export import export_snapshot
@@ -22,7 +22,6 @@ from warehouse.migrations import MIGRATIONS
 from warehouse.snapshot import create_snapshot, list_snapshots, verify_files
 from warehouse.store import Warehouse
 
-MADE = Path(__file__).parent / "snapshots_of"
 # By archive: the schema that its warehouse has, and its snapshots besides those of samples.
 VERSIONS: dict[str, tuple[int, list[str]]] = {
     "1": (1, []),
@@ -40,12 +39,6 @@ HASHES = [
 ]
 
 
-def unpacked(version: str, folder: Path) -> Path:
-    with tarfile.open(MADE / f"{version}.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
-    return folder / "warehouse"
-
-
 @pytest.fixture(params=VERSIONS)
 def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -60,7 +53,7 @@ def test_there_is_an_archive_for_every_schema_there_was() -> None:
     assert {schema for schema, _ in VERSIONS.values()} == set(range(1, len(MIGRATIONS) + 1)), (
         "a new schema: make an archive of the last one, see snapshots_of/make.py"
     )
-    assert sorted(VERSIONS) == sorted(p.name.removesuffix(".tar.gz") for p in MADE.glob("*.tar.gz"))
+    assert sorted(VERSIONS) == sorted(p.name.removesuffix(".tar.gz") for p in SNAPSHOTS_OF.glob("*.tar.gz"))
 
 
 def test_they_are_listed_shown_verified_and_exported(version: str, old: Path, tmp_path: Path) -> None:
