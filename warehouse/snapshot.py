@@ -104,7 +104,7 @@ def read_manifest(folder: Path) -> Manifest:
     except OSError as e:
         raise SnapshotError(f"{path}: cannot be read: {e.strerror}") from None
     except ValidationError as e:
-        raise SnapshotError(f"{path} is damaged ({first_problem(e)}); {remedy}") from None
+        raise SnapshotError(f"{path} is damaged ({first_problem(e).removeprefix(': ')}); {remedy}") from None
 
 
 def list_snapshots(warehouse: Path) -> list[Snapshot]:

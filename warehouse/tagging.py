@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from warehouse.snapshot import Snapshot
 
 # Starts with a letter, so that no tag looks like a number; v3 is how the folder of version 3 is called.
-TAG = r"(?!v[0-9]+(?:$|@))[A-Za-z][A-Za-z0-9._-]{0,99}"
+TAG = r"(?![vV][0-9]+(?:$|@))[A-Za-z][A-Za-z0-9._-]{0,99}"
 _FILE = "tags.json"
 
 
@@ -49,7 +49,7 @@ def tag_snapshot(snapshot: "Snapshot", tag: str, *, move: bool = False) -> int |
     name, number = snapshot.manifest.name, snapshot.manifest.version
     if not re.fullmatch(TAG, tag):
         raise SnapshotError(
-            f"{tag!r} is no tag: it starts with a letter, has letters, digits, `.`, `_` and `-`, and is not like v3"
+            f"{tag!r} is no tag: it starts with a letter, has letters, digits, `.`, `_` and `-`, and is none like v3"
         )
     with locked_tags(snapshot.path.parent):
         # In here no version goes: `dataengine gc` takes the same lock.

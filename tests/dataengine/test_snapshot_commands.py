@@ -90,3 +90,22 @@ def test_a_damaged_manifest_is_listed_as_such_everywhere(cli: Cli, refused: Refu
     assert told.code == 1
     assert "ok       snapshot demo@1\n" in told.out
     assert "wrong    demo@2: " in told.out
+
+
+def test_a_tag_stands_for_a_number_in_every_command(cli: Cli, refused: Refused, there: Any) -> None:
+    assert cli("snapshot", "tag", "demo@1", "release", *there).out == "demo@release is version 1\n"
+    assert refused("snapshot", "tag", "demo@2", "release", *there).endswith("--move makes it 2")
+    for command in ("show", "verify"):
+        assert cli("snapshot", command, "demo@release", *there).out.split("demo@")[1].startswith("1")
+    assert "tags          release\n" in cli("snapshot", "show", "demo@1", *there).out
+    assert cli("snapshot", "export", "demo@release", "--out", "out", *there).code == 0
+    told = cli("sql", "SELECT count(*) AS n FROM prompts", "--at", "demo@release", "--format", "csv", *there)
+    assert told.out == "n\n8\n"
+    moved = cli("snapshot", "tag", "demo", "release", "--move", *there)
+    assert moved.out == "demo@release is version 2, and was version 1\n"
+    listed = {line.split()[0]: line.split()[-1] for line in cli("snapshot", "list", *there).out.splitlines()[2:]}
+    assert listed["demo@2"] == "release"
+    assert listed["demo@1"] != "release"
+    assert "'7' is no tag" in refused("snapshot", "tag", "demo@1", "7", *there)
+    assert cli("snapshot", "untag", "demo@release", *there).out == "demo@release is no more; it was version 2\n"
+    assert "there is no such tag" in refused("snapshot", "untag", "demo@release", *there)
