@@ -14,6 +14,7 @@ from schemas.errors import ConfigError, QueryError, SnapshotError
 if TYPE_CHECKING:
     import duckdb
 
+    from warehouse.garbage import Collected
     from warehouse.snapshot import Damaged, Snapshot
 
 _VIEWS = {
@@ -144,6 +145,20 @@ def describe_snapshot(snapshot: "Snapshot") -> str:
     lines.append("code          " + ", ".join(f"{name} {v}" for name, v in m.code.items()))
     lines.append("mix           " + json.dumps(m.mix, ensure_ascii=False))
     return "\n".join(lines)
+
+
+def describe_garbage(found: "Collected", deleted: bool) -> str:
+    """What `dataengine gc` found, a line each, and what it comes to."""
+    if not found.garbage:
+        return "nothing to remove"
+    files = sum(g.files for g in found.garbage)
+    lines = [f"{_size(g.bytes):>10}  {g.files:>6,} files  {g.path}: {g.reason}" for g in found.garbage]
+    total = f"{_size(found.bytes):>10}  {files:>6,} files  "
+    return "\n".join([*lines, total + ("removed" if deleted else "in all; --delete removes them")])
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count:,} B"
 
 
 def open_dashboard(warehouse: Path, port: int) -> int:

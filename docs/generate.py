@@ -27,7 +27,7 @@ def cli_page() -> str:
         ["mix", "check"]
     ]
     names = ["run", "preview", "status", "explain", "sql", "import", "check", "make-tests"]
-    names += ["compact", "doctor", "dashboard"]
+    names += ["compact", "gc", "doctor", "dashboard"]
     for program, app, commands in (
         ("dataengine", dataengine, [[], *([n] for n in names), *grouped]),
         ("trainers", trainers, [[], ["sft"], ["evaluate"]]),
