@@ -23,9 +23,11 @@ def cli_page() -> str:
         "Made by `make docs` from the programs' own help; a test compares. Exit codes: 0 done, 1 work finished with",
         "errors recorded, 2 wrong input or configuration, 130 interrupted (what was finished is kept).",
     ]
-    grouped = [["snapshot", name] for name in ("create", "list", "show", "export")] + [["mix", "check"]]
+    grouped = [["snapshot", name] for name in ("create", "list", "show", "export", "verify", "tag", "untag")] + [
+        ["mix", "check"]
+    ]
     names = ["run", "preview", "status", "explain", "sql", "import", "check", "make-tests"]
-    names += ["compact", "doctor", "dashboard"]
+    names += ["compact", "gc", "doctor", "dashboard"]
     for program, app, commands in (
         ("dataengine", dataengine, [[], *([n] for n in names), *grouped]),
         ("trainers", trainers, [[], ["sft"], ["evaluate"]]),

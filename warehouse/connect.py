@@ -15,7 +15,7 @@ from schemas.records import RECORDS
 from warehouse.columns import outcome_column, score_column
 from warehouse.quoting import literal
 from warehouse.store import DEPENDENTS_FIRST, Warehouse
-from warehouse.writing import FAULTS, fault
+from warehouse.writing import IO_ERRORS, io_error
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
 _MEMORY_LIMIT = os.environ.get("DATAENGINE_MEMORY", "4GB")
@@ -136,8 +136,8 @@ def refresh_duckdb_file(warehouse: Warehouse) -> Path:
             # Else the views are still in the log beside the file; to close it says nothing of a full disk.
             connection.execute("CHECKPOINT file")
         fresh.replace(target)
-    except FAULTS as e:
-        raise fault(e, target, WarehouseError) from e
+    except IO_ERRORS as e:
+        raise io_error(e, target, WarehouseError) from e
     finally:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)

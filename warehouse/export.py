@@ -19,7 +19,7 @@ from warehouse.formats import ALTERNATES, FORMATS, LINES, REASONING
 from warehouse.quoting import literal
 from warehouse.snapshot import SPLITS, Snapshot, card, sha256_of, verify_files
 from warehouse.stanzas import Exported, stanzas
-from warehouse.writing import FAULTS, fault, fsync
+from warehouse.writing import IO_ERRORS, fsync, io_error
 
 _AT_A_TIME = 4096
 
@@ -56,8 +56,8 @@ def export_snapshot(
             fsync(file)
         work.rename(out)
         fsync(out.parent)
-    except FAULTS as e:
-        raise fault(e, out, SnapshotError) from e
+    except IO_ERRORS as e:
+        raise io_error(e, out, SnapshotError) from e
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return sorted(out.iterdir())

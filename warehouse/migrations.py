@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import WarehouseError, WarehouseTooNew
 from schemas.records import Migration, now
-from warehouse.writing import FAULTS, fault
+from warehouse.writing import IO_ERRORS, io_error
 
 if TYPE_CHECKING:
     from warehouse.store import Warehouse
@@ -68,7 +68,7 @@ def migrate(warehouse: "Warehouse", *, create: bool) -> None:
     for number, migration in enumerate(MIGRATIONS[applied:], start=applied + 1):
         try:
             migration(warehouse)
-        except FAULTS as e:
-            raise fault(e, warehouse.path, WarehouseError) from e
+        except IO_ERRORS as e:
+            raise io_error(e, warehouse.path, WarehouseError) from e
         name = migration.__name__.partition("_")[2]
         warehouse.append(Migration.TABLE, [Migration(number=number, name=name, created_at=now())])

@@ -5,15 +5,17 @@ import json
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 import duckdb
+from pydantic import ValidationError
 
-from schemas.errors import SnapshotError
+from schemas.errors import SnapshotError, first_problem
 from schemas.keys import canonical_json
 from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import NAME, AnyMix
@@ -26,7 +28,8 @@ from warehouse.rows_pairs import PAIRS
 from warehouse.rows_prompts import PROMPTS
 from warehouse.rows_samples import SAMPLES
 from warehouse.store import Warehouse
-from warehouse.writing import FAULTS, fault, fsync
+from warehouse.tagging import TAG, read_tags
+from warehouse.writing import IO_ERRORS, fsync, io_error
 
 SPLITS = ("train", "validation")
 KINDS: dict[str, RowKind] = {"samples": SAMPLES, "pairs": PAIRS, "labels": LABELS, "prompts": PROMPTS}
@@ -43,37 +46,97 @@ class Snapshot:
         """The Parquet files, of one split or of all."""
         return [self.path / f.path for f in self.manifest.files if split is None or f.path.startswith(f"{split}-")]
 
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return self.manifest.id
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A snapshot whose manifest cannot be read: its `name@version`, its folder, and the problem on one line."""
+
+    id: str
+    path: Path
+    problem: str
+
 
 def open_snapshot(warehouse: Path, ref: str) -> Snapshot:
-    """The snapshot `name@version`, or the newest of `name`. Raises SnapshotError when there is none."""
-    name, _, number = ref.partition("@")
-    if not re.fullmatch(NAME, name) or not re.fullmatch("[0-9]{0,9}", number):
-        raise SnapshotError(f"{ref}: a snapshot is called name@version, such as laptop-sft@1")
+    """The snapshot `name@version` or `name@tag`, or the newest of `name`.
+
+    Raises SnapshotError when there is none, or its manifest cannot be read.
+    """
+    return open_folder(find_snapshot(warehouse, ref))
+
+
+def open_folder(folder: Path) -> Snapshot:
+    """The snapshot in a folder of a warehouse. Raises SnapshotError for a manifest that is damaged or another's."""
+    manifest, named = read_manifest(folder), f"{folder.parent.name}@{folder.name.removeprefix('v')}"
+    if manifest.id != named:
+        raise SnapshotError(f"{folder}: says it is {manifest.id}, not {named}; the folder was renamed or copied over")
+    return Snapshot(manifest, folder)
+
+
+def find_snapshot(warehouse: Path, ref: str) -> Path:
+    """The folder of `name@version` or `name@tag`, or of the newest of `name`. Raises SnapshotError without one."""
+    name, _, which = ref.partition("@")
+    if not re.fullmatch(NAME, name) or not re.fullmatch(f"([0-9]{{1,9}}|{TAG})?", which):
+        raise SnapshotError(f"{ref}: a snapshot is called name@version, such as laptop-sft@1, or name@tag")
+    folder = warehouse / "snapshots" / name
     versions = _versions(warehouse, name)
-    if not versions or (number and int(number) not in versions):
-        known = ", ".join(s.manifest.id for s in list_snapshots(warehouse)) or "none yet"
+    number = versions[-1] if versions and not which else int(which) if which.isdigit() else None
+    if which and number is None:
+        number = read_tags(folder).get(which)
+    if number is None or number not in versions:
+        known = ", ".join(f"{n}@{v}" for n in _names(warehouse) for v in _versions(warehouse, n)) or "none yet"
         raise SnapshotError(f"there is no snapshot {ref} (known: {known}); `dataengine snapshot create MIX` makes one")
-    folder = warehouse / "snapshots" / name / f"v{int(number) if number else versions[-1]}"
-    return Snapshot(Manifest.model_validate_json((folder / "manifest.json").read_bytes()), folder)
+    return folder / f"v{number}"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in a snapshot's folder. Raises SnapshotError, naming the file, for one that is gone or damaged."""
+    path = folder / "manifest.json"
+    remedy = "restore it from a copy, or remove the folder and make the next version"
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise SnapshotError(f"{path} is gone; {remedy}") from None
+    except OSError as e:
+        raise SnapshotError(f"{path}: cannot be read: {e.strerror}") from None
+    except ValidationError as e:
+        raise SnapshotError(f"{path} is damaged ({first_problem(e).removeprefix(': ')}); {remedy}") from None
 
 
 def list_snapshots(warehouse: Path) -> list[Snapshot]:
-    """All finished snapshots, by name and version."""
+    """All snapshots whose manifest can be read, by name and version."""
+    return [s for s in every_snapshot(warehouse) if isinstance(s, Snapshot)]
+
+
+def every_snapshot(warehouse: Path) -> list[Snapshot | Damaged]:
+    """All snapshots by name and version, damaged ones among them: one must not hide the others."""
+    found: list[Snapshot | Damaged] = []
+    for name in _names(warehouse):
+        for number in _versions(warehouse, name):
+            folder = warehouse / "snapshots" / name / f"v{number}"
+            try:
+                found.append(open_folder(folder))
+            except SnapshotError as e:
+                found.append(Damaged(f"{name}@{number}", folder, str(e)))
+    return found
+
+
+def _names(warehouse: Path) -> list[str]:
     folder = warehouse / "snapshots"
-    names = sorted(p.name for p in folder.iterdir() if re.fullmatch(NAME, p.name)) if folder.is_dir() else []
-    return [open_snapshot(warehouse, f"{n}@{v}") for n in names for v in _versions(warehouse, n)]
+    return sorted(p.name for p in folder.iterdir() if re.fullmatch(NAME, p.name)) if folder.is_dir() else []
 
 
 def _versions(warehouse: Path, name: str) -> list[int]:
+    """The numbers of a name, damaged snapshots among them; an empty folder is none."""
     folder = warehouse / "snapshots" / name
     if not folder.is_dir():
         return []
-    return sorted(n for n in _numbers(folder) if (folder / f"v{n}" / "manifest.json").is_file())
-
-
-def _numbers(folder: Path) -> list[int]:
-    """The numbers that are taken, also by what has lost its manifest."""
-    return [int(p.name[1:]) for p in folder.iterdir() if re.fullmatch("v[1-9][0-9]{0,8}", p.name)]
+    found = ((re.fullmatch(r"v([1-9]\d*)", p.name), p) for p in folder.iterdir())
+    return sorted(int(m.group(1)) for m, p in found if m and p.is_dir() and any(p.iterdir()))
 
 
 def create_snapshot(
@@ -97,9 +160,8 @@ def create_snapshot(
             kind.select(connection, mix, systems)
             refuse_empty(connection, mix, kind)
             logical_hash = _logical_hash(connection, kind)
-            existing = _versions(warehouse.path, mix.mix)
-            if existing:
-                newest = open_snapshot(warehouse.path, f"{mix.mix}@{existing[-1]}")
+            with suppress(SnapshotError):  # there is none yet, or it is damaged
+                newest = open_snapshot(warehouse.path, mix.mix)
                 if newest.manifest.logical_hash == logical_hash:
                     return newest, False
             files = _write_files(connection, work, kind.order)
@@ -118,8 +180,8 @@ def create_snapshot(
                 files=files,
             )
         return _publish(work, parent, manifest)
-    except FAULTS as e:
-        raise fault(e, parent, SnapshotError) from e
+    except IO_ERRORS as e:
+        raise io_error(e, parent, SnapshotError) from e
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -164,12 +226,12 @@ def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bo
     """
     warehouse = parent.parent.parent
     while True:
-        number = max(_numbers(parent), default=0)
-        if number in _versions(warehouse, parent.name):
-            newest = open_snapshot(warehouse, f"{parent.name}@{number}")
+        taken = _versions(warehouse, parent.name)
+        with suppress(SnapshotError):  # there is none yet, or it is damaged
+            newest = open_snapshot(warehouse, parent.name)
             if newest.manifest.logical_hash == manifest.logical_hash:
                 return newest, False
-        manifest = manifest.model_copy(update={"version": number + 1})
+        manifest = manifest.model_copy(update={"version": taken[-1] + 1 if taken else 1})
         (work / "README.md").write_text(card(manifest), encoding="utf-8")
         (work / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for file in [*work.iterdir(), work]:
@@ -178,7 +240,7 @@ def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bo
         try:
             work.rename(target)
         except OSError:
-            if target.exists():
+            if target.is_dir():
                 continue  # another process took this number
             raise
         fsync(parent)
@@ -203,17 +265,53 @@ def card(manifest: Manifest) -> str:
 def verify_files(snapshot: Snapshot) -> None:
     """Re-hashes every file; raises SnapshotError naming one that is damaged or gone."""
     for file in snapshot.manifest.files:
-        path = snapshot.path / file.path
+        fault = fault_of(snapshot.path, file.path, file.sha256, file.bytes)
+        if fault:
+            raise SnapshotError(f"{snapshot.manifest.id}: {fault.text}; restore it from a copy")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one file: a word for programs, and the path with what is wrong in words."""
+
+    file: str
+    kind: str
+    text: str
+
+
+def fault_of(
+    folder: Path, name: str, sha256: str, size: int | None = None, advance: Callable[[int], None] | None = None
+) -> Fault | None:
+    """Holds a file of a folder against its sha256, and its size in bytes where that is known; None if it is whole."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return Fault(name, "outside", f"{path} lies outside of the folder")
+    try:
         if not path.is_file():
-            raise SnapshotError(f"{snapshot.manifest.id}: {path} is gone; restore it from a copy")
-        if sha256_of(path) != file.sha256:
-            raise SnapshotError(f"{snapshot.manifest.id}: {path} is damaged (sha256 differs); restore it from a copy")
+            return Fault(name, "missing", f"{path} is gone")
+        there = path.stat().st_size
+        if size is not None and there != size:
+            kind = "short" if there < size else "long"
+            return Fault(name, kind, f"{path} is {'too ' * (kind == 'long')}{kind}: {there:,} of {size:,} bytes")
+        if sha256_of(path, advance) != sha256:
+            return Fault(name, "damaged", f"{path} is damaged (sha256 differs)")
+    except OSError as e:
+        return Fault(name, "unreadable", f"{path} cannot be read: {e.strerror}")
+    return None
 
 
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+BLOCK = 1 << 20
+
+
+def sha256_of(path: Path, advance: Callable[[int], None] | None = None) -> str:
+    """Hex sha256 of a file's bytes; `advance` is called with 1 after each block of 1 MiB, the last one included."""
+    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK))
+    with path.open("rb", buffering=0) as f:
+        while read := f.readinto(block):
+            digest.update(block[:read])
+            if advance:
+                advance(1)
+    return digest.hexdigest()
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

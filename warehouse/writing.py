@@ -11,7 +11,7 @@ from deltalake.exceptions import DeltaError
 from schemas.errors import UserError
 
 #: What reading and writing may raise, by Python, DuckDB and Delta. SQL that is wrong is not among them.
-FAULTS = (
+IO_ERRORS = (
     *(OSError, DeltaError),
     *(duckdb.IOException, duckdb.InvalidInputException, duckdb.OutOfMemoryException, duckdb.TransactionException),
 )
@@ -42,8 +42,8 @@ def refusal(error: BaseException) -> str | None:
     return None if number is None else f"{os.strerror(number)}; {_WAYS_OUT[number]}"
 
 
-def fault(error: BaseException, what: Path, kind: type[UserError]) -> UserError:
-    """One of FAULTS, which came up while `what` was written, as an error of that kind."""
+def io_error(error: BaseException, what: Path, kind: type[UserError]) -> UserError:
+    """One of IO_ERRORS, which came up while `what` was written, as an error of that kind."""
     if refused := refusal(error):
         return kind(f"{what}: cannot be written: {refused}")
     if isinstance(error, duckdb.OutOfMemoryException):

@@ -14,7 +14,7 @@ from schemas.keys import canonical_json, key
 from schemas.mix import AnyMix, Mix, MixFile
 from schemas.records import Calibration, Message, Pair, PairVerdict, Prompt, Run, Trajectory, Verdict
 from warehouse.connect import connect
-from warehouse.snapshot import create_snapshot
+from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,6 +29,7 @@ MakePair = Callable[..., tuple[Pair, list[PairVerdict]]]
 Compare = Callable[..., str]
 Prove = Callable[..., None]
 Take = Callable[..., list[dict[str, Any]]]
+Grow = Callable[..., Snapshot]
 
 SNAPSHOTS_OF = Path(__file__).parent / "snapshots_of"
 
@@ -233,3 +234,26 @@ def take(folder: Path) -> Take:
         return [row for file in snapshot.data_files() for row in pq.read_table(file).to_pylist()]
 
     return made
+
+
+@pytest.fixture
+def grow(
+    folder: Path,
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    make_mix: MakeMix,
+) -> Grow:
+    """Adds prompts, each with a reply that passes `format`; makes the next version of `demo` of all there is."""
+    questions = itertools.count()
+
+    def add(prompts: int = 4, name: str = "demo", **columns: Any) -> Snapshot:
+        asked = [make_prompt(f"What is {next(questions)}?") for _ in range(prompts)]
+        replies = [make_trajectory(prompt) for prompt in asked]
+        warehouse.append("prompts", asked)
+        warehouse.append("trajectories", replies)
+        warehouse.append("verdicts", [make_verdict(reply) for reply in replies])
+        return create_snapshot(folder, make_mix(name, **{"validation": 0.5, **columns}), {"plain": None})[0]
+
+    return add
