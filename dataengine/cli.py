@@ -350,7 +350,7 @@ def main() -> None:
         refused = refusal(e)
         if refused is None:
             raise
-        say(f"{type(e).__name__}: {e.filename or 'the output'}: {refused}", err=True)
+        say(f"{type(e).__name__}: {f'{e.filename}: ' if e.filename else ''}{refused}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as e:
         # Typer has turned Ctrl-C into exit code 130, without a word.

@@ -21,9 +21,21 @@ LONG = "x" * 300
 MIX = "mix: new\nsources:\n  - {stage: reasoning, require: [format]}\n"
 NO_NAMES = [
     *("", ".", "..", "../old-samples", "/etc/passwd", "a/b", ".hidden", "a b", "it's", 'say"so"', "per%20cent", "st*r"),
-    *("dämo", "样本", "\u202eold", "x\ny", LONG),
+    *("dämo", "样本", "x\ny", LONG),
 ]
-NO_REFS = [*(name for name in NO_NAMES), "@", "@1", "old-samples@-1", "old-samples@1.0", "old-samples@١", "old@1@1"]
+NO_REFS = [
+    *NO_NAMES,
+    *("@", "@1", "old-samples@-1", "old-samples@99999999999", "old-samples@1.0", "old-samples@١", "old@1@1"),
+]
+    *(name for name in NO_NAMES),
+    "@",
+    "@1",
+    "old-samples@-1",
+    "old-samples@99999999999",
+    "old-samples@1.0",
+    "old-samples@١",
+    "old@1@1",
+]
 
 
 @pytest.fixture
@@ -68,12 +80,13 @@ def test_what_is_no_snapshots_name_is_refused_wherever_one_is_asked_for(
         read_manifest(data, ref)
 
 
-@pytest.mark.parametrize("ref", ["old-samples@", "old-samples@0", "old-samples@3", "old-samples@99999999999", "other"])
+@pytest.mark.parametrize("ref", ["old-samples@0", "old-samples@3", "other", "other@1"])
 def test_a_snapshot_that_is_not_there_is_not_taken_for_another(
     ref: str, data: Path, refuse: Callable[..., str], tmp_path: Path
 ) -> None:
     for command in (("show", ref), ("export", ref, "--out", tmp_path / "out")):
-        assert refuse("snapshot", *command, "--warehouse", data).startswith(f"SnapshotError: {ref}")
+        said = refuse("snapshot", *command, "--warehouse", data)
+        assert said.startswith(f"SnapshotError: there is no snapshot {ref} ")
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
@@ -93,8 +106,7 @@ def test_what_else_lies_among_the_snapshots_is_left_alone(data: Path, cli: Any) 
     (samples / "v7").touch()
     assert [s.manifest.id for s in list_snapshots(data)] == known
     assert cli("snapshot", "create", "mix.yaml", "mix=old-samples", "--warehouse", data).code == 0
-    # Of the same content as the newest, though a file has a higher number.
-    assert open_snapshot(data, "old-samples").manifest.version in (2, 8)
+    assert open_snapshot(data, "old-samples").manifest.version == 3
     assert cli("snapshot", "list", "--warehouse", data).code == 0
 
 
