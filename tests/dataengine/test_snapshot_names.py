@@ -27,15 +27,6 @@ NO_REFS = [
     *NO_NAMES,
     *("@", "@1", "old-samples@-1", "old-samples@99999999999", "old-samples@1.0", "old-samples@١", "old@1@1"),
 ]
-    *(name for name in NO_NAMES),
-    "@",
-    "@1",
-    "old-samples@-1",
-    "old-samples@99999999999",
-    "old-samples@1.0",
-    "old-samples@١",
-    "old@1@1",
-]
 
 
 @pytest.fixture

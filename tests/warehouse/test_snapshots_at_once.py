@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -87,23 +88,23 @@ def test_processes_that_make_two_contents_of_one_name_share_the_numbers(
     found = made(data)
     assert {s.manifest.rows for s in found} == {8, 4}
     hashes = [s.manifest.logical_hash for s in found]
-    assert all(one != next_one for one, next_one in zip(hashes, hashes[1:], strict=False)), "else it were unchanged"
+    assert all(one != next_one for one, next_one in pairwise(hashes)), "else it were unchanged"
     new = Counter(out.split()[0] for out in said if " made: " in out)
     assert new == {s.id: 1 for s in found}
     assert len(list((data.parent / "out").glob("*.parquet"))) == 2
 
 
 def test_what_another_process_made_meanwhile_is_what_both_return(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mix, systems = Mix.model_validate({"mix": "new", "sources": [{"stage": "reasoning"}]}), {"plain": None}
-    write, others = snapshots._write_files, []
+    mix = Mix.model_validate({"mix": "new", "sources": [{"stage": "reasoning", "require": ["format"]}]})
+    systems = {"plain": None}
+    publish, others = snapshots._publish, []
 
-    def slowly(*args: Any, **kwargs: Any) -> Any:
-        monkeypatch.setattr(snapshots, "_write_files", write)
-        files = write(*args, **kwargs)
+    def late(*args: Any) -> Any:
+        monkeypatch.setattr(snapshots, "_publish", publish)
         others.append(create_snapshot(data, mix, systems))
-        return files
+        return publish(*args)
 
-    monkeypatch.setattr(snapshots, "_write_files", slowly)
+    monkeypatch.setattr(snapshots, "_publish", late)
     slow, new = create_snapshot(data, mix, systems)
     ((fast, first),) = others
     assert (slow, new, first) == (fast, False, True)
