@@ -263,6 +263,35 @@ def compact(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
 
 
 @app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this it is only listed.")] = False,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="Newest versions of each snapshot; older ones go unless tagged or trained on."),
+    ] = None,
+    history: Annotated[int, typer.Option(min=1, help="Days that `sql --at TIME` reaches back.")] = 7,
+    checkpoints: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder of checkpoints whose snapshots stay, beside the warehouse's own. Repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """List what nobody needs any more, and remove it if told to."""
+    from datetime import timedelta
+
+    from dataengine.output import describe_garbage
+    from warehouse.garbage import collect
+
+    days = timedelta(days=history)
+    found = collect(warehouse, keep=keep, history=days, checkpoints=checkpoints or [], delete=delete)
+    say(json.dumps(found.as_json(), indent=2) if as_json else describe_garbage(found, delete))
+    for note in found.notes:
+        say(note, err=True)
+    raise typer.Exit(1 if found.notes else 0)
+
+
+@app.command()
 def doctor(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
     """Say what is missing here or wrong in the warehouse."""
     from dataengine.doctor import examine
@@ -314,6 +343,14 @@ def main() -> None:
         app(standalone_mode=True)
     except UserError as e:
         say(f"{type(e).__name__}: {e}", err=True)
+        sys.exit(2)
+    except OSError as e:
+        from warehouse.writing import refusal
+
+        refused = refusal(e)
+        if refused is None:
+            raise
+        say(f"{type(e).__name__}: {f'{e.filename}: ' if e.filename else ''}{refused}", err=True)
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as e:
         # Typer has turned Ctrl-C into exit code 130, without a word.

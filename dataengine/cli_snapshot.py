@@ -37,22 +37,17 @@ def snapshot_create(
 
 @snapshot_app.command("list")
 def snapshot_list(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
-    """All snapshots."""
+    """All snapshots, with their tags."""
+    from dataengine.output import list_snapshot_rows
     from dataengine.tables import table
-    from warehouse.snapshot import list_snapshots
+    from warehouse.snapshot import Damaged, every_snapshot
     from warehouse.store import Warehouse
 
-    rows = [
-        {
-            "snapshot": s.manifest.id,
-            "rows": s.manifest.rows,
-            "prompts": s.manifest.prompts,
-            "made": f"{s.manifest.created_at:%Y-%m-%d %H:%M}",
-            "hash": s.manifest.logical_hash[:12],
-        }
-        for s in list_snapshots(Warehouse.open(warehouse).path)
-    ]
-    say(table(rows))
+    found = every_snapshot(Warehouse.open(warehouse).path)
+    say(table(list_snapshot_rows(found)))
+    for snapshot in found:
+        if isinstance(snapshot, Damaged):
+            say(f"{snapshot.id}: {snapshot.problem}", err=True)
 
 
 @snapshot_app.command("show")
@@ -140,6 +135,65 @@ def snapshot_push(
         opened, repo, form=form, reasoning=reasoning, shard_rows=shard_rows, private=private, branch=revision, tag=tag
     )
     say(f"{opened.manifest.id} {'pushed' if done.new else 'is there already'}: {done.said}")
+
+
+@snapshot_app.command("verify")
+def snapshot_verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="name@version, or the folder of an export or of a copy; none: all snapshots."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Read every file again and name all that is damaged, missing, short or not meant to be there."""
+    from dataengine.progress import Progress
+    from warehouse.store import Warehouse
+    from warehouse.verifying import folder_target, snapshot_targets, verify
+
+    folders = [Path(name) for name in names or [] if Path(name).is_dir()]
+    refs = [name for name in names or [] if not Path(name).is_dir()]
+    targets = [folder_target(folder) for folder in folders]
+    if refs or not folders:
+        targets += snapshot_targets(Warehouse.open(warehouse).path, refs)
+    with Progress("verify, MiB", sum(target.blocks for target in targets)) as progress:
+        found = verify(targets, progress.advance)
+    if as_json:
+        say(json.dumps([verified.as_json() for verified in found], indent=2, ensure_ascii=False))
+    else:
+        for verified in found:
+            say(verified.text)
+    raise typer.Exit(0 if all(verified.good for verified in found) else 1)
+
+
+@snapshot_app.command("tag")
+def snapshot_tag(
+    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    tag: Annotated[str, typer.Argument(help="Starts with a letter: release.")],
+    move: Annotated[bool, typer.Option("--move", help="From the version that has it now.")] = False,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Name a version: name@tag means it wherever name@version does."""
+    from warehouse.snapshot import open_snapshot
+    from warehouse.store import Warehouse
+    from warehouse.tagging import tag_snapshot
+
+    m = (opened := open_snapshot(Warehouse.open(warehouse).path, snapshot)).manifest
+    before = tag_snapshot(opened, tag, move=move)
+    say(f"{m.name}@{tag} is version {m.version}" + (f", and was version {before}" if before else ""))
+
+
+@snapshot_app.command("untag")
+def snapshot_untag(
+    tagged: Annotated[str, typer.Argument(help="name@tag")],
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Remove a tag. The version stays, though `dataengine gc --keep` no longer spares it."""
+    from warehouse.store import Warehouse
+    from warehouse.tagging import untag_snapshot
+
+    number = untag_snapshot(Warehouse.open(warehouse).path, tagged)
+    say(f"{tagged} is no more; it was version {number}")
 
 
 @mix_app.command("check")

@@ -8,10 +8,10 @@ from pathlib import Path
 from dataengine.engines.weights import SHIPPED
 from dataengine.status import status
 from dataengine.verify import sandbox
-from schemas.errors import SnapshotError, UserError
+from schemas.errors import UserError
 from warehouse.connect import connect
-from warehouse.snapshot import list_snapshots, verify_files
 from warehouse.store import Warehouse
+from warehouse.verifying import snapshot_targets, verify
 
 _MODULES = {
     "torch": ("sampling and training the embedded model", "pip install 'dataengine[train]'"),
@@ -75,12 +75,10 @@ def _warehouse(path: Path) -> list[Finding]:
             row = connection.execute(sql).fetchone()
             count = int(row[0]) if row else 0
             findings.append(Finding(not count, f"{'wrong   ' if count else 'ok      '} {count} {what}"))
-    for snapshot in list_snapshots(warehouse.path):
-        try:
-            verify_files(snapshot)
-            findings.append(Finding(True, f"ok       snapshot {snapshot.manifest.id}"))
-        except SnapshotError as e:
-            findings.append(Finding(False, f"wrong    {e}"))
+    for found in verify(snapshot_targets(warehouse.path)):
+        if found.good:
+            findings.append(Finding(True, f"ok       snapshot {found.name}"))
+        findings += [Finding(False, f"wrong    {found.name}: {fault.text}") for fault in found.faults]
     return findings
 
 

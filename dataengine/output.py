@@ -4,16 +4,18 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dataengine.tables import table
-from schemas.errors import ConfigError, QueryError
+from schemas.errors import ConfigError, QueryError, SnapshotError
 
 if TYPE_CHECKING:
     import duckdb
 
-    from warehouse.snapshot import Snapshot
+    from warehouse.garbage import Collected
+    from warehouse.snapshot import Damaged, Snapshot
 
 _VIEWS = {
     "prompts_current": "a row per prompt, corrected references applied",
@@ -95,6 +97,35 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
+def list_snapshot_rows(found: "Sequence[Snapshot | Damaged]") -> list[dict[str, Any]]:
+    """Snapshots as rows of a table; of a damaged one there is the name, and what tags it has."""
+    from warehouse.snapshot import Damaged
+
+    rows = []
+    for s in found:
+        m = None if isinstance(s, Damaged) else s.manifest
+        rows.append(
+            {
+                "snapshot": s.id,
+                "rows": m and m.rows,
+                "prompts": m and m.prompts,
+                "made": m and f"{m.created_at:%Y-%m-%d %H:%M}",
+                "hash": m.logical_hash[:12] if m else "damaged",
+                "tags": _tags(s),
+            }
+        )
+    return rows
+
+
+def _tags(snapshot: "Snapshot | Damaged") -> str:
+    from warehouse.tagging import tags_of
+
+    try:
+        return ", ".join(tags_of(snapshot.path))
+    except SnapshotError as e:
+        return str(e)
+
+
 def describe_snapshot(snapshot: "Snapshot") -> str:
     """A snapshot's manifest for people."""
     m = snapshot.manifest
@@ -104,6 +135,8 @@ def describe_snapshot(snapshot: "Snapshot") -> str:
         f"logical hash  {m.logical_hash}",
         f"folder        {snapshot.path}",
     ]
+    if tags := _tags(snapshot):
+        lines.append(f"tags          {tags}")
     lines += [f"file          {f.path}  {f.rows:,} rows  {f.bytes:,} bytes  sha256 {f.sha256}" for f in m.files]
     for column, counts in m.counts.items():
         lines.append(f"{column:<13} " + ", ".join(f"{value} {count:,}" for value, count in counts.items()))
@@ -112,6 +145,20 @@ def describe_snapshot(snapshot: "Snapshot") -> str:
     lines.append("code          " + ", ".join(f"{name} {v}" for name, v in m.code.items()))
     lines.append("mix           " + json.dumps(m.mix, ensure_ascii=False))
     return "\n".join(lines)
+
+
+def describe_garbage(found: "Collected", deleted: bool) -> str:
+    """What `dataengine gc` found, a line each, and what it comes to."""
+    if not found.garbage:
+        return "nothing to remove"
+    files = sum(g.files for g in found.garbage)
+    lines = [f"{_size(g.bytes):>10}  {g.files:>6,} files  {g.path}: {g.reason}" for g in found.garbage]
+    total = f"{_size(found.bytes):>10}  {files:>6,} files  "
+    return "\n".join([*lines, total + ("removed" if deleted else "in all; --delete removes them")])
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count:,} B"
 
 
 def open_dashboard(warehouse: Path, port: int) -> int:

@@ -47,8 +47,12 @@ def _load(name: str, kind: str, model: type[M], overrides: Iterable[str]) -> M:
         path = Path(named).expanduser()
         if within is not None:
             path = within.parent / path
-        if not path.exists() and path.suffix not in (".yaml", ".yml"):
-            where = f"{within}: include: " if within else ""
+        where = f"{within}: include: " if within else ""
+        try:
+            there = path.exists()
+        except OSError as e:
+            raise ConfigError(f"{where}{named}: {e.strerror}") from None
+        if not there and path.suffix not in (".yaml", ".yml"):
             raise ConfigError(f"{where}{named}: no file, and no shipped name; shipped {kind}: {', '.join(known)}")
         return path
 

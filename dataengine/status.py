@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from warehouse.connect import connect
-from warehouse.snapshot import list_snapshots
+from warehouse.snapshot import Damaged, every_snapshot
 
 OUTCOMES = ("pass", "fail", "undecided", "error", "pending")
 
@@ -88,8 +88,10 @@ def status(path: Path) -> Status:
         conflicts = connection.execute("SELECT count(*) FROM prompts_current WHERE conflict").fetchone()
         lines = _lines(connection)
     snapshots = [
-        {"snapshot": s.manifest.id, "rows": s.manifest.rows, "hash": s.manifest.logical_hash[:12]}
-        for s in list_snapshots(Path(path).expanduser().resolve())
+        {"snapshot": s.id, "rows": None, "hash": "damaged"}
+        if isinstance(s, Damaged)
+        else {"snapshot": s.id, "rows": s.manifest.rows, "hash": s.manifest.logical_hash[:12]}
+        for s in every_snapshot(Path(path).expanduser().resolve())
     ]
     return Status(stages, lines, runs, snapshots, int(conflicts[0]) if conflicts else 0)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Raised when the same settings on the same rows come to train other weights.
 _TRAINER = "sft-1"
 _MARK = "training.json"
+_PLANNED = "planned.json"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ def make_plan(config: SftConfig) -> Plan:
     manifest = read_manifest(config.warehouse, config.snapshot)
     if manifest.rows_of != "samples":
         raise SnapshotError(f"{manifest.id}: its rows are {manifest.rows_of}, and this trainer learns from samples")
+    # A tag may move: what is written down of the training names the version.
+    config = config.model_copy(update={"snapshot": manifest.id})
     start = start_weights(config.model.expanduser())
     return Plan(config, manifest, start, key(_TRAINER, config.result_settings(), manifest.logical_hash, start.sha256))
 
@@ -110,6 +113,8 @@ def sole_trainer(plan: Plan) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{plan.partial}: another process is at this training; wait for it or stop it") from None
+        # `dataengine gc` looks here: a training needs its snapshot until it has ended.
+        _write_json(plan.partial / _PLANNED, {"key": plan.key, "snapshot": plan.manifest.id})
         yield
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.mix import NAME
 
-SNAPSHOT_ID = NAME.removesuffix("$") + r"@[1-9][0-9]*$"
+SNAPSHOT_ID = NAME.removesuffix("$") + r"@(?:[1-9][0-9]*|[A-Za-z][A-Za-z0-9._-]{0,99})$"
 
 
 class SftConfig(BaseModel):
@@ -19,7 +19,7 @@ class SftConfig(BaseModel):
     name: str = Field(pattern=NAME, description="the checkpoint's name: letters, digits, `.`, `_` and `-`")
     warehouse: Path = Field(description="the warehouse's folder")
     snapshot: str = Field(
-        pattern=SNAPSHOT_ID, description="the snapshot to learn from: name@version, e.g. cold-start@1"
+        pattern=SNAPSHOT_ID, description="the snapshot to learn from: name@version or name@tag, e.g. cold-start@1"
     )
     model: Path = Field(description="folder with the start weights in Hugging Face format")
     output: Path = Field(description="folder that gets the checkpoint, as <name>-<key>")

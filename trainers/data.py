@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
-
 from dataengine.chat_template import FAULTS, ChatTemplate, Rendered
 from schemas.errors import ConfigError, SnapshotError
 from schemas.keys import key
 from schemas.manifest import Manifest
+from warehouse.snapshot import find_snapshot, open_snapshot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,31 +76,9 @@ class MicroBatch:
         return MicroBatch(*moved)
 
 
-def snapshot_folder(warehouse: Path, snapshot: str) -> Path:
-    """Where `name@version` lies in a warehouse."""
-    name, _, version = snapshot.rpartition("@")
-    return warehouse.expanduser() / "snapshots" / name / f"v{version}"
-
-
 def read_manifest(warehouse: Path, snapshot: str) -> Manifest:
-    """The manifest of `name@version`. Raises SnapshotError when the snapshot is missing, unfinished or unreadable."""
-    path = snapshot_folder(warehouse, snapshot) / "manifest.json"
-    try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise SnapshotError(
-            f"{warehouse}: no snapshot {snapshot}; `dataengine snapshot create MIX` makes one, "
-            "`dataengine snapshot list` shows what is there"
-        ) from None
-    except OSError as e:
-        raise SnapshotError(f"{path}: cannot be read: {e.strerror}") from None
-    except ValidationError as e:
-        raise SnapshotError(
-            f"{path}: damaged ({e.errors()[0]['msg']}); make the next version of the snapshot"
-        ) from None
-    if manifest.id != snapshot:
-        raise SnapshotError(f"{path}: says it is {manifest.id}, not {snapshot}; the folder was renamed or copied over")
-    return manifest
+    """The manifest of `name@version` or `name@tag`. Raises SnapshotError when it is missing or unreadable."""
+    return open_snapshot(warehouse.expanduser(), snapshot).manifest
 
 
 def read_rows(warehouse: Path, manifest: Manifest) -> dict[str, list[Row]]:
@@ -111,7 +88,7 @@ def read_rows(warehouse: Path, manifest: Manifest) -> dict[str, list[Row]]:
     """
     import pyarrow.parquet as pq
 
-    folder = snapshot_folder(warehouse, manifest.id)
+    folder = find_snapshot(warehouse.expanduser(), manifest.id)
     rows: dict[str, list[Row]] = {"train": [], "validation": []}
     for file in manifest.files:
         path = folder / file.path

@@ -1,7 +1,9 @@
 """DuckDB over the tables: views on the exact Parquet files of one version of each."""
 
 import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from schemas.records import RECORDS
 from warehouse.columns import outcome_column, score_column
 from warehouse.quoting import literal
 from warehouse.store import DEPENDENTS_FIRST, Warehouse
+from warehouse.writing import IO_ERRORS, io_error
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
 _MEMORY_LIMIT = "2GB"
@@ -61,7 +64,9 @@ def _opened(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
                 connection.execute(f"SET {setting} = ?", [value])
         except duckdb.Error as e:
             raise ConfigError(f"{variable} is {value!r}: {str(e).splitlines()[0]}") from None
-    connection.execute("SET temp_directory = ?", [str(warehouse.path / ".tmp")])
+    # A warehouse that may only be read, such as a mounted copy, is sorted and grouped in the system's own folder.
+    spill = warehouse.path if os.access(warehouse.path, os.W_OK) else Path(tempfile.gettempdir())
+    connection.execute("SET temp_directory = ?", [str(spill / ".tmp")])
     connection.execute("SET TimeZone = 'UTC'")
     return connection
 
@@ -140,16 +145,22 @@ def refresh_duckdb_file(warehouse: Warehouse) -> Path:
     """
     target = warehouse.path / "warehouse.duckdb"
     fresh = target.with_name(f".warehouse-{os.getpid()}.duckdb")
-    fresh.unlink(missing_ok=True)
+    log = Path(f"{fresh}.wal")
     try:
+        # A process of the same number may have been killed at this.
+        fresh.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
         with duckdb.connect(":memory:") as connection:
             connection.execute(f"ATTACH {literal(str(fresh))} AS file (STORAGE_VERSION 'v1.0.0')")
             connection.execute("USE file")
             define_views(connection, warehouse, pins(warehouse, None))
+            # Else the views are still in the log beside the file; to close it says nothing of a full disk.
+            connection.execute("CHECKPOINT file")
         fresh.replace(target)
-    except (duckdb.Error, OSError) as e:
-        raise WarehouseError(f"{target}: cannot be written: {str(e).splitlines()[0]}") from e
+    except IO_ERRORS as e:
+        raise io_error(e, target, WarehouseError) from e
     finally:
-        fresh.unlink(missing_ok=True)
-        Path(f"{fresh}.wal").unlink(missing_ok=True)
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+            log.unlink(missing_ok=True)
     return target

@@ -20,6 +20,7 @@ from warehouse.formats import ALTERNATES, FORMATS, LINES, REASONING
 from warehouse.quoting import literal
 from warehouse.snapshot import SPLITS, Snapshot, sha256_of, verify_files
 from warehouse.stanzas import Exported, stanzas
+from warehouse.writing import IO_ERRORS, fsync, io_error
 
 _AT_A_TIME = 4096
 
@@ -39,22 +40,25 @@ def export_snapshot(
     snapshot) or `split` (in a message's `reasoning_content`).
 
     The folder appears whole or not at all. Raises SnapshotError for an unknown format or one that the snapshot's rows
-    cannot take, a folder that is in use, or a damaged snapshot.
+    cannot take, a folder that is in use or cannot be written, or a damaged snapshot.
     """
     _refuse_what_does_not_fit(snapshot, form, reasoning, shard_rows)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SnapshotError(f"{out}: exists already; name a new folder")
     verify_files(snapshot)
-    out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = out.with_name(f".{out.name}-{uuid.uuid4().hex[:8]}")
-    work.mkdir()
+    out = out.expanduser().resolve()
+    # Names are up to 255 bytes long, and this one is to be as good as the folder's own.
+    work = out.with_name(f".{out.name[:40]}-{uuid.uuid4().hex[:8]}")
     try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise SnapshotError(f"{out}: exists already; name a new folder")
+        work.mkdir(parents=True)
         with duckdb.connect(":memory:") as connection:
             _write(connection, snapshot, form, work, reasoning, shard_rows)
-        if out.exists():
-            out.rmdir()
+        for file in [*work.iterdir(), work]:
+            fsync(file)
         work.rename(out)
+        fsync(out.parent)
+    except IO_ERRORS as e:
+        raise io_error(e, out, SnapshotError) from e
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return sorted(out.iterdir())

@@ -6,8 +6,9 @@ A new one is a function at the end of `MIGRATIONS`. Columns are only ever added.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from schemas.errors import WarehouseTooNew
+from schemas.errors import WarehouseError, WarehouseTooNew
 from schemas.records import Migration, now
+from warehouse.writing import IO_ERRORS, io_error
 
 if TYPE_CHECKING:
     from warehouse.store import Warehouse
@@ -52,7 +53,8 @@ MIGRATIONS: list[Callable[["Warehouse"], None]] = [
 def migrate(warehouse: "Warehouse", *, create: bool) -> None:
     """Brings the warehouse to this program's schema; raises WarehouseTooNew when it is ahead of it.
 
-    Two processes may do so at once: every migration can be repeated, and its record is a keyed row.
+    Two processes may do so at once: every migration can be repeated, and its record is a keyed row. Raises
+    WarehouseError where an older one cannot be written.
     """
     if create:
         warehouse.create_table(Migration.TABLE)
@@ -64,6 +66,9 @@ def migrate(warehouse: "Warehouse", *, create: bool) -> None:
             "pip install -U dataengine"
         )
     for number, migration in enumerate(MIGRATIONS[applied:], start=applied + 1):
-        migration(warehouse)
+        try:
+            migration(warehouse)
+        except IO_ERRORS as e:
+            raise io_error(e, warehouse.path, WarehouseError) from e
         name = migration.__name__.partition("_")[2]
         warehouse.append(Migration.TABLE, [Migration(number=number, name=name, created_at=now())])

@@ -13,6 +13,7 @@ from warehouse.columns import outcome_column, score_column
 from warehouse.diverse import pick_diverse
 from warehouse.quoting import literal
 from warehouse.where import refuse_no_condition
+from warehouse.writing import refusal
 
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = (
@@ -209,6 +210,8 @@ def naming(
         refuse_no_condition(connection, source.where)
         yield
     except duckdb.Error as e:
+        if isinstance(e, duckdb.OutOfMemoryException) or refusal(e):
+            raise
         first, *further = [line.strip() for line in str(e).splitlines()]
         similar = next((f"; {line}" for line in further if line.startswith("Candidate bindings")), "")
         where = " ".join(str(source.where).split())

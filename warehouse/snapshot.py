@@ -1,18 +1,19 @@
 """Snapshots: a mix made into Parquet files once, and never changed after."""
 
 import hashlib
-import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 
 import duckdb
+from pydantic import ValidationError
 
-from schemas.errors import SnapshotError
+from schemas.errors import SnapshotError, first_problem
 from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import NAME, AnyMix
 from schemas.records import now
@@ -27,6 +28,8 @@ from warehouse.rows_prompts import PROMPTS
 from warehouse.rows_samples import SAMPLES
 from warehouse.splits import near_duplicates
 from warehouse.store import Warehouse
+from warehouse.tagging import TAG, read_tags
+from warehouse.writing import IO_ERRORS, fsync, io_error
 
 SPLITS = ("train", "validation")
 # Row groups are small, so that a reader's first rows are there soon and neither side holds many texts at once.
@@ -45,33 +48,97 @@ class Snapshot:
         """The Parquet files, of one split or of all."""
         return [self.path / f.path for f in self.manifest.files if split is None or f.path.startswith(f"{split}-")]
 
+    @property
+    def id(self) -> str:
+        """`name@version`."""
+        return self.manifest.id
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A snapshot whose manifest cannot be read: its `name@version`, its folder, and the problem on one line."""
+
+    id: str
+    path: Path
+    problem: str
+
 
 def open_snapshot(warehouse: Path, ref: str) -> Snapshot:
-    """The snapshot `name@version`, or the newest of `name`. Raises SnapshotError when there is none."""
-    name, _, number = ref.partition("@")
-    if not re.match(NAME, name) or not re.fullmatch("[0-9]{0,9}", number):
-        raise SnapshotError(f"{ref}: a snapshot is called name@version, such as laptop-sft@1")
+    """The snapshot `name@version` or `name@tag`, or the newest of `name`.
+
+    Raises SnapshotError when there is none, or its manifest cannot be read.
+    """
+    return open_folder(find_snapshot(warehouse, ref))
+
+
+def open_folder(folder: Path) -> Snapshot:
+    """The snapshot in a folder of a warehouse. Raises SnapshotError for a manifest that is damaged or another's."""
+    manifest, named = read_manifest(folder), f"{folder.parent.name}@{folder.name.removeprefix('v')}"
+    if manifest.id != named:
+        raise SnapshotError(f"{folder}: says it is {manifest.id}, not {named}; the folder was renamed or copied over")
+    return Snapshot(manifest, folder)
+
+
+def find_snapshot(warehouse: Path, ref: str) -> Path:
+    """The folder of `name@version` or `name@tag`, or of the newest of `name`. Raises SnapshotError without one."""
+    name, _, which = ref.partition("@")
+    if not re.fullmatch(NAME, name) or not re.fullmatch(f"([0-9]{{1,9}}|{TAG})?", which):
+        raise SnapshotError(f"{ref}: a snapshot is called name@version, such as laptop-sft@1, or name@tag")
+    folder = warehouse / "snapshots" / name
     versions = _versions(warehouse, name)
-    if not versions or (number and int(number) not in versions):
-        known = ", ".join(s.manifest.id for s in list_snapshots(warehouse)) or "none yet"
+    number = versions[-1] if versions and not which else int(which) if which.isdigit() else None
+    if which and number is None:
+        number = read_tags(folder).get(which)
+    if number is None or number not in versions:
+        known = ", ".join(f"{n}@{v}" for n in _names(warehouse) for v in _versions(warehouse, n)) or "none yet"
         raise SnapshotError(f"there is no snapshot {ref} (known: {known}); `dataengine snapshot create MIX` makes one")
-    folder = warehouse / "snapshots" / name / f"v{int(number) if number else versions[-1]}"
-    return Snapshot(Manifest.model_validate_json((folder / "manifest.json").read_bytes()), folder)
+    return folder / f"v{number}"
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest in a snapshot's folder. Raises SnapshotError, naming the file, for one that is gone or damaged."""
+    path = folder / "manifest.json"
+    remedy = "restore it from a copy, or remove the folder and make the next version"
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise SnapshotError(f"{path} is gone; {remedy}") from None
+    except OSError as e:
+        raise SnapshotError(f"{path}: cannot be read: {e.strerror}") from None
+    except ValidationError as e:
+        raise SnapshotError(f"{path} is damaged ({first_problem(e).removeprefix(': ')}); {remedy}") from None
 
 
 def list_snapshots(warehouse: Path) -> list[Snapshot]:
-    """All finished snapshots, by name and version."""
+    """All snapshots whose manifest can be read, by name and version."""
+    return [s for s in every_snapshot(warehouse) if isinstance(s, Snapshot)]
+
+
+def every_snapshot(warehouse: Path) -> list[Snapshot | Damaged]:
+    """All snapshots by name and version, damaged ones among them: one must not hide the others."""
+    found: list[Snapshot | Damaged] = []
+    for name in _names(warehouse):
+        for number in _versions(warehouse, name):
+            folder = warehouse / "snapshots" / name / f"v{number}"
+            try:
+                found.append(open_folder(folder))
+            except SnapshotError as e:
+                found.append(Damaged(f"{name}@{number}", folder, str(e)))
+    return found
+
+
+def _names(warehouse: Path) -> list[str]:
     folder = warehouse / "snapshots"
-    names = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
-    return [open_snapshot(warehouse, f"{n}@{v}") for n in names for v in _versions(warehouse, n)]
+    return sorted(p.name for p in folder.iterdir() if re.fullmatch(NAME, p.name)) if folder.is_dir() else []
 
 
 def _versions(warehouse: Path, name: str) -> list[int]:
+    """The numbers of a name, damaged snapshots among them; an empty folder is none."""
     folder = warehouse / "snapshots" / name
     if not folder.is_dir():
         return []
-    found = (re.fullmatch(r"v(\d+)", p.name) for p in folder.iterdir() if (p / "manifest.json").is_file())
-    return sorted(int(m.group(1)) for m in found if m)
+    found = ((re.fullmatch(r"v([1-9]\d*)", p.name), p) for p in folder.iterdir())
+    return sorted(int(m.group(1)) for m, p in found if m and p.is_dir() and any(p.iterdir()))
 
 
 def create_snapshot(
@@ -80,13 +147,13 @@ def create_snapshot(
     """Makes the next version of the mix's snapshot; returns it and whether it is new.
 
     `systems` gives the system prompt of each template that the mix names, None for none. When the content equals that
-    of the newest version, that one is returned and nothing is written. Raises SnapshotError when no row qualifies or a
-    check that the mix requires was never run.
+    of the newest version, that one is returned and nothing is written, also when another process has just made it.
+    Raises SnapshotError when no row qualifies, a check that the mix requires was never run, or the folder cannot be
+    written.
     """
     kind = KINDS[mix.rows]
     warehouse = Warehouse.open(path)
     parent = warehouse.path / "snapshots" / mix.mix
-    parent.mkdir(parents=True, exist_ok=True)
     tables = warehouse.versions()
     made_from = {
         "mix": mix.model_dump(mode="json"),
@@ -94,13 +161,14 @@ def create_snapshot(
         "tables": tables,
         "code": {**(code or {}), "duckdb": installed("duckdb")},
     }
-    versions = _versions(warehouse.path, mix.mix)
-    newest = open_snapshot(warehouse.path, f"{mix.mix}@{versions[-1]}") if versions else None
-    if newest and made_from.items() <= newest.manifest.model_dump().items():
-        return newest, False
+    newest = None
+    with suppress(SnapshotError):  # there is none yet, or it is damaged
+        newest = open_snapshot(warehouse.path, mix.mix)
+        if made_from.items() <= newest.manifest.model_dump().items():
+            return newest, False
     work = parent / f".making-{uuid.uuid4().hex[:12]}"
-    work.mkdir()
     try:
+        work.mkdir(parents=True)
         with connect(path, versions=tables) as connection:
             kind.select(connection, mix, systems)
             refuse_empty(connection, mix, kind)
@@ -123,6 +191,8 @@ def create_snapshot(
                 **made_from,
             )
         return _publish(work, parent, manifest)
+    except IO_ERRORS as e:
+        raise io_error(e, parent, SnapshotError) from e
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -145,47 +215,83 @@ def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path, order: str
 
 
 def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bool]:
-    """Gives the finished folder the next free number. The rename is what makes the snapshot exist."""
+    """Gives the finished folder the next free number. The rename is what makes the snapshot exist.
+
+    Whoever else makes the same content meanwhile has the lower number, and is what both return.
+    """
+    warehouse = parent.parent.parent
     while True:
-        taken = _versions(parent.parent.parent, parent.name)
+        taken = _versions(warehouse, parent.name)
+        with suppress(SnapshotError):  # there is none yet, or it is damaged
+            newest = open_snapshot(warehouse, parent.name)
+            if newest.manifest.logical_hash == manifest.logical_hash:
+                return newest, False
         manifest = manifest.model_copy(update={"version": taken[-1] + 1 if taken else 1})
         (work / "README.md").write_text(card(manifest), encoding="utf-8")
         (work / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for file in [*work.iterdir(), work]:
-            _fsync(file)
+            fsync(file)
         target = parent / f"v{manifest.version}"
         try:
             work.rename(target)
         except OSError:
-            if target.exists():
+            if target.is_dir():
                 continue  # another process took this number
             raise
-        _fsync(parent)
+        fsync(parent)
         return Snapshot(manifest, target), True
 
 
 def verify_files(snapshot: Snapshot) -> None:
     """Re-hashes every file; raises SnapshotError naming one that is damaged or gone."""
     for file in snapshot.manifest.files:
-        path = snapshot.path / file.path
-        if not path.is_file():
-            raise SnapshotError(f"{snapshot.manifest.id}: {path} is gone; restore it from a copy")
-        if sha256_of(path) != file.sha256:
-            raise SnapshotError(f"{snapshot.manifest.id}: {path} is damaged (sha256 differs); restore it from a copy")
+        fault = fault_of(snapshot.path, file.path, file.sha256, file.bytes)
+        if fault:
+            raise SnapshotError(f"{snapshot.manifest.id}: {fault.text}; restore it from a copy")
 
 
-def sha256_of(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one file: a word for programs, and the path with what is wrong in words."""
+
+    file: str
+    kind: str
+    text: str
 
 
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def fault_of(
+    folder: Path, name: str, sha256: str, size: int | None = None, advance: Callable[[int], None] | None = None
+) -> Fault | None:
+    """Holds a file of a folder against its sha256, and its size in bytes where that is known; None if it is whole."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        return Fault(name, "outside", f"{path} lies outside of the folder")
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        if not path.is_file():
+            return Fault(name, "missing", f"{path} is gone")
+        there = path.stat().st_size
+        if size is not None and there != size:
+            kind = "short" if there < size else "long"
+            return Fault(name, kind, f"{path} is {'too ' * (kind == 'long')}{kind}: {there:,} of {size:,} bytes")
+        if sha256_of(path, advance) != sha256:
+            return Fault(name, "damaged", f"{path} is damaged (sha256 differs)")
+    except OSError as e:
+        return Fault(name, "unreadable", f"{path} cannot be read: {e.strerror}")
+    return None
+
+
+BLOCK = 1 << 20
+
+
+def sha256_of(path: Path, advance: Callable[[int], None] | None = None) -> str:
+    """Hex sha256 of a file's bytes; `advance` is called with 1 after each block of 1 MiB, the last one included."""
+    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK))
+    with path.open("rb", buffering=0) as f:
+        while read := f.readinto(block):
+            digest.update(block[:read])
+            if advance:
+                advance(1)
+    return digest.hexdigest()
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

@@ -1,26 +1,33 @@
 """The tables: Delta Lake folders that many processes append to, each key once."""
 
 import fcntl
+import os
 import random
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import WarehouseError
 from schemas.records import RECORDS, Migration, Record
 from warehouse.admission import Admission, admission_for
+from warehouse.writing import in_words, refusal
 
 # One application id for all keyed commits of a table: two of them from the same version then conflict, which plain
 # appends to a Delta table never do.
 _APP_ID = "keys"
 _MAX_TRIES = 200
+# A snapshot names versions of tables, which only the log can tell: its files stay, or deltalake would remove them after
+# 30 days. A compaction heeds that only where it writes no checkpoint (deltalake 1.6).
+_LOG_STAYS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
+_LOG_STAYS_COMPACTING = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 # A commit that fails so often while nobody else commits has not lost a race.
 _NO_RACE = 5
 # Below this many files a table reads fast enough; above, the writer that notices compacts.
@@ -162,6 +169,7 @@ class Warehouse:
                     to_arrow(RECORDS[table], admitted),
                     mode="append",
                     commit_properties=CommitProperties(app_transactions=[Transaction(_APP_ID, version + 1)]),
+                    post_commithook_properties=_LOG_STAYS,
                 )
             except CommitFailedError as e:
                 # Lost the race. Wait a little, at random, or the same processes meet again.
@@ -179,10 +187,9 @@ class Warehouse:
         raise WarehouseError(f"{self.path}: table {table}: lost {_MAX_TRIES} races; too many writers")
 
     def _unwritable(self, table: str, error: Exception) -> WarehouseError:
-        reason = " ".join(str(error).split())[-200:]
+        reason = refusal(error) or f"{in_words(error)}; mend this and run the same command again"
         return WarehouseError(
-            f"{self.path}: table {table} cannot be written: {reason}; what was committed before is kept: mend this and "
-            "run the same command again"
+            f"{self.path}: table {table} cannot be written: {reason}; what was committed before is kept"
         )
 
     def _state(self, table: str) -> _Table:
@@ -216,7 +223,13 @@ class Warehouse:
         except Exception as e:
             # deltalake raises plain exceptions of several kinds for a version that is gone or never was
             raise WarehouseError(f"{self.path}: table {table} has no version {version}: {e}") from e
-        return delta.version(), self._paths(table, delta)
+        paths = self._paths(table, delta)
+        if version is not None and not all(map(os.path.exists, paths)):
+            raise WarehouseError(
+                f"{self.path}: table {table}: files of version {version} are gone; `dataengine gc` removes those that "
+                "no snapshot needs: ask for a snapshot or a later time"
+            )
+        return delta.version(), paths
 
     def compact(self) -> dict[str, tuple[int, int]]:
         """Joins small files; for each table the number of files before and after. Nothing is deleted."""
@@ -227,17 +240,30 @@ class Warehouse:
         """Joins the small files of one table; old files stay for whoever still reads them.
 
         One process at a time: Delta sees no conflict between two compactions of the same files, both would stand, and
-        every row twice. Who comes second leaves it to the first. The lock ends with the process that holds it.
+        every row twice. Who comes second leaves it to the first. Raises WarehouseError where the table's folder cannot
+        be written.
+        """
+        try:
+            with self.alone(table) as alone:
+                # Loaded inside the lock, so that it is the newest version that is compacted.
+                delta = self.delta(table)
+                before = len(delta.file_uris())
+                if alone and before > 1:
+                    delta.optimize.compact(post_commithook_properties=_LOG_STAYS_COMPACTING)
+                return before, len(delta.file_uris())
+        except (DeltaError, OSError) as e:
+            raise self._unwritable(table, e) from e
+
+    @contextmanager
+    def alone(self, table: str) -> Iterator[bool]:
+        """Whether this process may now replace or remove files of the table; then no other may, until the end.
+
+        The lock ends with the process that holds it. Who reads and appends does not ask for it.
         """
         with (self.path / "tables" / f".{table}.compacting").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                files = len(self.delta(table).file_uris())
-                return files, files
-            # Loaded inside the lock, so that it is the newest version that is compacted.
-            delta = self.delta(table)
-            before = len(delta.file_uris())
-            if before > 1:
-                delta.optimize.compact()
-            return before, len(delta.file_uris())
+                yield False
+            else:
+                yield True

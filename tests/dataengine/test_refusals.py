@@ -188,7 +188,7 @@ def test_a_wrong_use_of_check_is_named_and_writes_nothing(
 
 
 def test_a_failure_halfway_leaves_the_old_output_as_it_was(
-    cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Any, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.jsonl").write_text('{"response": "2"}\n')
     assert cli("check", "a.jsonl", "--with", "format", "--out", "out.jsonl").code in (0, 1)
@@ -198,7 +198,7 @@ def test_a_failure_halfway_leaves_the_old_output_as_it_was(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("dataengine.rewriting.canonical_row", full)
-    with pytest.raises(OSError, match="No space"):
-        cli("check", "a.jsonl", "--with", "length", "--out", "out.jsonl")
+    said = refused("check", "a.jsonl", "--with", "length", "--out", "out.jsonl")
+    assert said == "OSError: No space left on device; free some space and run the same command again"
     assert (tmp_path / "out.jsonl").read_bytes() == before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.jsonl", "out.jsonl"]

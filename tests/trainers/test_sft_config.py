@@ -9,8 +9,10 @@ import pytest
 
 from schemas.errors import ConfigError, SnapshotError
 from schemas.yaml_file import load_yaml
-from trainers.checkpoint import finished, make_plan, planned_checkpoint
+from trainers.checkpoint import finished, make_plan, planned_checkpoint, sole_trainer
 from trainers.config import SftConfig
+from warehouse.snapshot import open_snapshot
+from warehouse.tagging import tag_snapshot
 
 Write = Callable[..., Path]
 
@@ -85,6 +87,20 @@ def test_key_follows_what_changes_the_result_and_nothing_else(
     assert make_plan(load_yaml(write_config(), SftConfig, ["snapshot=sums@2"])).key != plan.key
     assert planned_checkpoint(plan.config) == plan.folder
     assert finished(plan.folder) is None
+
+
+def test_a_tag_names_the_version_that_is_written_down(
+    write_snapshot: Write, write_config: Write, sums: Callable[..., Any]
+) -> None:
+    warehouse = write_snapshot(sums(4))
+    tag_snapshot(open_snapshot(warehouse, "sums@1"), "release")
+    plan = make_plan(load_yaml(write_config(snapshot="sums@release"), SftConfig))
+    assert plan == make_plan(load_yaml(write_config(), SftConfig))
+    assert plan.config.snapshot == "sums@1"
+    with sole_trainer(plan):
+        assert json.loads((plan.partial / "planned.json").read_text())["snapshot"] == "sums@1"
+    with pytest.raises(SnapshotError, match=r"there is no snapshot sums@nosuch \(known: sums@1\)"):
+        make_plan(load_yaml(write_config(snapshot="sums@nosuch"), SftConfig))
 
 
 def test_a_snapshot_of_other_rows_is_refused_in_one_line(write_config: Write, write_snapshot: Any, sums: Any) -> None:

@@ -183,7 +183,7 @@ def test_weights_have_to_be_positive_numbers(write_snapshot: Callable[..., Path]
 def test_damaged_manifest_is_named(write_snapshot: Callable[..., Path], sums: Callable[..., Any]) -> None:
     path = write_snapshot(sums(4)) / "snapshots" / "sums" / "v1" / "manifest.json"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(SnapshotError, match=r"manifest\.json: damaged"):
+    with pytest.raises(SnapshotError, match=r"manifest\.json is damaged"):
         read_manifest(path.parents[3], "sums@1")
 
 

@@ -1,6 +1,7 @@
 """A warehouse in a temporary folder, and rows whose every column a test can set."""
 
 import itertools
+import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,16 @@ MakePair = Callable[..., tuple[Pair, list[PairVerdict]]]
 Compare = Callable[..., str]
 Prove = Callable[..., None]
 Take = Callable[..., list[dict[str, Any]]]
+Grow = Callable[..., Snapshot]
+
+SNAPSHOTS_OF = Path(__file__).parent / "snapshots_of"
+
+
+def unpacked(version: str, folder: Path) -> Path:
+    """The warehouse that an earlier version of the program made, in a folder."""
+    with tarfile.open(SNAPSHOTS_OF / f"{version}.tar.gz") as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "warehouse"
 
 
 @pytest.fixture
@@ -244,3 +255,26 @@ def take(folder: Path) -> Take:
         return [row for file in snapshot.data_files() for row in pq.read_table(file).to_pylist()]
 
     return made
+
+
+@pytest.fixture
+def grow(
+    folder: Path,
+    warehouse: Warehouse,
+    make_prompt: MakePrompt,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    make_mix: MakeMix,
+) -> Grow:
+    """Adds prompts, each with a reply that passes `format`; makes the next version of `demo` of all there is."""
+    questions = itertools.count()
+
+    def add(prompts: int = 4, name: str = "demo", **columns: Any) -> Snapshot:
+        asked = [make_prompt(f"What is {next(questions)}?") for _ in range(prompts)]
+        replies = [make_trajectory(prompt) for prompt in asked]
+        warehouse.append("prompts", asked)
+        warehouse.append("trajectories", replies)
+        warehouse.append("verdicts", [make_verdict(reply) for reply in replies])
+        return create_snapshot(folder, make_mix(name, **{"validation": 0.5, **columns}), {"plain": None})[0]
+
+    return add
