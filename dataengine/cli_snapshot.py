@@ -18,12 +18,13 @@ def snapshot_create(
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """Make the next version of a mix's snapshot, unless nothing changed."""
+    from dataengine.chat_tokenizer import open_chat
     from dataengine.runlog import code_versions
     from dataengine.shipped import load_mix, systems_of
     from warehouse.snapshot import create_snapshot
 
     chosen = load_mix(mix, settings or [])
-    snapshot, new = create_snapshot(warehouse, chosen, systems_of(chosen), code_versions())
+    snapshot, new = create_snapshot(warehouse, chosen, systems_of(chosen), code_versions(), open_chat)
     m = snapshot.manifest
     say(f"{m.id} {'made' if new else 'unchanged'}: {m.rows:,} rows, hash {m.logical_hash}\n{snapshot.path}")
 

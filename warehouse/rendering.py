@@ -33,3 +33,7 @@ SHOWN = {"answer": ANSWER, "whole": WHOLE}
 def assistant(content: str) -> str:
     """A list of the one assistant's message with that content."""
     return f"[{{'role': 'assistant', 'content': {content}}}]"
+
+
+#: A trajectory `t` and its prompt `p` as the messages of a sample, by the template's `system` prompt and the `pattern`.
+SAMPLE = f"list_concat({PROMPT}, {assistant(PATTERNED)})"

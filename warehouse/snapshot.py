@@ -20,6 +20,8 @@ from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import NAME, AnyMix
 from schemas.records import now
 from warehouse.connect import connect
+from warehouse.decontamination import decontamination
+from warehouse.fitting import OpenChat, chat_of, template_check
 from warehouse.quoting import literal
 from warehouse.row_kind import RowKind, refuse_empty
 from warehouse.rows_labels import LABELS
@@ -73,13 +75,19 @@ def _versions(warehouse: Path, name: str) -> list[int]:
 
 
 def create_snapshot(
-    path: str | Path, mix: AnyMix, systems: Mapping[str, str | None], code: Mapping[str, str] | None = None
+    path: str | Path,
+    mix: AnyMix,
+    systems: Mapping[str, str | None],
+    code: Mapping[str, str] | None = None,
+    open_chat: OpenChat | None = None,
 ) -> tuple[Snapshot, bool]:
     """Makes the next version of the mix's snapshot; returns it and whether it is new.
 
-    `systems` gives the system prompt of each template that the mix names, None for none. When the content equals that
-    of the newest version, that one is returned and nothing is written. Raises SnapshotError when no row qualifies or a
-    check that the mix requires was never run.
+    `systems` gives the system prompt of each template that the mix names, None for none; `open_chat` the chat template
+    of a tokenizer, which a mix with a `chat_template` needs. When the newest version has the same content and promises
+    the same of it, that one is returned and nothing is written. Raises SnapshotError when no row qualifies, a check
+    that the mix requires was never run, or a row does not meet what the mix requires of all; ConfigError as `open_chat`
+    does.
     """
     kind = KINDS[mix.rows]
     warehouse = Warehouse.open(path)
@@ -90,13 +98,15 @@ def create_snapshot(
     try:
         tables = warehouse.versions()
         with connect(path, versions=tables) as connection:
-            kind.select(connection, mix, systems)
+            chat = chat_of(mix, open_chat)
+            kind.select(connection, mix, systems, chat)
             refuse_empty(connection, mix, kind)
             logical_hash = _logical_hash(connection, kind)
+            clean, fits = decontamination(connection, mix), template_check(connection, mix, chat)
             existing = _versions(warehouse.path, mix.mix)
             if existing:
                 newest = open_snapshot(warehouse.path, f"{mix.mix}@{existing[-1]}")
-                if newest.manifest.logical_hash == logical_hash:
+                if newest.manifest.logical_hash == logical_hash and newest.manifest.promises(clean, fits):
                     return newest, False
             files = _write_files(connection, work, kind.order)
             manifest = Manifest(
@@ -110,6 +120,8 @@ def create_snapshot(
                 counts={c: _counts(connection, c) for c in kind.counted} | {"dropped": kind.left_out(connection)},
                 tables=tables,
                 checks=_check_versions(connection, kind),
+                decontamination=clean,
+                chat_template=fits,
                 code={**(code or {}), "duckdb": installed("duckdb")},
                 files=files,
             )
@@ -180,6 +192,14 @@ def card(manifest: Manifest) -> str:
     lines += ["---", "", f"# {manifest.id}", ""]
     lines += [manifest.about, ""]
     lines += [f"{manifest.rows} rows from {manifest.prompts} prompts; logical hash `{manifest.logical_hash}`.", ""]
+    if manifest.decontamination:
+        lines += ["| held against | candidates | left out |", "|---|---:|---:|"]
+        lines += [f"| {b} | {c.checked} | {c.contaminated} |" for b, c in manifest.decontamination.items()] + [""]
+    if fits := manifest.chat_template:
+        lines += [
+            f"Every row survives the chat template of `{fits.tokenizer}` (sha256 `{fits.sha256}`): {fits.text}.",
+            "",
+        ]
     for column in KINDS[manifest.rows_of].counted:
         lines += [f"| {column} | rows |", "|---|---:|"]
         lines += [f"| {value} | {rows} |" for value, rows in manifest.counts[column].items()] + [""]
