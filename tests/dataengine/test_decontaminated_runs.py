@@ -13,9 +13,9 @@ from warehouse.snapshot import open_snapshot
 Cli = Callable[..., Any]
 
 
-def test_what_the_refusal_says_makes_the_mix(cli: Cli, recipe: Any, scripted: Any, tmp_path: Path) -> None:
+def test_what_the_refusal_says_makes_the_mix(cli: Cli, recipe: Any, scripted: Any, rows: Any, tmp_path: Path) -> None:
     items = [{"problem": f"Item {n} of the benchmark: what is {n} + {n} in a town of its own?"} for n in range(3)]
-    (tmp_path / "town.jsonl").write_text("".join(json.dumps(row) + "\n" for row in items))
+    (tmp_path / "town.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
     path = recipe(scripted, snapshot={"decontaminated": ["town"]})
     value = json.loads(path.read_text())
     value["prompts"]["sums"]["prompts"][0] |= {"prompt": items[2]["problem"], "reference": "4"}
@@ -40,6 +40,11 @@ def test_what_the_refusal_says_makes_the_mix(cli: Cli, recipe: Any, scripted: An
     )
     assert report.contaminated > 0
     assert report.versions == manifest.checks["contamination"]
+    ((ident,),) = rows("SELECT min(trajectory_id) FROM trajectory_facts WHERE contamination = 'fail' "
+                       "AND exact = 'pass' AND format = 'pass'")  # fmt: skip
+    (tmp_path / "mix.yaml").write_text(json.dumps(manifest.mix))
+    told = cli("explain", ident, "--mix", "mix.yaml", "--warehouse", "data").out
+    assert "leaves it out (contaminated): it holds an item of a benchmark; the mix is decontaminated of town" in told
     told = cli("snapshot", "show", "sums-kept", "--warehouse", "data").out
     assert f"held against  town: {report.checked} candidates, {report.contaminated} contaminated" in told
 

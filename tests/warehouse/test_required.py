@@ -233,6 +233,16 @@ def test_rows_too_long_are_left_out_before_caps(make: Make, fill: Fill) -> None:
     assert "chat template of `characters` (sha256 `template`): 40 tokens" in card(snapshot.manifest)
 
 
+def test_more_rows_than_are_read_together_are_all_measured(
+    make: Make, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.fitting._BATCH", 2)
+    rows = fill(3, samples=3)
+    chat = Characters()
+    assert make(chat_template=TEMPLATE, chat=chat).manifest.rows == 9
+    assert sorted(chat.seen) == sorted(t.trajectory_id for t in rows)
+
+
 def test_only_what_meets_all_else_is_measured(make: Make, fill: Fill, held: Held) -> None:
     rows = fill(4)
     held(rows[:1], ["math"], "math")
