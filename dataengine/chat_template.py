@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dataengine.prompting import take_apart
@@ -37,7 +37,8 @@ class Rendered:
 
     Without `faults` the whole row is the prompt with its generation prompt, `reply` word for word, the token `end`, and
     then nothing but white space and special tokens: so the reply stands in it exactly once. With them, `detail` says
-    more of the first one. `forgotten` are earlier turns of the assistant whose reasoning the prompt does not show,
+    more of the first one. `tokens` of the whole row, `loss_tokens` of them learnt, are 0 with faults or where nobody
+    counted. `forgotten` are earlier turns of the assistant whose reasoning the prompt does not show,
     which is no fault: it is not learnt, and the model does not see it either when it is sampled.
     """
 
@@ -46,6 +47,8 @@ class Rendered:
     faults: tuple[str, ...] = ()
     detail: str = ""
     forgotten: int = 0
+    tokens: int = 0
+    loss_tokens: int = 0
 
 
 class ChatTemplate:
@@ -59,10 +62,10 @@ class ChatTemplate:
         self._marks = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))) or "(?!)")
 
     @property
-    def hash(self) -> str:
-        """The first 12 hex digits of the sha256 over the template's text."""
+    def sha256(self) -> str:
+        """Hex sha256 over the template's text."""
         text = str(self._tokenizer.get_chat_template())
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     def render(self, messages: Messages) -> Rendered:
         """Renders a row and looks for faults. Raises ConfigError for a template that is no Jinja."""
@@ -99,6 +102,22 @@ class ChatTemplate:
         twice = self._miscounted(content, before, full) if more else ()
         faults = twice or ("text_after_end" if ended else "no_end",)
         return Rendered(faults=faults, detail=f"after the reply {_excerpt(tail)}", forgotten=forgotten)
+
+    def measure(self, rows: Sequence[Messages]) -> list[Rendered]:
+        """Renders rows and counts their tokens: the prompt, the reply and the token that ends it, as the trainer does.
+
+        Raises ConfigError for a template that is no Jinja.
+        """
+        turns = [self.render(messages) for messages in rows]
+        sound = [i for i, turn in enumerate(turns) if not turn.faults]
+        encoded = self.encode([rows[i][:-1] for i in sound], [turns[i].reply for i in sound])
+        for i, (prompt, reply) in zip(sound, encoded, strict=True):
+            tokens = len(prompt) + len(reply) + 1
+            if reply:
+                turns[i] = replace(turns[i], tokens=tokens, loss_tokens=len(reply) + 1)
+            else:
+                turns[i] = replace(turns[i], faults=("empty",))
+        return turns
 
     def encode(self, prompts: Sequence[Messages], replies: Sequence[str]) -> Iterator[tuple[list[int], list[int]]]:
         """Token ids of each prompt with its generation prompt, and of its reply, which is learnt with the end token.

@@ -20,6 +20,7 @@ def snapshot_create(
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """Make the next version of a mix's snapshot, unless nothing changed."""
+    from dataengine.chat_tokenizer import open_chat
     from dataengine.mix_preview import describe_preview
     from dataengine.runlog import code_versions
     from dataengine.shipped import load_mix, systems_of
@@ -28,9 +29,9 @@ def snapshot_create(
 
     chosen = load_mix(mix, settings or [])
     if dry_run:
-        say(describe_preview(chosen, preview_mix(warehouse, chosen, systems_of(chosen))))
+        say(describe_preview(chosen, preview_mix(warehouse, chosen, systems_of(chosen), open_chat)))
         return
-    snapshot, new = create_snapshot(warehouse, chosen, systems_of(chosen), code_versions())
+    snapshot, new = create_snapshot(warehouse, chosen, systems_of(chosen), code_versions(), open_chat)
     m = snapshot.manifest
     say(f"{m.id} {'made' if new else 'unchanged'}: {m.rows:,} rows, hash {m.logical_hash}\n{snapshot.path}")
 

@@ -5,9 +5,12 @@ from typing import Any
 
 import duckdb
 
+from dataengine.chat_tokenizer import open_chat
 from dataengine.screen import one_line
+from dataengine.shipped import systems_of
 from dataengine.tables import table
 from schemas.mix import AnyMix, Mix
+from warehouse.fitting import chat_of
 from warehouse.gate import unproven
 from warehouse.mixing import Condition, choose, conditions, unmet, without_verdicts
 from warehouse.splits import SPLIT
@@ -90,6 +93,14 @@ def _told(connection: duckdb.DuckDBPyConnection, mix: Mix, fate: Mapping[str, An
         why = f"its target is reached before, since its place by lot is {fate['place']:,}"
     elif fate["dropped"] == "license":
         why = f"its prompt's licence is none of {', '.join(mix.licenses or ())}"
+    elif fate["dropped"] == "contaminated":
+        why = f"it holds an item of a benchmark; the mix is decontaminated of {', '.join(mix.decontaminated or ())}"
+    elif fate["dropped"] == "not_decontaminated":
+        why = f"it was never held against all of {', '.join(mix.decontaminated or ())}; the mix is refused until it is"
+    elif fate["dropped"] == "overlong" and mix.chat_template:
+        why = (
+            f"it has more than {mix.chat_template.max_length:,} tokens with the tokenizer {mix.chat_template.tokenizer}"
+        )
     elif fate["dropped"] == "prompt_in_another_source":
         why = "other_prompts is set, and an earlier source takes a row of its prompt"
     else:
@@ -128,7 +139,7 @@ def _fates(connection: duckdb.DuckDBPyConnection, mix: Mix, idents: Sequence[str
     """What the mix makes of those that meet every condition of a source; empty where no snapshot can be made."""
     if _cannot_be_made(connection, mix):
         return {}
-    choose(connection, mix)
+    choose(connection, mix, systems_of(mix), chat_of(mix, open_chat))
     meet_targets(connection, mix)
     cursor = connection.execute(
         f"SELECT *, {SPLIT} AS split FROM chosen WHERE list_contains($ids::VARCHAR[], id) ORDER BY source",

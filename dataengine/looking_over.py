@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from dataengine.chat_tokenizer import look_over_chat
 from dataengine.prompting import system_prompt
 from dataengine.review_step import look_over_review
 from dataengine.rewrites.parents import look_over
@@ -38,7 +39,9 @@ def look_over_recipe(recipe: Recipe) -> None:
         elif isinstance(step, ReviewStep):
             look_over_review(name, step, recipe)
         elif isinstance(step, SnapshotStep):
-            systems_of(mix_of(step))
+            mix = mix_of(step)
+            systems_of(mix)
+            look_over_chat(mix)
 
 
 def _refuse_missing(recipe: Recipe) -> None:

@@ -1,21 +1,19 @@
 """`mix check`: does every row of a snapshot survive a chat template, and how many tokens are learnt of it."""
 
-import importlib.util
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataengine.chat_template import FAULTS, ChatTemplate, Messages
-from dataengine.engines.weights import SHIPPED, find_model
+from dataengine.chat_template import FAULTS, ChatTemplate
+from dataengine.chat_tokenizer import open_tokenizer
 from dataengine.progress import Progress
 from dataengine.rewriting import rewritten
 from dataengine.tables import table
-from schemas.errors import ConfigError, SnapshotError
-from warehouse.snapshot import Snapshot, sha256_of, verify_files
+from schemas.errors import SnapshotError
+from warehouse.snapshot import Snapshot, verify_files
 
 # Rows that are read and rendered together.
 _BATCH = 256
@@ -55,12 +53,16 @@ class Counted:
 
 @dataclass
 class MixCheck:
-    """What a chat template makes of a snapshot's rows. `lengths` counts rows by their length in tokens."""
+    """What a chat template makes of a snapshot's rows. `lengths` counts rows by their length in tokens.
+
+    `template` is the sha256 of its text, `promised` that of the template which the snapshot's manifest names.
+    """
 
     snapshot: str
     logical_hash: str
     tokenizer: str
     template: str
+    promised: str | None
     max_length: int | None
     total: Counted = field(default_factory=Counted)
     sources: dict[str, Counted] = field(default_factory=dict)
@@ -94,7 +96,8 @@ class MixCheck:
         t = self.total
         told = [
             f"{self.snapshot}   {t.rows:,} rows, hash {self.logical_hash[:12]}",
-            f"tokenizer {self.tokenizer}, chat template {self.template}",
+            f"tokenizer {self.tokenizer}, chat template {self.template[:12]}",
+            self._promise,
             "",
             f"{t.rows:,} rows = {t.rows - t.failed:,} sound + {t.failed:,} with a fault",
         ]
@@ -124,6 +127,7 @@ class MixCheck:
             "logical_hash": self.logical_hash,
             "tokenizer": self.tokenizer,
             "template": self.template,
+            "promised_template": self.promised,
             "max_length": self.max_length,
             "good": self.good,
             **vars(self.total),
@@ -136,6 +140,14 @@ class MixCheck:
             "forgotten": self.forgotten,
             "lengths": {"quantiles": self.quantiles if self.lengths else {}, "up_to": self.histogram},
         }
+
+    @property
+    def _promise(self) -> str:
+        if self.promised is None:
+            return "the manifest names no chat template: the mix has no `chat_template`"
+        if self.promised == self.template:
+            return "it is the chat template of the manifest"
+        return f"it is NOT the chat template of the manifest, {self.promised[:12]}"
 
     def _by_source(self) -> list[dict[str, Any]]:
         rows = [
@@ -169,11 +181,11 @@ def check_snapshot(
         raise SnapshotError(
             f"{manifest.id}: its rows are {manifest.rows_of}; a chat template is checked on rows that are samples"
         )
-    folder = _folder(tokenizer)
-    loaded = _load(tokenizer, folder, template)
+    opened = open_tokenizer(tokenizer, "--tokenizer", template)
     verify_files(snapshot)
-    chat = ChatTemplate(loaded, _end_ids(loaded, folder))
-    found = MixCheck(manifest.id, manifest.logical_hash, _named(folder), chat.hash, max_length)
+    chat = opened.template
+    promised = manifest.chat_template.sha256 if manifest.chat_template else None
+    found = MixCheck(manifest.id, manifest.logical_hash, opened.name, chat.sha256, promised, max_length)
     if out is None:
         _check(snapshot, chat, found)
     else:
@@ -203,96 +215,27 @@ def _batches(snapshot: Snapshot) -> Iterator[list[dict[str, Any]]]:
 
 def _count(chat: ChatTemplate, rows: Sequence[Mapping[str, Any]], found: MixCheck) -> None:
     """Adds a batch of rows to what was found."""
-    turns = [chat.render(row["messages"]) for row in rows]
-    sound = [(row, turn) for row, turn in zip(rows, turns, strict=True) if not turn.faults]
-    prompts: list[Messages] = [row["messages"][:-1] for row, _ in sound]
-    encoded = chat.encode(prompts, [turn.reply for _, turn in sound])
-    for row, turn in zip(rows, turns, strict=True):
+    for row, turn in zip(rows, chat.measure([row["messages"] for row in rows]), strict=True):
         ident = f"{row['trajectory_id']}/{row['attempt']}"
         counts = (found.total, found.sources.setdefault(row["source"], Counted()))
-        prompt, reply = next(encoded) if not turn.faults else ([], [])
-        faults = turn.faults or (() if reply else ("empty",))
         found.forgotten += bool(turn.forgotten)
-        for number, fault in enumerate(faults):
+        for number, fault in enumerate(turn.faults):
             found.faults.setdefault(fault, Named()).add(ident, "" if number else turn.detail)
-        # The prompt, the reply and the token that ends it: what the trainer takes.
-        length = len(prompt) + len(reply) + 1
-        overlong = not faults and found.max_length is not None and length > found.max_length
+        overlong = not turn.faults and found.max_length is not None and turn.tokens > found.max_length
         for counted in counts:
             counted.rows += 1
-            counted.failed += bool(faults)
+            counted.failed += bool(turn.faults)
             counted.overlong += overlong
-            if not faults:
-                counted.tokens += length
-                counted.loss_tokens += len(reply) + 1
-        if not faults:
-            found.lengths[length] += 1
+            counted.tokens += turn.tokens
+            counted.loss_tokens += turn.loss_tokens
+        if not turn.faults:
+            found.lengths[turn.tokens] += 1
         if overlong:
             found.overlong.add(ident, "")
-            found.overlong_lengths += [length] if len(found.overlong_lengths) < _KEPT_IDS else []
+            found.overlong_lengths += [turn.tokens] if len(found.overlong_lengths) < _KEPT_IDS else []
 
 
 def _quantile(lengths: Counter[int], share: float) -> int:
     ordered = sorted(lengths.items())
     reached = itertools.accumulate(rows for _, rows in ordered)
     return next(n for (n, _), rows in zip(ordered, reached, strict=True) if rows >= share * lengths.total())
-
-
-def _folder(name: str) -> Path:
-    if importlib.util.find_spec("transformers") is None:
-        raise ConfigError("a chat template is rendered with transformers: pip install 'dataengine[train]'")
-    folder = find_model(name).folder if name in SHIPPED else Path(name).expanduser().resolve()
-    if not (folder / "tokenizer_config.json").is_file():
-        raise ConfigError(
-            f"--tokenizer {name}: there is no tokenizer_config.json in it; name a folder with a tokenizer in Hugging "
-            f"Face format, or a shipped model ({', '.join(SHIPPED)})"
-        )
-    return folder
-
-
-def _named(folder: Path) -> str:
-    file = folder / "tokenizer.json"
-    return f"{folder.name}@{sha256_of(file)[:12]}" if file.is_file() else folder.name
-
-
-def _load(name: str, folder: Path, template: Path | None) -> Any:
-    """The tokenizer in a folder, with the template of a file where one is named. Nothing is downloaded."""
-    from transformers import AutoTokenizer
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as e:
-        raise ConfigError(f"--tokenizer {name}: cannot be loaded: {' '.join(str(e).split())}") from e
-    if template is not None:
-        try:
-            tokenizer.chat_template = template.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise ConfigError(f"--template {template}: is no text in UTF-8") from None
-        except OSError as e:
-            raise ConfigError(f"--template {template}: cannot be read: {e.strerror}") from None
-    try:
-        tokenizer.get_chat_template()
-    except ValueError:
-        raise ConfigError(
-            f"--tokenizer {name}: has no chat template; name one by --template FILE, or put a chat_template.jinja there"
-        ) from None
-    return tokenizer
-
-
-def _end_ids(tokenizer: Any, folder: Path) -> set[int]:
-    """The ids of the tokens that end a generation, by the tokenizer and by the model's files beside it."""
-    ends = [tokenizer.eos_token_id]
-    for file in ("generation_config.json", "config.json"):
-        if (folder / file).is_file():
-            try:
-                configured = json.loads((folder / file).read_text(encoding="utf-8")).get("eos_token_id")
-            except (ValueError, AttributeError):
-                raise ConfigError(f"{folder / file}: is no JSON object") from None
-            ends += configured if isinstance(configured, list) else [configured]
-            break
-    found = {i for i in ends if isinstance(i, int)}
-    if not found:
-        raise ConfigError(f"{folder}: names no token that ends a generation; set eos_token in tokenizer_config.json")
-    return found

@@ -141,6 +141,13 @@ def describe_snapshot(snapshot: "Snapshot") -> str:
     for column, counts in m.counts.items():
         lines.append(f"{column:<13} " + ", ".join(f"{value} {count:,}" for value, count in counts.items()))
     lines.append("checks        " + ", ".join(f"{name} {'/'.join(v)}" for name, v in m.checks.items()))
+    for name, held in m.decontamination.items():
+        lines.append(
+            f"held against  {name}: {held.checked:,} candidates, {held.contaminated:,} contaminated and left out"
+        )
+    if m.chat_template:
+        lines.append(f"tokenizer     {m.chat_template.tokenizer}: {m.chat_template.text}")
+        lines.append(f"chat template sha256 {m.chat_template.sha256}")
     lines.append("tables        " + ", ".join(f"{name} v{v}" for name, v in m.tables.items()))
     lines.append("code          " + ", ".join(f"{name} {v}" for name, v in m.code.items()))
     lines.append("mix           " + json.dumps(m.mix, ensure_ascii=False))

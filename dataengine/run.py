@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dataengine.account import account
+from dataengine.chat_tokenizer import open_chat
 from dataengine.checking import load_checks, pending
 from dataengine.engines.keeping import Keeper
 from dataengine.generate import Wanted, missing, plan
@@ -283,7 +284,7 @@ class _Loop:
     def _snapshot(self, name: str, step: SnapshotStep) -> str:
         mix = mix_of(step)
         try:
-            snapshot, new = create_snapshot(self.warehouse.path, mix, systems_of(mix), code_versions())
+            snapshot, new = create_snapshot(self.warehouse.path, mix, systems_of(mix), code_versions(), open_chat)
         except JudgeNotCalibrated as e:
             if step.if_refused == "stop":
                 raise

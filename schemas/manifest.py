@@ -1,5 +1,6 @@
 """What a snapshot says of itself."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +17,33 @@ class SnapshotFile(BaseModel):
     rows: int
     bytes: int
     sha256: str
+
+
+class BenchmarkCheck(BaseModel):
+    """What holding a mix against one benchmark came to."""
+
+    model_config = ConfigDict(extra="forbid")
+    checked: int = Field(description="candidates that were held against it, all that were taken among them")
+    contaminated: int = Field(description="those of them that were left out, since they hold an item of it")
+    versions: list[str] = Field(description="the versions of the check contamination that say so")
+
+
+class TemplateCheck(BaseModel):
+    """What the chat template that a mix names makes of the rows: all survive it. Counts are in tokens."""
+
+    model_config = ConfigDict(extra="forbid")
+    tokenizer: str = Field(description="its folder's name, and the start of the sha256 of its tokenizer.json")
+    sha256: str = Field(description="of the chat template's text")
+    tokens: int = Field(description="of all rows, with the token that ends each")
+    loss_tokens: int = Field(description="those of them that are learnt")
+    longest: int = Field(description="tokens of the longest row")
+    max_length: int | None = Field(description="the most that a row may have")
+
+    @property
+    def text(self) -> str:
+        """The tokens, in words."""
+        most = "" if self.max_length is None else f" of {self.max_length:,} allowed"
+        return f"{self.tokens:,} tokens, {self.loss_tokens:,} of them learnt, {self.longest:,} in the longest row{most}"
 
 
 class Manifest(BaseModel):
@@ -37,6 +65,10 @@ class Manifest(BaseModel):
     )
     tables: dict[str, int] = Field(description="the version of each warehouse table that was read")
     checks: dict[str, list[str]] = Field(description="the versions of each check that the mix relied on")
+    decontamination: dict[str, BenchmarkCheck] = Field(
+        default_factory=dict, description="by benchmark of `decontaminated`: every row taken was held against it"
+    )
+    chat_template: TemplateCheck | None = Field(default=None, description="where the mix names a `chat_template`")
     code: dict[str, str] = Field(description="versions of this program and of the libraries that wrote the files")
     files: list[SnapshotFile]
 
@@ -50,6 +82,10 @@ class Manifest(BaseModel):
         """What its rows are; of samples, where it was made before there were others."""
         kind: RowKind = self.mix.get("rows", "samples")
         return kind
+
+    def promises(self, clean: Mapping[str, BenchmarkCheck], fits: TemplateCheck | None) -> bool:
+        """Whether it says the same of its rows as this: clean of the same benchmarks, fit for the same template."""
+        return self.decontamination.keys() == clean.keys() and self.chat_template == fits
 
     @property
     def about(self) -> str:

@@ -64,6 +64,27 @@ class Target(BaseModel):
         return "tokens" if self.rows is None else "rows"
 
 
+class ChatTemplateCheck(BaseModel):
+    """What every row of a mix has to be under a tokenizer's chat template: whole, and not too long."""
+
+    model_config = ConfigDict(extra="forbid")
+    tokenizer: str = Field(
+        min_length=1, description="a folder with a tokenizer in Hugging Face format, or a shipped model's name"
+    )
+    max_length: int | None = Field(
+        default=None, ge=8, description="tokens of a row, from the prompt's first to the reply's end"
+    )
+    overlong: Literal["error", "drop"] = Field(
+        default="error", description="what becomes of longer rows: refuse the mix, or leave them out"
+    )
+
+    @model_validator(mode="after")
+    def _drops_what_is_over_something(self) -> "ChatTemplateCheck":
+        if self.overlong == "drop" and self.max_length is None:
+            raise ValueError("overlong is for rows longer than `max_length`; name it")
+        return self
+
+
 class _Source(BaseModel):
     """One part of a mix."""
 
@@ -245,6 +266,11 @@ class _Mixed(BaseModel):
     )
     salt: str = Field(default="", description="changes which prompts are held out")
     seed: int = 0
+    decontaminated: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        default=None,
+        min_length=1,
+        description="benchmarks, as the check contamination names them: every row was held against each, and is clean",
+    )
 
     def _differ(self, sources: Sequence[Hashable]) -> None:
         if len(set(sources)) != len(sources):
@@ -266,6 +292,9 @@ class Mix(_Mixed):
         default=None,
         min_length=1,
         description="the licences of prompts that are let in, as they are written there; left out: any, and none",
+    )
+    chat_template: ChatTemplateCheck | None = Field(
+        default=None, description="every row survives this tokenizer's chat template, and how long it may be"
     )
 
     @property

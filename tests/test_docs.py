@@ -83,6 +83,7 @@ def test_mixes_in_the_page_about_them_are_valid() -> None:
     assert [MixFile.model_validate(mix).root.rows for mix in shown] == [
         "samples",
         "samples",
+        "samples",
         "pairs",
         "labels",
         "prompts",

@@ -33,6 +33,12 @@ def card(manifest: Manifest) -> str:
     lines = ["---", *_front(manifest).splitlines(), "---", "", f"# {manifest.id}", ""]
     lines += [manifest.about, ""]
     lines += [f"{manifest.rows} rows from {manifest.prompts} prompts; logical hash `{manifest.logical_hash}`.", ""]
+    if manifest.decontamination:
+        lines += ["| held against | candidates | left out |", "|---|---:|---:|"]
+        lines += [f"| {b} | {c.checked} | {c.contaminated} |" for b, c in manifest.decontamination.items()] + [""]
+    if fits := manifest.chat_template:
+        survives = f"Every row survives the chat template of `{fits.tokenizer}` (sha256 `{fits.sha256}`)"
+        lines += [f"{survives}: {fits.text}.", ""]
     for column, values in counts.items():
         lines += [f"| {column} | rows |", "|---|---:|"]
         lines += [f"| {value} | {rows} |" for value, rows in values.items()] + [""]

@@ -50,16 +50,16 @@ def unproven(connection: duckdb.DuckDBPyConnection, source: _Source) -> str | No
     for judge, said in asked:
         sql = _PROVEN.format(said=said)
         for version, best in connection.execute(sql, {"stage": source.stage, "judge": judge}).fetchall():
-            if problem := _problem(source, best):
+            if problem := _problem(source, judge, best):
                 return f"the judge {judge!r} (version {version}) {problem}"
     return None
 
 
-def _problem(source: _Source, best: dict[str, object] | None) -> str | None:
+def _problem(source: _Source, judge: str, best: dict[str, object] | None) -> str | None:
     if best is None or best["gold"] is None:
         return (
-            "is not calibrated: `dataengine judge calibrate` asks it about cases whose verdict is known, and a mix may "
-            "then trust it"
+            f"is not calibrated: `dataengine judge calibrate {judge} --recipe RECIPE --on FILE` asks it about cases "
+            "whose verdict is known, and a mix may then trust it"
         )
     if best["low"] is None:
         return f"has no kappa on {best['gold']}: one side said one thing only"

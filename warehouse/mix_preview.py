@@ -7,6 +7,7 @@ from pathlib import Path
 from schemas.mix import AnyMix
 from warehouse.chosen import left_out_of
 from warehouse.connect import connect
+from warehouse.fitting import OpenChat, chat_of
 from warehouse.row_kind import refuse_empty
 from warehouse.snapshot import KINDS
 from warehouse.splits import near_duplicates
@@ -39,13 +40,15 @@ class MixPreview:
     sources: list[SourcePreview]
 
 
-def preview_mix(path: str | Path, mix: AnyMix, systems: Mapping[str, str | None]) -> MixPreview:
-    """What `create_snapshot` would take. Raises SnapshotError where that would."""
+def preview_mix(
+    path: str | Path, mix: AnyMix, systems: Mapping[str, str | None], open_chat: OpenChat | None = None
+) -> MixPreview:
+    """What `create_snapshot` would take, given the same. Raises SnapshotError and ConfigError where that would."""
     kind = KINDS[mix.rows]
     ident = kind.order.partition(",")[0]
     tokens = "sum(s.weight * s.completion_tokens)" if mix.rows == "samples" else "NULL"
     with connect(path) as connection:
-        kind.select(connection, mix, systems)
+        kind.select(connection, mix, systems, chat_of(mix, open_chat))
         refuse_empty(connection, mix, kind)
         taken = connection.execute(
             f"""

@@ -10,15 +10,19 @@ from schemas.errors import JudgeNotCalibrated, SnapshotError
 from schemas.mix import AnyMix, LabelSource, Mix, MixSource, PairSource, PromptSource, Threshold
 from warehouse.chosen import TAKEN, TAKEN_PROMPTS, Caps, begin, choose_from
 from warehouse.columns import outcome_column, score_column
+from warehouse.decontamination import ITSELF, begin_decontamination, decontaminated, lacking, steps_of
 from warehouse.diverse import pick_diverse
+from warehouse.fitting import Chat, begin_fitting, fitting
 from warehouse.quoting import literal
+from warehouse.rendering import SAMPLE
+from warehouse.row_kind import Systems
 from warehouse.where import refuse_no_condition
 from warehouse.writing import refusal
 
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = (
     *("duplicate_reply", "over_max_per_prompt", "over_max_rows", "in_another_source"),
-    *("prompt_in_another_source", "license", "over_target"),
+    *("prompt_in_another_source", "license", "contaminated", "overlong", "over_target"),
 )
 
 
@@ -130,16 +134,24 @@ def unmet(
     return found
 
 
-def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
+def choose(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Systems, chat: Chat | None) -> None:
     """Makes the table `chosen` of a mix of samples: see `warehouse.chosen`. Targets come after: `warehouse.targets`.
 
-    Raises SnapshotError for a check that has no verdict on any trajectory and for a `where` that is no condition.
+    What is left out because of what it holds comes before caps, so that it takes nobody's place. `chat` is what the
+    mix's `chat_template` names. Raises SnapshotError for a `where` that is no condition; checks without verdicts are
+    refused by `refuse_what_nobody_said`.
     """
     begin(connection, mix)
+    begin_decontamination(connection, mix)
+    begin_fitting(connection)
     for number, source in enumerate(mix.sources):
-        refuse_what_nobody_said(connection, mix, source)
         with naming(connection, mix, source):
             candidates, order = _passing(source, mix.licenses), "lottery, id"
+            candidates = decontaminated(connection, mix, number, candidates, ITSELF)
+            # The mix is refused where some were never held against a benchmark: there is no use in measuring them.
+            if chat is not None and not lacking(connection):
+                given = {"system": systems[source.template], "pattern": source.pattern}
+                candidates = fitting(connection, mix, number, candidates, _WAITING, given, chat)
             if source.choose == "shortest":
                 order = "completion_tokens, id"
             elif source.choose == "diverse" and source.max_per_prompt is not None:
@@ -150,6 +162,13 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
                 )
             caps = Caps("duplicate_reply", order, source.max_per_prompt, source.max_rows)
             choose_from(connection, number, candidates, caps, {"seed": str(mix.seed)})
+
+
+_WAITING = f"""
+    SELECT trajectory_id, {SAMPLE}
+    FROM (SELECT id AS trajectory_id, $system::VARCHAR AS system, $pattern::VARCHAR AS pattern FROM waiting)
+    JOIN trajectories_current t USING (trajectory_id)
+    JOIN prompts_current p USING (prompt_id)"""
 
 
 def _passing(source: MixSource, licenses: Sequence[str] | None) -> str:
@@ -179,8 +198,8 @@ def refuse_what_nobody_said(
     sql = 'SELECT count(*) FROM pair_verdicts WHERE "check" = ?'
     if told_by and connection.execute(sql, [told_by]).fetchone() == (0,):
         how = (
-            f"asks the judge {told_by!r}, which has compared no pairs here; run a recipe with a step of kind pairs, "
-            "and one of kind judge that names it"
+            f"asks the judge {told_by!r}, which has compared no pairs here; add the steps {{kind: pairs, of: STEP}} "
+            f"and {{kind: judge, judge: {told_by}, of: PAIRS}} to a recipe, and `dataengine run RECIPE` asks it"
             if source.judge
             else "takes imported pairs, and there are none here: `dataengine import FILE --as pairs`"
         )
@@ -188,17 +207,16 @@ def refuse_what_nobody_said(
 
 
 def _remedy(source: MixSource | PairSource | LabelSource, check: str) -> str:
+    asks, steps = f"requires the check {check!r}, which has no verdict here", steps_of([source])
     if check == source.judge:
         return (
-            f"asks the judge {check!r}, which has no verdict here; run a recipe with a step of kind judge that names it"
+            f"asks the judge {check!r}, which has no verdict here; add a step {{kind: judge, judge: {check}, of: STEP}}"
+            f" after {steps}, and `dataengine run RECIPE` asks it"
         )
-    if source.policy == "human" and check == "human":
-        return "asks what people said, and nobody has reviewed anything here: `dataengine import FILE --as reviews`"
-    step = f"the {source.stage} step" if source.stage else "the steps that made the replies"
-    return (
-        f"requires the check {check!r}, which has no verdict here; add it to the `checks` of {step} and run the recipe "
-        "again"
-    )
+    if check == "human":
+        asks = "asks what people said, and nobody has reviewed anything here" if source.policy == "human" else asks
+        return f"{asks}: `dataengine import FILE --as reviews`"
+    return f"{asks}; add it to the `checks` of {steps}, and `dataengine run RECIPE` gives the verdicts that are missing"
 
 
 @contextmanager

@@ -49,6 +49,10 @@ def assistant(content: str) -> str:
     return f"[{{'role': 'assistant', 'content': {content}}}]"
 
 
+#: A trajectory `t` and its prompt `p` as the messages of a sample, by the template's `system` prompt and the `pattern`.
+SAMPLE = f"list_concat({PROMPT}, {assistant(PATTERNED)})"
+
+
 def define_selected(
     connection: duckdb.DuckDBPyConnection,
     taken: str,

@@ -8,6 +8,7 @@ import duckdb
 
 from schemas.errors import SnapshotError
 from schemas.mix import AnyMix, Mix
+from warehouse.fitting import Chat
 
 Systems = Mapping[str, str | None]
 
@@ -16,14 +17,14 @@ Systems = Mapping[str, str | None]
 class RowKind:
     """One kind of rows.
 
-    `select` makes of a mix and the system prompts of its templates the tables `chosen` and `taken` and the view
-    `selected` of a connection. Of `selected`, `order` are the columns that tell rows apart and sort them; the logical
-    hash is over `hashed`, and then over `nested`, which are lists and structs; `counted` are columns whose values are
-    counted. `dropped` are the rules that leave something out. `checks` is a SELECT of (check, version) of those relied
-    on; it may read `hashed`, which are the rows as they were written.
+    `select` makes of a mix, the system prompts of its templates and the chat template that it names the tables `chosen`
+    and `taken` and the view `selected` of a connection. Of `selected`, `order` are the columns that tell rows apart and
+    sort them; the logical hash is over `hashed`, and then over `nested`, which are lists and structs; `counted` are
+    columns whose values are counted. `dropped` are the rules that leave something out. `checks` is a SELECT of (check,
+    version) of those relied on; it may read `hashed`, which are the rows as they were written.
     """
 
-    select: Callable[[duckdb.DuckDBPyConnection, Any, Systems], None]
+    select: Callable[[duckdb.DuckDBPyConnection, Any, Systems, Chat | None], None]
     order: str
     hashed: Sequence[str]
     nested: Sequence[str]
@@ -42,20 +43,20 @@ def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: AnyMix, kind: RowKi
     row = connection.execute("SELECT count(*) FROM taken").fetchone()
     if row and row[0]:
         return
-    if isinstance(mix, Mix):
-        unlicensed = kind.left_out(connection)["license"]
-        if unlicensed:
-            raise SnapshotError(
-                f"mix {mix.mix}: takes no samples: {unlicensed:,} that pass have none of its `licenses`: "
-                f"{', '.join(mix.licenses or ())}"
-            )
+    left_out = {rule: rows for rule, rows in kind.left_out(connection).items() if rows}
+    if isinstance(mix, Mix) and set(left_out) == {"license"}:
+        raise SnapshotError(
+            f"mix {mix.mix}: takes no samples: {left_out['license']:,} that pass have none of its `licenses`: "
+            f"{', '.join(mix.licenses or ())}"
+        )
+    if isinstance(mix, Mix) and not left_out:
         stages = ", ".join(dict.fromkeys(s.stage or "any stage but eval" for s in mix.sources))
         raise SnapshotError(
             f"mix {mix.mix}: no trajectory of {stages} passes what it requires; "
             "`dataengine status` shows where they stop, `dataengine explain ID --mix` why one does"
         )
-    left_out = ", ".join(f"{rule} {rows:,}" for rule, rows in kind.left_out(connection).items() if rows)
-    why = f"left out are {left_out}" if left_out else "nothing here meets what its sources ask"
+    told = ", ".join(f"{rule} {rows:,}" for rule, rows in left_out.items())
+    why = f"left out are {told}" if told else "nothing here meets what its sources ask"
     raise SnapshotError(f"mix {mix.mix}: takes no {mix.rows}: {why}")
 
 

@@ -5,6 +5,8 @@ import duckdb
 from schemas.mix import LabelMix, LabelSource
 from warehouse.chosen import TAKEN, Caps, begin, choose_from, gather
 from warehouse.columns import outcome_column, score_column
+from warehouse.decontamination import ITSELF, begin_decontamination, decontaminated, refuse_not_decontaminated
+from warehouse.fitting import Chat
 from warehouse.gate import refuse_unproven_judges
 from warehouse.mixing import accepts, conditions, naming, refuse_what_nobody_said
 from warehouse.quoting import literal
@@ -13,16 +15,19 @@ from warehouse.row_kind import RowKind, Systems, parameters_of
 from warehouse.splits import SPLIT
 
 
-def _select(connection: duckdb.DuckDBPyConnection, mix: LabelMix, systems: Systems) -> None:
+def _select(connection: duckdb.DuckDBPyConnection, mix: LabelMix, systems: Systems, _: Chat | None) -> None:
     for source in mix.sources:
         refuse_what_nobody_said(connection, mix, source)
     refuse_unproven_judges(connection, mix)
     begin(connection, mix)
+    begin_decontamination(connection, mix)
     for number, source in enumerate(mix.sources):
         with naming(connection, mix, source):
             gather(connection, number, _heard(source))
         caps = Caps(copies="duplicate_reply", most=source.max_per_prompt, rows=source.max_rows)
-        choose_from(connection, number, f"{_CANDIDATES} WHERE source = {number}", caps, {"seed": str(mix.seed)})
+        candidates = decontaminated(connection, mix, number, f"{_CANDIDATES} WHERE source = {number}", ITSELF)
+        choose_from(connection, number, candidates, caps, {"seed": str(mix.seed)})
+    refuse_not_decontaminated(connection, mix)
     define_selected(connection, _TAKEN, _RENDERED, parameters_of(mix, systems))
 
 
@@ -73,7 +78,7 @@ LABELS = RowKind(
     nested=("prompt", "completion", "verdicts"),
     counted=("split", "label", "stage", "domain", "source", "policy", "language", "license"),
     dropped=(
-        *("in_another_source", "undecided", "no_answer", "duplicate_reply"),
+        *("in_another_source", "undecided", "no_answer", "contaminated", "duplicate_reply"),
         *("over_max_per_prompt", "over_max_rows"),
     ),
     checks="SELECT unnest(verdicts, recursive := true) FROM hashed",

@@ -4,6 +4,8 @@ import duckdb
 
 from schemas.mix import PairMix, PairSource
 from warehouse.chosen import TAKEN, Caps, begin, choose_from, gather
+from warehouse.decontamination import begin_decontamination, decontaminated, refuse_not_decontaminated
+from warehouse.fitting import Chat
 from warehouse.gate import refuse_unproven_judges
 from warehouse.mixing import conditions, naming, refuse_what_nobody_said
 from warehouse.rendering import PROMPT, SHOWN, assistant, define_selected
@@ -27,15 +29,18 @@ _RULED = """
     JOIN fit b ON b.trajectory_id = b_id"""
 
 
-def _select(connection: duckdb.DuckDBPyConnection, mix: PairMix, systems: Systems) -> None:
+def _select(connection: duckdb.DuckDBPyConnection, mix: PairMix, systems: Systems, _: Chat | None) -> None:
     refuse_unproven_judges(connection, mix)
     begin(connection, mix)
+    begin_decontamination(connection, mix)
     for number, source in enumerate(mix.sources):
         refuse_what_nobody_said(connection, mix, source)
         with naming(connection, mix, source):
             _compare(connection, number, source)
         caps = Caps(copies="duplicate_pair", most=source.max_per_prompt, rows=source.max_rows, balanced=source.balanced)
-        choose_from(connection, number, f"{_CANDIDATES} WHERE source = {number}", caps, {"seed": str(mix.seed)})
+        candidates = decontaminated(connection, mix, number, f"{_CANDIDATES} WHERE source = {number}", _BOTH)
+        choose_from(connection, number, candidates, caps, {"seed": str(mix.seed)})
+    refuse_not_decontaminated(connection, mix)
     define_selected(connection, _TAKEN, _RENDERED, parameters_of(mix, systems), _REPLIES)
 
 
@@ -73,6 +78,7 @@ _CANDIDATES = """
         CASE WHEN early IS NULL THEN log2(length(chosen) / length(rejected)) END AS longer
     FROM found"""
 
+_BOTH = "SELECT pair_id AS id, unnest([a_id, b_id]) AS trajectory_id FROM pairs"
 _TAKEN = f"""
     SELECT *, {SPLIT} AS split
     FROM (
@@ -108,7 +114,7 @@ PAIRS = RowKind(
     counted=("split", "domain", "source", "language", "license", "chosen_policy", "rejected_policy"),
     dropped=(
         *("in_another_source", "not_kept", "no_contrast", "no_answer", "same_answer", "duplicate_pair"),
-        *("over_max_per_prompt", "length_balance", "over_max_rows"),
+        *("contaminated", "over_max_per_prompt", "length_balance", "over_max_rows"),
     ),
     checks="SELECT unnest(list_concat(verdicts, chosen_verdicts, rejected_verdicts), recursive := true) FROM hashed",
 )

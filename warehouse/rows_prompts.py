@@ -4,6 +4,8 @@ import duckdb
 
 from schemas.mix import PromptMix, PromptSource, Threshold
 from warehouse.chosen import TAKEN, Caps, begin, choose_from, gather
+from warehouse.decontamination import begin_decontamination, decontaminated, refuse_not_decontaminated
+from warehouse.fitting import Chat
 from warehouse.mixing import naming
 from warehouse.quoting import literal
 from warehouse.rendering import PROMPT, define_selected
@@ -33,8 +35,9 @@ _CHECKABLE = """CASE
             ELSE trim(reference, E' \\n\\t\\r') <> '' END"""
 
 
-def _select(connection: duckdb.DuckDBPyConnection, mix: PromptMix, systems: Systems) -> None:
+def _select(connection: duckdb.DuckDBPyConnection, mix: PromptMix, systems: Systems, _: Chat | None) -> None:
     begin(connection, mix)
+    begin_decontamination(connection, mix)
     connection.execute('CREATE TABLE tried (source INTEGER, prompt_id VARCHAR, "check" VARCHAR, version VARCHAR, '
                        "outcome VARCHAR)")  # fmt: skip
     for number, source in enumerate(mix.sources):
@@ -42,13 +45,9 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: PromptMix, systems: Syst
             connection.execute(f"INSERT INTO tried {_TRIED}", [number, source.stage])
         with naming(connection, mix, source):
             gather(connection, number, _found(number, source))
-        choose_from(
-            connection,
-            number,
-            f"{_CANDIDATES} WHERE source = {number}",
-            Caps(copies="", rows=source.max_rows),
-            {"seed": str(mix.seed)},
-        )
+        candidates = decontaminated(connection, mix, number, f"{_CANDIDATES} WHERE source = {number}", _REPLIES)
+        choose_from(connection, number, candidates, Caps(copies="", rows=source.max_rows), {"seed": str(mix.seed)})
+    refuse_not_decontaminated(connection, mix)
     define_selected(connection, _TAKEN, _RENDERED, parameters_of(mix, systems), replies=None)
 
 
@@ -101,6 +100,9 @@ _CANDIDATES = """
         lottery AS prompt_lottery, early
     FROM found"""
 
+# A prompt is read with each reply to it.
+_REPLIES = "SELECT DISTINCT prompt_id AS id, trajectory_id FROM trajectories"
+
 _TAKEN = f"""
     SELECT *, {SPLIT} AS split
     FROM (
@@ -128,7 +130,7 @@ PROMPTS = RowKind(
     counted=("split", "domain", "source", "language", "license", "verifier", "answer_form"),
     dropped=(
         *("in_another_source", "conflict", "no_checkable_answer", "other_verifier", "not_attempted", "solve_rate"),
-        "over_max_rows",
+        *("contaminated", "over_max_rows"),
     ),
     checks='SELECT "check", version FROM tried JOIN chosen ON chosen.source = tried.source AND id = tried.prompt_id '
     "WHERE dropped IS NULL",

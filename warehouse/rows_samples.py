@@ -4,18 +4,24 @@ import duckdb
 
 from schemas.errors import SnapshotError
 from schemas.mix import Mix
+from warehouse.decontamination import refuse_not_decontaminated
+from warehouse.fitting import Chat, refuse_unfitting
 from warehouse.gate import refuse_unproven_judges
-from warehouse.mixing import DROPPED, choose
-from warehouse.rendering import PATTERNED, PROMPT, assistant, define_selected
+from warehouse.mixing import DROPPED, choose, refuse_what_nobody_said
+from warehouse.rendering import SAMPLE, define_selected
 from warehouse.row_kind import RowKind, Systems, parameters_of
 from warehouse.splits import SPLIT
 from warehouse.targets import meet_targets
 
 
-def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Systems) -> None:
-    choose(connection, mix)
+def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Systems, chat: Chat | None) -> None:
+    for source in mix.sources:
+        refuse_what_nobody_said(connection, mix, source)
     refuse_unproven_judges(connection, mix)
+    choose(connection, mix, systems, chat)
+    refuse_not_decontaminated(connection, mix)
     weights = meet_targets(connection, mix)
+    refuse_unfitting(connection, mix)
     patterns = [source.pattern for source in mix.sources]
     _refuse_marks_within(connection, mix, [i for i, pattern in enumerate(patterns) if pattern == "special_token"])
     given = {**parameters_of(mix, systems), "patterns": patterns, "weights": weights}
@@ -44,7 +50,7 @@ _RENDERED = f"""
     SELECT
         taken.split,
         trajectory_id, t.attempt, prompt_id, t.stage, p.domain, p.source, p.language, t.policy, p.license,
-        list_concat({PROMPT}, {assistant(PATTERNED)}) AS messages,
+        {SAMPLE} AS messages,
         t.prompt_tokens, t.completion_tokens, taken.weight,
         judged.verdicts
     FROM taken

@@ -19,6 +19,8 @@ from schemas.mix import NAME, AnyMix
 from schemas.records import now
 from warehouse.card import card
 from warehouse.connect import connect
+from warehouse.decontamination import decontamination
+from warehouse.fitting import OpenChat, chat_of, template_check
 from warehouse.hashing import logical_hash
 from warehouse.quoting import identifier, literal
 from warehouse.row_kind import RowKind, refuse_empty
@@ -142,14 +144,19 @@ def _versions(warehouse: Path, name: str) -> list[int]:
 
 
 def create_snapshot(
-    path: str | Path, mix: AnyMix, systems: Mapping[str, str | None], code: Mapping[str, str] | None = None
+    path: str | Path,
+    mix: AnyMix,
+    systems: Mapping[str, str | None],
+    code: Mapping[str, str] | None = None,
+    open_chat: OpenChat | None = None,
 ) -> tuple[Snapshot, bool]:
     """Makes the next version of the mix's snapshot; returns it and whether it is new.
 
-    `systems` gives the system prompt of each template that the mix names, None for none. When the content equals that
-    of the newest version, that one is returned and nothing is written, also when another process has just made it.
-    Raises SnapshotError when no row qualifies, a check that the mix requires was never run, or the folder cannot be
-    written.
+    `systems` gives the system prompt of each template that the mix names, None for none; `open_chat` the chat template
+    of a tokenizer, which a mix with a `chat_template` needs. When the newest version has the same content and promises
+    the same of it, that one is returned and nothing is written, also when another process has just made it. Raises
+    SnapshotError when no row qualifies, a check that the mix requires was never run, a row does not meet what the mix
+    requires of all, or the folder cannot be written; ConfigError as `open_chat` does.
     """
     kind = KINDS[mix.rows]
     warehouse = Warehouse.open(path)
@@ -164,17 +171,20 @@ def create_snapshot(
     newest = None
     with suppress(SnapshotError):  # there is none yet, or it is damaged
         newest = open_snapshot(warehouse.path, mix.mix)
-        if made_from.items() <= newest.manifest.model_dump().items():
+        # A chat template is no part of what it was made from: it may have changed in the tokenizer's folder.
+        if newest.manifest.chat_template is None and made_from.items() <= newest.manifest.model_dump().items():
             return newest, False
     work = parent / f".making-{uuid.uuid4().hex[:12]}"
     try:
         work.mkdir(parents=True)
         with connect(path, versions=tables) as connection:
-            kind.select(connection, mix, systems)
+            chat = chat_of(mix, open_chat)
+            kind.select(connection, mix, systems, chat)
             refuse_empty(connection, mix, kind)
+            clean, fits = decontamination(connection, mix), template_check(connection, mix, chat)
             files = _write_files(connection, work, kind.order)
             content = logical_hash(connection, [work / f.path for f in files], [*kind.hashed, *kind.nested])
-            if newest and newest.manifest.logical_hash == content:
+            if newest and newest.manifest.logical_hash == content and newest.manifest.promises(clean, fits):
                 return newest, False
             manifest = Manifest(
                 name=mix.mix,
@@ -187,6 +197,8 @@ def create_snapshot(
                 | {"dropped": kind.left_out(connection)}
                 | {"near_duplicates": near_duplicates(connection, mix)},
                 checks=_check_versions(connection, kind),
+                decontamination=clean,
+                chat_template=fits,
                 files=files,
                 **made_from,
             )
@@ -224,7 +236,8 @@ def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bo
         taken = _versions(warehouse, parent.name)
         with suppress(SnapshotError):  # there is none yet, or it is damaged
             newest = open_snapshot(warehouse, parent.name)
-            if newest.manifest.logical_hash == manifest.logical_hash:
+            same = newest.manifest.logical_hash == manifest.logical_hash
+            if same and newest.manifest.promises(manifest.decontamination, manifest.chat_template):
                 return newest, False
         manifest = manifest.model_copy(update={"version": taken[-1] + 1 if taken else 1})
         (work / "README.md").write_text(card(manifest), encoding="utf-8")

@@ -63,6 +63,7 @@ class Index:
         tokens = Tokens(*(np.concatenate(c) for c in zip(readings[0], _after(readings[1], len(parts)), strict=True)))
         self.parts = [*parts, *parts]
         names = {name: i for i, name in enumerate(dict.fromkeys(p.benchmark for p in parts))}
+        self.names = list(names)
         self.benchmarks = np.array([names[p.benchmark] for p in self.parts], np.int64)
         items = {key: i for i, key in enumerate(dict.fromkeys((p.benchmark, p.item) for p in parts))}
         owner = np.array([items[p.benchmark, p.item] for p in self.parts], np.int64)
@@ -106,10 +107,13 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """A hash of what is found and how it counts: of the texts, not of their files, names or order."""
-        sha = hashlib.sha256()
+        """A hash of what is found and how it counts: of texts and benchmarks' names, not of their files or order."""
+        sha = hashlib.sha256("".join(f"{name}\n" for name in sorted(self.names)).encode("utf-8", "surrogatepass"))
+        hashes = [hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in self.names]
+        named = np.frombuffer(b"".join(hashes), "<u8")[self.benchmarks]
         for lookup in (self.grams, self.openings, self.short):
-            rows = np.stack([lookup.hashes, self.whole[lookup.values], self.telling[lookup.values].astype(np.uint64)])
+            of = lookup.values
+            rows = np.stack([lookup.hashes, self.whole[of], self.telling[of].astype(np.uint64), named[of]])
             rows = rows[:, np.lexsort(rows)]
             sha.update(np.ascontiguousarray(rows).astype("<u8").tobytes() + b"|")
         return sha.hexdigest()

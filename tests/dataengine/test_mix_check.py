@@ -17,7 +17,7 @@ from schemas.keys import key
 from schemas.mix import MixFile
 from schemas.records import Message, Prompt, Trajectory, Verdict, now
 from tests.tiny_model import save_tiny_model
-from warehouse.snapshot import Snapshot, create_snapshot
+from warehouse.snapshot import Snapshot, create_snapshot, open_snapshot
 from warehouse.store import Warehouse
 
 Cli = Callable[..., Any]
@@ -231,7 +231,7 @@ def test_the_longest_rows_that_fit_are_not_over_the_length(checked: Callable[...
 def test_the_template_is_told_apart_by_its_text(checked: Callable[..., MixCheck]) -> None:
     hashes = [checked(text).template for text in (KEEPS, DROPS, KEEPS)]
     assert hashes[0] == hashes[2] != hashes[1]
-    assert len(hashes[0]) == 12
+    assert len(hashes[0]) == 64
 
 
 def test_the_command_tells_writes_and_ends_with_the_right_code(
@@ -255,6 +255,58 @@ def test_the_command_tells_writes_and_ends_with_the_right_code(
     assert report["faults"]["reasoning_lost"]["rows"] == 4 == len(report["faults"]["reasoning_lost"]["ids"])
 
 
+def test_a_mix_that_names_a_tokenizer_promises_what_the_check_finds(
+    cli: Cli, snapshot: Callable[..., Snapshot], tokenizer: Path, tmp_path: Path
+) -> None:
+    snapshot()
+    mix = {"mix": "fits", "sources": [{"stage": "reasoning", "require": ["format"]}]}
+    (tmp_path / "fits.yaml").write_text(json.dumps({**mix, "chat_template": {"tokenizer": str(tokenizer)}}))
+    made = cli("snapshot", "create", "fits.yaml")
+    assert made.code == 0, made
+    assert "chat template  4/4" in made.err
+    opened = open_snapshot(tmp_path / "warehouse-data", "fits@1")
+    promised, found = opened.manifest.chat_template, check_snapshot(opened, str(tokenizer))
+    assert promised is not None
+    assert (promised.tokenizer, promised.sha256) == (found.tokenizer, found.template)
+    assert (promised.tokens, promised.loss_tokens) == (found.total.tokens, found.total.loss_tokens)
+    assert promised.longest == max(found.lengths)
+    assert f"chat template sha256 {promised.sha256}" in cli("snapshot", "show", "fits").out
+
+    check = ("mix", "check", "--tokenizer", tokenizer)
+    assert "it is the chat template of the manifest" in cli(*check, "fits@1").out
+    (tmp_path / "keeps.jinja").write_text(KEEPS)
+    told = cli(*check, "fits@1", "--template", "keeps.jinja", "--out", "report.json").out
+    assert f"it is NOT the chat template of the manifest, {promised.sha256[:12]}" in told
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["promised_template"] == promised.sha256 != report["template"]
+    assert "the manifest names no chat template" in cli(*check, "demo@1").out
+
+
+def test_rows_too_long_or_spoilt_by_the_tokenizers_template(
+    cli: Cli, refused: Any, snapshot: Callable[..., Snapshot], tokenizer: Path, tmp_path: Path
+) -> None:
+    long = {"question": "And 9 + 9?", "reasoning": "r" * 300, "answer": "18"}
+    ident = key(Prompt.make([Message(role="user", content="And 9 + 9?")], source="sums", domain="math").prompt_id)
+    snapshot([*ROWS, long])
+    asked: dict[str, Any] = {"tokenizer": str(tokenizer), "max_length": 120, "overlong": "drop"}
+    mix = {"mix": "fits", "sources": [{"stage": "reasoning", "require": ["format"]}], "chat_template": asked}
+    (tmp_path / "fits.yaml").write_text(json.dumps(mix))
+    assert "4 rows" in cli("snapshot", "create", "fits.yaml").out
+    told = cli("explain", ident, "--mix", "fits.yaml").out
+    assert "leaves it out (overlong): it has more than 120 tokens with the tokenizer" in told
+    done = cli("snapshot", "create", "fits.yaml", "chat_template.overlong=error")
+    assert done.code == 2
+    assert f"such as {ident[:12]}: raise it, or set chat_template.overlong to drop" in done.err
+    drops = shutil.copytree(tokenizer, tmp_path / "drops")
+    (drops / "chat_template.jinja").write_text(DROPS)
+    done = cli("snapshot", "create", "fits.yaml", "chat_template.tokenizer=drops")
+    assert done.code == 2
+    assert f"under the chat template of drops, reasoning_lost: {FAULTS['reasoning_lost']}" in done.err
+    assert "Traceback" not in done.err
+    line = refused("snapshot", "create", "fits.yaml", "chat_template.tokenizer=nowhere")
+    assert line.startswith("ConfigError: chat_template.tokenizer: nowhere: there is no tokenizer_config.json in it")
+
+
 def test_what_cannot_be_checked_is_refused_in_one_line(
     cli: Cli, refused: Any, snapshot: Callable[..., Snapshot], tokenizer: Path, tmp_path: Path
 ) -> None:
@@ -265,7 +317,9 @@ def test_what_cannot_be_checked_is_refused_in_one_line(
     assert line.startswith("ConfigError: --tokenizer empty: there is no tokenizer_config.json in it")
     bare = shutil.copytree(tokenizer, tmp_path / "bare")
     (bare / "chat_template.jinja").unlink()
-    assert "has no chat template; name one by --template FILE" in refused(*check, "bare")
+    assert "has no chat template; put a chat_template.jinja there, or name one by --template FILE" in refused(
+        *check, "bare"
+    )
     broken = shutil.copytree(tokenizer, tmp_path / "broken")
     (broken / "tokenizer.json").write_text("{")
     assert refused(*check, "broken").startswith("ConfigError: --tokenizer broken: cannot be loaded: ")

@@ -79,8 +79,8 @@ def test_the_whole_reply_is_shown_where_that_is_asked_for(two: Two, compare: Com
 def test_a_judge_of_pairs_has_to_be_proven(folder: Path, two: Two, compare: Compare, prove: Prove) -> None:
     source = {**JUDGED, "balanced": False}
     assert refusal(folder, source) == (
-        "mix demo: asks the judge 'likes', which has compared no pairs here; run a recipe with a step of kind pairs, "
-        "and one of kind judge that names it"
+        "mix demo: asks the judge 'likes', which has compared no pairs here; add the steps {kind: pairs, of: STEP} "
+        "and {kind: judge, judge: likes, of: PAIRS} to a recipe, and `dataengine run RECIPE` asks it"
     )
     compare(*two("1?"), 2, 2)
     with pytest.raises(JudgeNotCalibrated, match=r"mix demo: the judge 'likes' \(version abc\) is not calibrated"):
@@ -134,7 +134,7 @@ def test_both_replies_have_to_meet_the_conditions(
     assert refusal(folder, {**source, "where": "nothing > 1"}).startswith("mix demo: where: nothing > 1: Binder Error")
     assert refusal(folder, {**source, "require": ["nosuch"]}) == (
         "mix demo: requires the check 'nosuch', which has no verdict here; add it to the `checks` of the steps that "
-        "made the replies and run the recipe again"
+        "made the replies, and `dataengine run RECIPE` gives the verdicts that are missing"
     )
 
 

@@ -102,7 +102,9 @@ def test_a_judge_that_is_not_proven_is_refused_with_the_figures(
 
     mix = make_mix(**asked)
     start = "mix demo: the judge 'judge' (version abc) "
-    assert refusal(mix).startswith(f"{start}is not calibrated: `dataengine judge calibrate`")
+    assert refusal(mix).startswith(
+        f"{start}is not calibrated: `dataengine judge calibrate judge --recipe RECIPE --on FILE`"
+    )
     proven(version="other")
     assert refusal(mix).startswith(f"{start}is not calibrated")
     proven(low=None, gold="gold@0")

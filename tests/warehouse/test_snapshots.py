@@ -214,6 +214,8 @@ def test_what_is_left_out_is_counted(folder: Path, fill: Fill, make_mix: MakeMix
         "in_another_source": 0,
         "prompt_in_another_source": 0,
         "license": 0,
+        "contaminated": 0,
+        "overlong": 0,
         "over_target": 0,
     }
     per_prompt: dict[str, int] = {}
@@ -326,8 +328,8 @@ def test_a_threshold_stands_in_the_manifest_and_the_verdict_as_it_was_given(
 def test_a_required_check_that_nobody_ran_is_named(folder: Path, fill: Fill, make_mix: MakeMix) -> None:
     fill("a?")
     assert refusal(folder, make_mix(require=["format", "judge"])) == (
-        "mix demo: requires the check 'judge', which has no verdict here; add it to the `checks` of the reasoning step "
-        "and run the recipe again"
+        "mix demo: requires the check 'judge', which has no verdict here; add it to the `checks` of the reasoning step"
+        ", and `dataengine run RECIPE` gives the verdicts that are missing"
     )
 
 

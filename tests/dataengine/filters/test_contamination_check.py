@@ -100,7 +100,7 @@ def test_an_item_is_found_however_it_is_spelled(
     ],
 )
 def test_what_shares_fewer_words_in_a_row_passes(check: ContaminationCheck, text: str) -> None:
-    assert ask(check, text) == Opinion("pass", 0.0)
+    assert ask(check, text) == Opinion("pass", 0.0, details={"benchmarks": ["orchard"]})
 
 
 def test_ten_words_in_a_row_are_found_and_nine_are_not(check: ContaminationCheck) -> None:
@@ -168,18 +168,26 @@ def test_a_threshold_counts_ngrams(file: Path) -> None:
     assert ask(strict, SHORT).outcome == "fail"
 
 
-def test_the_version_follows_the_texts_and_settings_not_the_files(file: Path, tmp_path: Path) -> None:
+def test_the_version_follows_names_texts_and_settings_not_the_files(file: Path, tmp_path: Path) -> None:
     def version(*paths: Any, **settings: Any) -> str:
         return ContaminationCheck(benchmarks=[*paths], **settings).version
 
     rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
-    elsewhere = tmp_path / "copy.jsonl.gz"
+    elsewhere = tmp_path / "elsewhere" / f"{file.stem}.jsonl.gz"
+    elsewhere.parent.mkdir()
     elsewhere.write_bytes(gzip.compress("".join(json.dumps(r) + "\n" for r in reversed(rows)).encode()))
     other = write(tmp_path / "other.jsonl", *rows[:-1])
     assert version(str(file)) == version(str(elsewhere)) == version(str(file), words=10, minimum=1)
     assert version(str(file)).startswith(f"{ContaminationCheck.RULES}+")
     assert len({version(str(file)), version(str(other)), version(str(file), words=12),
-                version(str(file), minimum=2)}) == 4  # fmt: skip
+                version(str(file), minimum=2), version({"path": str(file), "name": "renamed"})}) == 5  # fmt: skip
+
+
+def test_every_verdict_names_what_was_looked_for(file: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other.jsonl", {"question": "Which of the two is it?", "answer": "#### 1"})
+    check = ContaminationCheck(benchmarks=[{"path": str(file), "name": "trees"}, str(other)])
+    for text in (ORCHARD, "Nothing of the kind."):
+        assert ask(check, text).details["benchmarks"] == ["other", "trees"]
 
 
 LAYOUTS: dict[str, tuple[Any, str, str]] = {
@@ -284,7 +292,7 @@ HOSTILE = {
 def test_an_item_is_found_beside_any_text_at_its_place(check: ContaminationCheck, name: str) -> None:
     text = f"{HOSTILE[name]} {ORCHARD} {HOSTILE[name]}"
     alone, planted = check([Sample(text=HOSTILE[name]), Sample(text=text)])
-    assert alone == Opinion("pass", 0.0)
+    assert alone == Opinion("pass", 0.0, details={"benchmarks": ["orchard"]})
     start, end = planted.details["matches"][0]["span"]
     assert text[start:end] == ORCHARD.rstrip("?")
 
