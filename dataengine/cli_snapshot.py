@@ -140,6 +140,35 @@ def snapshot_untag(
     say(f"{tagged} is no more; it was version {number}")
 
 
+@snapshot_app.command("push")
+def snapshot_push(
+    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    repo: Annotated[str, typer.Argument(help="OWNER/REPO, of data sets.")],
+    form: Annotated[str, typer.Option("--format", help="As of export.")] = "messages",
+    reasoning: Annotated[str, typer.Option(help="In the content, or split: in reasoning_content.")] = "content",
+    shard_rows: Annotated[int | None, typer.Option(min=1, help="Rows of a file; default: one file a split.")] = None,
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Of a repository that is made; a public one takes --public.")
+    ] = True,
+    revision: Annotated[str, typer.Option(help="The branch; made where it is missing.")] = "main",
+    tag: Annotated[str | None, typer.Option(help="Of the commit; default: v and the version.")] = None,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Publish a snapshot as a Hugging Face data set: one commit, and a tag to load it by.
+
+    The token is HF_TOKEN or that of `hf auth login`; HF_ENDPOINT names another server.
+    """
+    from warehouse.pushing import push_snapshot
+    from warehouse.snapshot import open_snapshot
+    from warehouse.store import Warehouse
+
+    opened = open_snapshot(Warehouse.open(warehouse).path, snapshot)
+    done = push_snapshot(
+        opened, repo, form=form, reasoning=reasoning, shard_rows=shard_rows, private=private, branch=revision, tag=tag
+    )
+    say(f"{opened.manifest.id} {'pushed' if done.new else 'is there already'}: {done.said}")
+
+
 @mix_app.command("check")
 def mix_check(
     snapshot: Annotated[str, typer.Argument(help="name@version, of samples")],

@@ -23,9 +23,8 @@ def cli_page() -> str:
         "Made by `make docs` from the programs' own help; a test compares. Exit codes: 0 done, 1 work finished with",
         "errors recorded, 2 wrong input or configuration, 130 interrupted (what was finished is kept).",
     ]
-    grouped = [["snapshot", name] for name in ("create", "list", "show", "export", "verify", "tag", "untag")] + [
-        ["mix", "check"]
-    ]
+    of_snapshots = ("create", "list", "show", "export", "push", "verify", "tag", "untag")
+    grouped = [*(["snapshot", name] for name in of_snapshots), ["mix", "check"]]
     names = ["run", "preview", "status", "explain", "sql", "import", "check", "make-tests"]
     names += ["compact", "gc", "doctor", "dashboard"]
     for program, app, commands in (

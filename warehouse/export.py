@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import SnapshotError
+from warehouse.card import card
 from warehouse.croissant import DataFile, croissant
 from warehouse.formats import ALTERNATES, FORMATS, LINES, REASONING
 from warehouse.quoting import literal
-from warehouse.snapshot import SPLITS, Snapshot, card, sha256_of, verify_files
+from warehouse.snapshot import SPLITS, Snapshot, sha256_of, verify_files
 from warehouse.stanzas import Exported, stanzas
 
 _AT_A_TIME = 4096

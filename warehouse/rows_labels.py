@@ -69,7 +69,7 @@ LABELS = RowKind(
     order="trajectory_id, attempt",
     hashed=("trajectory_id", "attempt", "prompt_id", "split", "weight", "label", "score", "labelled_by"),
     nested=("prompt", "completion", "verdicts"),
-    counted=("split", "label", "stage", "domain", "source", "policy", "language"),
+    counted=("split", "label", "stage", "domain", "source", "policy", "language", "license"),
     dropped=(
         *("in_another_source", "undecided", "no_answer", "duplicate_reply"),
         *("over_max_per_prompt", "over_max_rows"),

@@ -104,7 +104,7 @@ PAIRS = RowKind(
     order="pair_id",
     hashed=("pair_id", "chosen_id", "rejected_id", "prompt_id", "split", "weight", "score"),
     nested=("prompt", "chosen", "rejected", "verdicts", "chosen_verdicts", "rejected_verdicts"),
-    counted=("split", "domain", "source", "language", "chosen_policy", "rejected_policy"),
+    counted=("split", "domain", "source", "language", "license", "chosen_policy", "rejected_policy"),
     dropped=(
         *("in_another_source", "not_kept", "no_contrast", "no_answer", "same_answer", "duplicate_pair"),
         *("over_max_per_prompt", "length_balance", "over_max_rows"),

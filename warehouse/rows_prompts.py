@@ -121,7 +121,7 @@ PROMPTS = RowKind(
         *("solve_rate", "n"),
     ),
     nested=("prompt",),
-    counted=("split", "domain", "source", "language", "verifier", "answer_form"),
+    counted=("split", "domain", "source", "language", "license", "verifier", "answer_form"),
     dropped=(
         *("in_another_source", "conflict", "no_checkable_answer", "other_verifier", "not_attempted", "solve_rate"),
         "over_max_rows",

@@ -60,7 +60,7 @@ SAMPLES = RowKind(
     order="trajectory_id, attempt",
     hashed=("trajectory_id", "attempt", "prompt_id", "split", "weight"),
     nested=("messages", "verdicts"),
-    counted=("split", "stage", "domain", "source", "policy", "language"),
+    counted=("split", "stage", "domain", "source", "policy", "language", "license"),
     dropped=DROPPED,
     checks="SELECT unnest(verdicts, recursive := true) FROM selected",
 )

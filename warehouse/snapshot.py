@@ -21,6 +21,7 @@ from schemas.keys import canonical_json
 from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import NAME, AnyMix
 from schemas.records import now
+from warehouse.card import card
 from warehouse.connect import connect
 from warehouse.quoting import literal
 from warehouse.row_kind import RowKind, refuse_empty
@@ -235,21 +236,6 @@ def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bo
             raise
         _fsync(parent)
         return Snapshot(manifest, target), True
-
-
-def card(manifest: Manifest) -> str:
-    """The dataset card: front matter that `datasets` reads, then the counts."""
-    splits = [s for s in SPLITS if manifest.counts["split"].get(s)]
-    lines = ["---", f"pretty_name: {manifest.id}", "configs:", "- config_name: default", "  data_files:"]
-    for split in splits:
-        lines += [f"  - split: {split}", f"    path: {split}-*.parquet"]
-    lines += ["---", "", f"# {manifest.id}", ""]
-    lines += [manifest.about, ""]
-    lines += [f"{manifest.rows} rows from {manifest.prompts} prompts; logical hash `{manifest.logical_hash}`.", ""]
-    for column in KINDS[manifest.rows_of].counted:
-        lines += [f"| {column} | rows |", "|---|---:|"]
-        lines += [f"| {value} | {rows} |" for value, rows in manifest.counts[column].items()] + [""]
-    return "\n".join(lines)
 
 
 def verify_files(snapshot: Snapshot) -> None:
