@@ -46,7 +46,7 @@ def snapshot_list(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
 
 @snapshot_app.command("show")
 def snapshot_show(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    snapshot: Annotated[str, typer.Argument(help="name@version or name@tag")],
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """What a snapshot holds: rows, counts, hashes, the mix, and the checks it relied on."""
@@ -59,7 +59,7 @@ def snapshot_show(
 
 @snapshot_app.command("export")
 def snapshot_export(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    snapshot: Annotated[str, typer.Argument(help="name@version or name@tag")],
     out: Annotated[Path, typer.Option(help="A new folder.")],
     form: Annotated[
         str,
@@ -112,7 +112,7 @@ def snapshot_verify(
 
 @snapshot_app.command("tag")
 def snapshot_tag(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    snapshot: Annotated[str, typer.Argument(help="name@version or name@tag")],
     tag: Annotated[str, typer.Argument(help="Starts with a letter: release.")],
     move: Annotated[bool, typer.Option("--move", help="From the version that has it now.")] = False,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
@@ -142,7 +142,7 @@ def snapshot_untag(
 
 @snapshot_app.command("push")
 def snapshot_push(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    snapshot: Annotated[str, typer.Argument(help="name@version or name@tag")],
     repo: Annotated[str, typer.Argument(help="OWNER/REPO, of data sets.")],
     form: Annotated[str, typer.Option("--format", help="As of export.")] = "messages",
     reasoning: Annotated[str, typer.Option(help="In the content, or split: in reasoning_content.")] = "content",

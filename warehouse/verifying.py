@@ -91,7 +91,7 @@ def folder_target(folder: Path) -> Target:
 
     Raises SnapshotError when neither is there.
     """
-    if (folder / _MANIFEST).is_file():
+    if not (folder / _SUMS).exists() and (folder / _MANIFEST).is_file():
         return _snapshot(str(folder), folder, read_manifest)
     try:
         lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()

@@ -128,6 +128,9 @@ def test_an_export_is_held_against_its_sums(tmp_path: Path, grow: Grow) -> None:
     (found,) = verify([folder_target(out)])
     assert (found.good, found.name) == (True, str(out))
     assert found.files == len(list(out.iterdir())) - 1
+    (out / "manifest.json").write_text("{}")  # of a repository, say
+    assert verify([folder_target(out)])[0].good
+    (out / "manifest.json").unlink()
     shards = sorted(out.glob("*.parquet"))
     shards[0].unlink()
     shards[1].write_bytes(b"PAR1")
