@@ -16,14 +16,20 @@ mix_app = typer.Typer(help="What training makes of a mix.", no_args_is_help=True
 def snapshot_create(
     mix: Annotated[str, typer.Argument(help="A shipped mix's name, or a path.")],
     settings: Annotated[list[str] | None, typer.Argument(help="key=value")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what it would take, and write nothing.")] = False,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """Make the next version of a mix's snapshot, unless nothing changed."""
+    from dataengine.mix_preview import describe_preview
     from dataengine.runlog import code_versions
     from dataengine.shipped import load_mix, systems_of
+    from warehouse.mix_preview import preview_mix
     from warehouse.snapshot import create_snapshot
 
     chosen = load_mix(mix, settings or [])
+    if dry_run:
+        say(describe_preview(chosen, preview_mix(warehouse, chosen, systems_of(chosen))))
+        return
     snapshot, new = create_snapshot(warehouse, chosen, systems_of(chosen), code_versions())
     m = snapshot.manifest
     say(f"{m.id} {'made' if new else 'unchanged'}: {m.rows:,} rows, hash {m.logical_hash}\n{snapshot.path}")
@@ -57,6 +63,27 @@ def snapshot_show(
     say(describe_snapshot(open_snapshot(Warehouse.open(warehouse).path, snapshot)))
 
 
+@snapshot_app.command("diff")
+def snapshot_diff(
+    before: Annotated[str, typer.Argument(help="name@version")],
+    after: Annotated[str, typer.Argument(help="name@version, of the same kind of rows")],
+    rows: Annotated[
+        Path | None, typer.Option(help="A .parquet, .jsonl or .csv file for the ids of rows that are not the same.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """What differs: rows, by source, split and more, shares of tokens, verdicts, the mix."""
+    from dataengine.diff_report import describe_diff
+    from warehouse.diff import diff_snapshots
+    from warehouse.snapshot import open_snapshot
+    from warehouse.store import Warehouse
+
+    path = Warehouse.open(warehouse).path
+    found = diff_snapshots(open_snapshot(path, before), open_snapshot(path, after), rows=rows)
+    say(json.dumps(found.as_json(), indent=2) if as_json else describe_diff(found))
+
+
 @snapshot_app.command("export")
 def snapshot_export(
     snapshot: Annotated[str, typer.Argument(help="name@version or name@tag")],
@@ -87,6 +114,7 @@ def snapshot_verify(
         list[str] | None,
         typer.Argument(help="name@version, or the folder of an export or of a copy; none: all snapshots."),
     ] = None,
+    content: Annotated[bool, typer.Option("--content", help="Work out the logical hash of the rows too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
@@ -101,7 +129,7 @@ def snapshot_verify(
     if refs or not folders:
         targets += snapshot_targets(Warehouse.open(warehouse).path, refs)
     with Progress("verify, MiB", sum(target.blocks for target in targets)) as progress:
-        found = verify(targets, progress.advance)
+        found = verify(targets, progress.advance, content=content)
     if as_json:
         say(json.dumps([verified.as_json() for verified in found], indent=2, ensure_ascii=False))
     else:

@@ -8,9 +8,9 @@ import duckdb
 from dataengine.screen import one_line
 from dataengine.tables import table
 from schemas.mix import AnyMix, Mix
-from warehouse.chosen import SPLIT
 from warehouse.gate import unproven
 from warehouse.mixing import Condition, choose, conditions, unmet, without_verdicts
+from warehouse.splits import SPLIT
 from warehouse.targets import meet_targets
 
 
@@ -49,7 +49,7 @@ def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: AnyMix, stages: Ma
     fates = _fates(connection, mix, list(stages)) if any(not c for f in failing for c in f.values()) else {}
     rows = []
     for ident, stage in stages.items():
-        own = [f[ident] for f, source in zip(failing, mix.sources, strict=True) if source.stage == stage]
+        own = [f[ident] for f, source in zip(failing, mix.sources, strict=True) if source.stage in (stage, None)]
         if not own:
             told = "no source has its stage"
         elif ident in fates:
