@@ -116,7 +116,7 @@ def sql(
     show_list: Annotated[bool, typer.Option("--list", help="The shipped questions, tables and views.")] = False,
     form: Annotated[str, typer.Option("--format", help="table, csv, json or parquet.")] = "table",
     at: Annotated[
-        str | None, typer.Option(help="A snapshot (name@version) or a time: the tables as they were.")
+        str | None, typer.Option(help="A snapshot (name@version or name@tag) or a time: the tables as they were.")
     ] = None,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:

@@ -53,7 +53,7 @@ def snapshot_list(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
 
 @snapshot_app.command("show")
 def snapshot_show(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    snapshot: Annotated[str, typer.Argument(help="name@version or name@tag")],
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
     """What a snapshot holds: rows, counts, hashes, the mix, and the checks it relied on."""
@@ -87,7 +87,7 @@ def snapshot_diff(
 
 @snapshot_app.command("export")
 def snapshot_export(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    snapshot: Annotated[str, typer.Argument(help="name@version or name@tag")],
     out: Annotated[Path, typer.Option(help="A new folder.")],
     form: Annotated[
         str,
@@ -109,41 +109,13 @@ def snapshot_export(
         say(str(file))
 
 
-@snapshot_app.command("push")
-def snapshot_push(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
-    repo: Annotated[str, typer.Argument(help="OWNER/REPO, of data sets.")],
-    form: Annotated[str, typer.Option("--format", help="As of export.")] = "messages",
-    reasoning: Annotated[str, typer.Option(help="In the content, or split: in reasoning_content.")] = "content",
-    shard_rows: Annotated[int | None, typer.Option(min=1, help="Rows of a file; default: one file a split.")] = None,
-    private: Annotated[
-        bool, typer.Option("--private/--public", help="Of a repository that is made; a public one takes --public.")
-    ] = True,
-    revision: Annotated[str, typer.Option(help="The branch; made where it is missing.")] = "main",
-    tag: Annotated[str | None, typer.Option(help="Of the commit; default: v and the version.")] = None,
-    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
-) -> None:
-    """Publish a snapshot as a Hugging Face data set: one commit, and a tag to load it by.
-
-    The token is HF_TOKEN or that of `hf auth login`; HF_ENDPOINT names another server.
-    """
-    from warehouse.pushing import push_snapshot
-    from warehouse.snapshot import open_snapshot
-    from warehouse.store import Warehouse
-
-    opened = open_snapshot(Warehouse.open(warehouse).path, snapshot)
-    done = push_snapshot(
-        opened, repo, form=form, reasoning=reasoning, shard_rows=shard_rows, private=private, branch=revision, tag=tag
-    )
-    say(f"{opened.manifest.id} {'pushed' if done.new else 'is there already'}: {done.said}")
-
-
 @snapshot_app.command("verify")
 def snapshot_verify(
     names: Annotated[
         list[str] | None,
         typer.Argument(help="name@version, or the folder of an export or of a copy; none: all snapshots."),
     ] = None,
+    content: Annotated[bool, typer.Option("--content", help="Work out the logical hash of the rows too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
@@ -158,7 +130,7 @@ def snapshot_verify(
     if refs or not folders:
         targets += snapshot_targets(Warehouse.open(warehouse).path, refs)
     with Progress("verify, MiB", sum(target.blocks for target in targets)) as progress:
-        found = verify(targets, progress.advance)
+        found = verify(targets, progress.advance, content=content)
     if as_json:
         say(json.dumps([verified.as_json() for verified in found], indent=2, ensure_ascii=False))
     else:
@@ -169,7 +141,7 @@ def snapshot_verify(
 
 @snapshot_app.command("tag")
 def snapshot_tag(
-    snapshot: Annotated[str, typer.Argument(help="name@version")],
+    snapshot: Annotated[str, typer.Argument(help="name@version or name@tag")],
     tag: Annotated[str, typer.Argument(help="Starts with a letter: release.")],
     move: Annotated[bool, typer.Option("--move", help="From the version that has it now.")] = False,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
@@ -195,6 +167,35 @@ def snapshot_untag(
 
     number = untag_snapshot(Warehouse.open(warehouse).path, tagged)
     say(f"{tagged} is no more; it was version {number}")
+
+
+@snapshot_app.command("push")
+def snapshot_push(
+    snapshot: Annotated[str, typer.Argument(help="name@version or name@tag")],
+    repo: Annotated[str, typer.Argument(help="OWNER/REPO, of data sets.")],
+    form: Annotated[str, typer.Option("--format", help="As of export.")] = "messages",
+    reasoning: Annotated[str, typer.Option(help="In the content, or split: in reasoning_content.")] = "content",
+    shard_rows: Annotated[int | None, typer.Option(min=1, help="Rows of a file; default: one file a split.")] = None,
+    private: Annotated[
+        bool, typer.Option("--private/--public", help="Of a repository that is made; a public one takes --public.")
+    ] = True,
+    revision: Annotated[str, typer.Option(help="The branch; made where it is missing.")] = "main",
+    tag: Annotated[str | None, typer.Option(help="Of the commit; default: v and the version.")] = None,
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Publish a snapshot as a Hugging Face data set: one commit, and a tag to load it by.
+
+    The token is HF_TOKEN or that of `hf auth login`; HF_ENDPOINT names another server.
+    """
+    from warehouse.pushing import push_snapshot
+    from warehouse.snapshot import open_snapshot
+    from warehouse.store import Warehouse
+
+    opened = open_snapshot(Warehouse.open(warehouse).path, snapshot)
+    done = push_snapshot(
+        opened, repo, form=form, reasoning=reasoning, shard_rows=shard_rows, private=private, branch=revision, tag=tag
+    )
+    say(f"{opened.manifest.id} {'pushed' if done.new else 'is there already'}: {done.said}")
 
 
 @mix_app.command("check")

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from schemas.mix import RowKind
 
 
+#: Counts the rules of the logical hash: docs/mixes.md has the newest.
+HASH_RULES = 2
+
+
 class SnapshotFile(BaseModel):
     """One data file of a snapshot."""
 
@@ -54,6 +58,9 @@ class Manifest(BaseModel):
     version: int
     created_at: datetime
     logical_hash: str = Field(description="over the content, whatever the file layout: see docs/mixes.md")
+    hash_rules: int = Field(
+        default=1, description="which rules the hash follows; 1 are those of before they were counted"
+    )
     mix: dict[str, Any] = Field(description="the mix as it was when the snapshot was made")
     systems: dict[str, str | None] = Field(
         default_factory=dict, description="the system prompt of each template that the mix names"

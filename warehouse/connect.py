@@ -37,7 +37,7 @@ def connect(
     if tables is None:
         return connect_with_files(path, at=at, versions=versions)[0]
     warehouse = Warehouse.open(path)
-    connection = _opened(warehouse)
+    connection = opened(_spill(warehouse))
     chosen = versions or pins(warehouse, at)
     _define_tables(connection, warehouse, {t: v for t, v in chosen.items() if t in tables})
     return connection
@@ -48,11 +48,12 @@ def connect_with_files(
 ) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
     """As `connect`, and the files that the connection reads."""
     warehouse = Warehouse.open(path)
-    connection = _opened(warehouse)
+    connection = opened(_spill(warehouse))
     return connection, define_views(connection, warehouse, versions or pins(warehouse, at))
 
 
-def _opened(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
+def opened(spill: Path) -> duckdb.DuckDBPyConnection:
+    """An empty database in memory with the bounds that all have; what does not fit goes to the folder `spill`."""
     connection = duckdb.connect(":memory:")
     for variable, setting, default in (
         ("DATAENGINE_MEMORY", "memory_limit", _MEMORY_LIMIT),
@@ -64,11 +65,18 @@ def _opened(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
                 connection.execute(f"SET {setting} = ?", [value])
         except duckdb.Error as e:
             raise ConfigError(f"{variable} is {value!r}: {str(e).splitlines()[0]}") from None
-    # A warehouse that may only be read, such as a mounted copy, is sorted and grouped in the system's own folder.
-    spill = warehouse.path if os.access(warehouse.path, os.W_OK) else Path(tempfile.gettempdir())
-    connection.execute("SET temp_directory = ?", [str(spill / ".tmp")])
+    connection.execute("SET temp_directory = ?", [str(spill)])
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+def _spill(warehouse: Warehouse) -> Path:
+    """Where sorts go that memory does not hold.
+
+    A warehouse that may only be read, such as a mounted copy, is sorted and grouped in the system's own folder.
+    """
+    folder = warehouse.path if os.access(warehouse.path, os.W_OK) else Path(tempfile.gettempdir())
+    return folder / ".tmp"
 
 
 def pins(warehouse: Warehouse, at: str | None) -> Mapping[str, int | datetime | None]:

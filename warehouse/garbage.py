@@ -177,7 +177,7 @@ def _tables(warehouse: Warehouse, gone: set[Path], history: timedelta, delete: b
                 continue
             if stale:
                 size = sum(file.stat().st_size for file in stale)
-                reason = f"replaced or never committed, {history.days} days ago or more; no snapshot needs them"
+                reason = f"in no version of the last {history.days} days, and no snapshot needs them"
                 found.garbage.append(Garbage("table", warehouse.table_path(table), len(stale), size, reason))
             if delete:
                 for file in stale:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from schemas.errors import WarehouseError, WarehouseTooNew
-from schemas.records import Migration, now
+from schemas.records import RECORDS, Migration, now
 from warehouse.writing import IO_ERRORS, io_error
 
 if TYPE_CHECKING:
@@ -41,12 +41,20 @@ def m005_pairs(warehouse: "Warehouse") -> None:
         warehouse.create_table(table)
 
 
+def m006_logs_stay(warehouse: "Warehouse") -> None:
+    """Makes the logs of all tables stay, so that old snapshots can be asked; of `migrations` commits are counted."""
+    for table in RECORDS:
+        if table != Migration.TABLE:
+            warehouse.keep_log(table)
+
+
 MIGRATIONS: list[Callable[["Warehouse"], None]] = [
     m001_tables,
     m002_clusters,
     m003_reviews,
     m004_calibrations,
     m005_pairs,
+    m006_logs_stay,
 ]
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,11 +15,11 @@ import duckdb
 from pydantic import ValidationError
 
 from schemas.errors import SnapshotError, first_problem
-from schemas.manifest import Manifest, SnapshotFile
+from schemas.manifest import HASH_RULES, Manifest, SnapshotFile
 from schemas.mix import NAME, AnyMix
 from schemas.records import now
 from warehouse.card import card
-from warehouse.connect import connect
+from warehouse.connect import connect, opened
 from warehouse.decontamination import decontamination
 from warehouse.fitting import OpenChat, chat_of, template_check
 from warehouse.hashing import logical_hash
@@ -168,12 +169,18 @@ def create_snapshot(
         "tables": tables,
         "code": {**(code or {}), "duckdb": installed("duckdb")},
     }
-    newest = None
-    with suppress(SnapshotError):  # there is none yet, or it is damaged
+    newest: Snapshot | None = None
+    with suppress(SnapshotError):  # there is none yet, or it is damaged: then the next one is made
         newest = open_snapshot(warehouse.path, mix.mix)
-        # A chat template is no part of what it was made from: it may have changed in the tokenizer's folder.
-        if newest.manifest.chat_template is None and made_from.items() <= newest.manifest.model_dump().items():
-            return newest, False
+    # A chat template is no part of what it was made from: it may have changed in the tokenizer's folder.
+    current = newest and newest.manifest.hash_rules == HASH_RULES
+    if (
+        newest
+        and current
+        and newest.manifest.chat_template is None
+        and made_from.items() <= newest.manifest.model_dump().items()
+    ):
+        return newest, False
     work = parent / f".making-{uuid.uuid4().hex[:12]}"
     try:
         work.mkdir(parents=True)
@@ -191,6 +198,7 @@ def create_snapshot(
                 version=1,
                 created_at=now(),
                 logical_hash=content,
+                hash_rules=HASH_RULES,
                 rows=sum(file.rows for file in files),
                 prompts=_scalar(connection, "SELECT count(DISTINCT prompt_id) FROM hashed"),
                 counts={c: _counts(connection, c) for c in kind.counted}
@@ -207,6 +215,13 @@ def create_snapshot(
         raise io_error(e, parent, SnapshotError) from e
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def content_hash(snapshot: Snapshot) -> str:
+    """The logical hash worked out anew, from the files. Raises duckdb.Error when they cannot be read."""
+    kind = KINDS[snapshot.manifest.rows_of]
+    with tempfile.TemporaryDirectory(prefix="dataengine-") as spill, opened(Path(spill)) as connection:
+        return logical_hash(connection, snapshot.data_files(), [*kind.hashed, *kind.nested])
 
 
 def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path, order: str) -> list[SnapshotFile]:

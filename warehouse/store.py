@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import WarehouseError
@@ -24,10 +24,8 @@ from warehouse.writing import in_words, refusal
 # appends to a Delta table never do.
 _APP_ID = "keys"
 _MAX_TRIES = 200
-# A snapshot names versions of tables, which only the log can tell: its files stay, or deltalake would remove them after
-# 30 days. A compaction heeds that only where it writes no checkpoint (deltalake 1.6).
-_LOG_STAYS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-_LOG_STAYS_COMPACTING = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+# A snapshot names versions of tables, which only the log can tell: deltalake would remove it after 30 days.
+_LOG_STAYS = {"delta.enableExpiredLogCleanup": "false"}
 # A commit that fails so often while nobody else commits has not lost a race.
 _NO_RACE = 5
 # Below this many files a table reads fast enough; above, the writer that notices compacts.
@@ -127,13 +125,27 @@ class Warehouse:
             return
         work = path.with_name(f".{table}-{uuid.uuid4().hex[:12]}")
         try:
-            DeltaTable.create(work.as_uri(), schema=arrow_schema(RECORDS[table]))
+            DeltaTable.create(work.as_uri(), schema=arrow_schema(RECORDS[table]), configuration=_LOG_STAYS)
             work.rename(path)
         except OSError:
             if not (path / "_delta_log").is_dir():
                 raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def keep_log(self, table: str) -> None:
+        """Makes the log of a table stay, where it was made before tables were made so."""
+        for _ in range(_MAX_TRIES):
+            delta = self.delta(table)
+            if delta.metadata().configuration.items() >= _LOG_STAYS.items():
+                return
+            try:
+                delta.alter.set_table_properties(_LOG_STAYS)
+            except CommitFailedError:
+                continue  # somebody wrote, or did the same
+            except (DeltaError, OSError) as e:
+                raise self._unwritable(table, e) from e
+        raise WarehouseError(f"{self.path}: table {table}: lost {_MAX_TRIES} races; too many writers")
 
     def delta(self, table: str, version: int | None = None) -> DeltaTable:
         """The Delta table of that name, at a version or the newest."""
@@ -169,7 +181,6 @@ class Warehouse:
                     to_arrow(RECORDS[table], admitted),
                     mode="append",
                     commit_properties=CommitProperties(app_transactions=[Transaction(_APP_ID, version + 1)]),
-                    post_commithook_properties=_LOG_STAYS,
                 )
             except CommitFailedError as e:
                 # Lost the race. Wait a little, at random, or the same processes meet again.
@@ -249,7 +260,7 @@ class Warehouse:
                 delta = self.delta(table)
                 before = len(delta.file_uris())
                 if alone and before > 1:
-                    delta.optimize.compact(post_commithook_properties=_LOG_STAYS_COMPACTING)
+                    delta.optimize.compact()
                 return before, len(delta.file_uris())
         except (DeltaError, OSError) as e:
             raise self._unwritable(table, e) from e

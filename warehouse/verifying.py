@@ -9,9 +9,21 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
+import duckdb
+
 from schemas.errors import SnapshotError
-from schemas.manifest import Manifest, SnapshotFile
-from warehouse.snapshot import BLOCK, Fault, every_snapshot, fault_of, find_snapshot, open_folder, read_manifest
+from schemas.manifest import HASH_RULES, Manifest, SnapshotFile
+from warehouse.snapshot import (
+    BLOCK,
+    Fault,
+    Snapshot,
+    content_hash,
+    every_snapshot,
+    fault_of,
+    find_snapshot,
+    open_folder,
+    read_manifest,
+)
 
 _SUMS = "SHA256SUMS"
 _MANIFEST = "manifest.json"
@@ -37,6 +49,7 @@ class Target:
     folder: Path
     files: list[Listed] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    snapshot: Snapshot | None = None
 
     @property
     def blocks(self) -> int:
@@ -91,7 +104,7 @@ def folder_target(folder: Path) -> Target:
 
     Raises SnapshotError when neither is there.
     """
-    if (folder / _MANIFEST).is_file():
+    if not (folder / _SUMS).exists() and (folder / _MANIFEST).is_file():
         return _snapshot(str(folder), folder, read_manifest)
     try:
         lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
@@ -110,11 +123,14 @@ def folder_target(folder: Path) -> Target:
     return Target(str(folder), folder, files, [*faults, *_unexpected(folder, files)])
 
 
-def verify(targets: Iterable[Target], advance: Callable[[int], None] | None = None) -> list[Verified]:
+def verify(
+    targets: Iterable[Target], advance: Callable[[int], None] | None = None, *, content: bool = False
+) -> list[Verified]:
     """Reads every file of every target, several at once, and names all that is wrong.
 
     Beside hashes and sizes the rows of Parquet files are held against the list. `advance` is called with the number of
-    blocks (as in `Target.blocks`) that were read, from one thread at a time.
+    blocks (as in `Target.blocks`) that were read, from one thread at a time. With `content` the logical hash of each
+    snapshot that is whole so far is worked out from its rows, where it was made by today's rules.
     """
     lock, stopped = Lock(), Event()
 
@@ -132,10 +148,13 @@ def verify(targets: Iterable[Target], advance: Callable[[int], None] | None = No
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))  # hashing lets other threads run
     try:
         running = [[pool.submit(look, target, file) for file in target.files] for target in targets]
-        return [
-            Verified(t.name, t.folder, len(t.files), [*t.faults, *(f for r in looks if (f := r.result()))])
-            for t, looks in zip(targets, running, strict=True)
-        ]
+        found = []
+        for target, looks in zip(targets, running, strict=True):
+            faults = [*target.faults, *(fault for look in looks if (fault := look.result()))]
+            if content and target.snapshot and target.snapshot.manifest.hash_rules == HASH_RULES and not faults:
+                faults += _other_content(target.snapshot)
+            found.append(Verified(target.name, target.folder, len(target.files), faults))
+        return found
     finally:
         stopped.set()
         pool.shutdown(cancel_futures=True)
@@ -152,7 +171,19 @@ def _snapshot(name: str, folder: Path, read: Callable[[Path], Manifest]) -> Targ
     if total != manifest.rows:
         faults.append(Fault(_MANIFEST, "rows", f"{path} says {manifest.rows:,} rows, and {total:,} in its files"))
     files = [Listed(file.path, file.sha256, file.bytes, file.rows) for file in manifest.files]
-    return Target(name, folder, files, [*faults, *_unexpected(folder, manifest.files)])
+    return Target(name, folder, files, [*faults, *_unexpected(folder, manifest.files)], Snapshot(manifest, folder))
+
+
+def _other_content(snapshot: Snapshot) -> list[Fault]:
+    path = snapshot.path / _MANIFEST
+    try:
+        found = content_hash(snapshot)
+    except duckdb.Error as e:
+        return [Fault(_MANIFEST, "content", f"{path}: its rows cannot be read: {str(e).splitlines()[0]}")]
+    if found == snapshot.manifest.logical_hash:
+        return []
+    told = f"{path} says logical hash {snapshot.manifest.logical_hash}, and the rows have {found}"
+    return [Fault(_MANIFEST, "content", told)]
 
 
 def _unexpected(folder: Path, listed: Sequence[Listed | SnapshotFile]) -> list[Fault]:

@@ -109,3 +109,26 @@ def test_a_tag_stands_for_a_number_in_every_command(cli: Cli, refused: Refused, 
     assert "'7' is no tag" in refused("snapshot", "tag", "demo@1", "7", *there)
     assert cli("snapshot", "untag", "demo@release", *there).out == "demo@release is no more; it was version 2\n"
     assert "there is no such tag" in refused("snapshot", "untag", "demo@release", *there)
+
+
+def test_gc_lists_first_and_removes_when_told(cli: Cli, there: Any) -> None:
+    version = there[1] / "snapshots" / "demo" / "v1"
+    told = cli("gc", *there)
+    assert (told.code, told.out) == (0, "nothing to remove\n")
+    told = cli("gc", "--keep", "1", *there)
+    assert told.code == 0
+    line, total = told.out.splitlines()
+    assert line.endswith(f"4 files  {version}: demo@1 is none of the newest 1")
+    assert total.endswith("4 files  in all; --delete removes them")
+    assert version.is_dir()
+    found = json.loads(cli("gc", "--keep", "1", "--json", *there).out)
+    assert [(g["kind"], g["path"], g["files"]) for g in found["garbage"]] == [("snapshot", str(version), 4)]
+    assert found["notes"] == []
+    told = cli("gc", "--keep", "1", "--delete", *there)
+    assert told.out.splitlines()[-1].endswith("4 files  removed")
+    assert not version.exists()
+    assert cli("snapshot", "verify", *there).code == 0
+    (there[1] / "snapshots" / "demo" / "v2" / "manifest.json").write_text("{")
+    told = cli("gc", "--delete", *there)
+    assert (told.code, told.out) == (1, "nothing to remove\n")
+    assert told.err.startswith("no file of a table is removed: demo@2: ")

@@ -79,6 +79,24 @@ def test_rows_are_held_against_the_files(folder: Path, grow: Grow) -> None:
     assert (name, "unreadable") in check(folder)["demo@1"]
 
 
+def test_the_content_is_held_against_the_logical_hash(folder: Path, grow: Grow) -> None:
+    snapshot = grow(8)
+    assert [found.faults for found in verify(snapshot_targets(folder), content=True)] == [[]]
+    # Another layout of the same rows has the same content, and another row has another.
+    path = snapshot.path / "manifest.json"
+    said = json.loads(path.read_text())
+    for change, expected in (({}, set()), ({"weight": 2.0}, {("manifest.json", "content")})):
+        for file in said["files"]:
+            table = pq.read_table(snapshot.path / file["path"])
+            rows = [row | change for row in table.to_pylist()]
+            pq.write_table(pa.Table.from_pylist(rows, table.schema), snapshot.path / file["path"], compression="gzip")
+            file["bytes"] = (snapshot.path / file["path"]).stat().st_size
+            file["sha256"] = sha256_of(snapshot.path / file["path"])
+        path.write_text(json.dumps(said))
+        assert check(folder) == {"demo@1": set()}
+        assert faults(verify(snapshot_targets(folder), content=True)[0]) == expected
+
+
 def test_a_file_outside_of_the_folder_is_not_read(folder: Path, grow: Grow) -> None:
     snapshot = grow(8)
     path = snapshot.path / "manifest.json"
@@ -128,6 +146,9 @@ def test_an_export_is_held_against_its_sums(tmp_path: Path, grow: Grow) -> None:
     (found,) = verify([folder_target(out)])
     assert (found.good, found.name) == (True, str(out))
     assert found.files == len(list(out.iterdir())) - 1
+    (out / "manifest.json").write_text("{}")  # of a repository, say
+    assert verify([folder_target(out)])[0].good
+    (out / "manifest.json").unlink()
     shards = sorted(out.glob("*.parquet"))
     shards[0].unlink()
     shards[1].write_bytes(b"PAR1")
