@@ -1,4 +1,4 @@
-"""What a mix makes of a trajectory: each condition met or not, then what the caps leave it."""
+"""What a mix makes of a trajectory: each condition met or not, then what the caps leave it; and of its other rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,16 +7,18 @@ import duckdb
 
 from dataengine.screen import one_line
 from dataengine.tables import table
+from schemas.errors import SnapshotError
 from schemas.mix import AnyMix, Mix
 from warehouse.chosen import SPLIT
 from warehouse.gate import unproven
 from warehouse.mixing import Condition, choose, conditions, unmet, without_verdicts
+from warehouse.snapshot import KINDS
 from warehouse.targets import meet_targets
 
 
 def mix_of_trajectory(
     connection: duckdb.DuckDBPyConnection,
-    mix: AnyMix,
+    mix: Mix,
     ident: str,
     said: Mapping[str, str],
     spans: Mapping[str, str],
@@ -25,8 +27,6 @@ def mix_of_trajectory(
 
     `said` gives each check's verdict in words, `spans` the first span that it rests on, where it rests on one.
     """
-    if not isinstance(mix, Mix):
-        return [_of_other_rows(mix)]
     lines, candidate = [], False
     for number, source in enumerate(mix.sources):
         lines.append(f"  source {number + 1} of {len(mix.sources)}:")
@@ -41,10 +41,8 @@ def mix_of_trajectory(
     return lines + [f"  {line}" for line in _outcome(connection, mix, ident, candidate)]
 
 
-def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: AnyMix, stages: Mapping[str, str]) -> list[str]:
-    """A table of the prompt's trajectories (id -> stage): taken, left out, or what each does not meet."""
-    if not isinstance(mix, Mix):
-        return [_of_other_rows(mix)]
+def mix_of_several(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mapping[str, str]) -> list[str]:
+    """A table of trajectories (id -> stage): taken, left out, or what each does not meet."""
     failing = [unmet(connection, mix, source, list(stages)) for source in mix.sources]
     fates = _fates(connection, mix, list(stages)) if any(not c for f in failing for c in f.values()) else {}
     rows = []
@@ -62,8 +60,41 @@ def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: AnyMix, stages: Ma
     return [table(rows, most=100), *_cannot_be_made(connection, mix)]
 
 
-def _of_other_rows(mix: AnyMix) -> str:
-    return f"  its rows are {mix.rows}: make its snapshot, which counts what it leaves out and why"
+def mix_of_other_rows(connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]) -> list[str]:
+    """Lines: what a mix of pairs, labels or prompts makes of the rows with these ids."""
+    reason = _cannot_choose(connection, mix)
+    if reason:
+        return [f"  no snapshot of it can be made here yet: {reason}"]
+    fates, lines = _chosen(connection, mix, idents), []
+    for ident in idents:
+        if ident not in fates:
+            lines.append(f"  {ident[:12]}  no source asks for it, or for what it is of")
+        for fate in fates.get(ident, []):
+            takes = f"takes it, into the split {fate['split']}"
+            did = f"leaves it out ({fate['dropped']})" if fate["dropped"] else takes
+            lines.append(f"  {ident[:12]}  source {fate['source'] + 1} of {len(mix.sources)} {did}")
+    return lines or [f"  its rows are {mix.rows}, and there are none of this"]
+
+
+def sources_of(connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]) -> dict[str, int]:
+    """The number, from 1, of the source that takes each of these rows; those that none takes are not in it."""
+    if isinstance(mix, Mix):
+        fates = _fates(connection, mix, idents)
+    else:
+        fates = {} if _cannot_choose(connection, mix) else _chosen(connection, mix, idents)
+    return {ident: f["source"] + 1 for ident, found in fates.items() for f in found if f["dropped"] is None}
+
+
+def _cannot_choose(connection: duckdb.DuckDBPyConnection, mix: AnyMix) -> str | None:
+    """Makes the table `chosen` of a mix of other rows than samples, or says why that cannot be."""
+    for name in ("selected", "tried"):
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
+    try:
+        # How rows are rendered is of no account here, and templates may be others than they were.
+        KINDS[mix.rows].select(connection, mix, dict.fromkeys(source.template for source in mix.sources))
+    except SnapshotError as e:
+        return str(e).removeprefix(f"mix {mix.mix}: ")
+    return None
 
 
 def _outcome(connection: duckdb.DuckDBPyConnection, mix: Mix, ident: str, candidate: bool) -> list[str]:
@@ -130,6 +161,13 @@ def _fates(connection: duckdb.DuckDBPyConnection, mix: Mix, idents: Sequence[str
         return {}
     choose(connection, mix)
     meet_targets(connection, mix)
+    return _chosen(connection, mix, idents)
+
+
+def _chosen(
+    connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the table `chosen` with these ids, by id, with their split."""
     cursor = connection.execute(
         f"SELECT *, {SPLIT} AS split FROM chosen WHERE list_contains($ids::VARCHAR[], id) ORDER BY source",
         {"ids": list(idents), "salt": mix.salt, "share": mix.validation},
