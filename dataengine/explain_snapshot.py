@@ -35,8 +35,9 @@ def seen_by(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, mix: AnyM
     stored = _stored(connection, snapshot, key, [row[key] for row in held])
     rows = []
     for row in held:
-        source = taken.get(row[key])
-        about = {"source": source, **stored[row[key]]}
+        source = taken.get(row[key])  # from 1
+        asked = mix.sources[source - 1].model_dump(mode="json", exclude_defaults=True) if source else None
+        about = {"source": source, "asked": asked, **stored[row[key]]}
         rows.append({k: row[k] for k in ("split", "file", "row", "weight")} | {key: row[key]} | about)
     return {
         **then,
@@ -105,10 +106,10 @@ def snapshot_lines(record: Row) -> list[str]:
         number = row["source"]
         lines.append(f"  {row['file']} row {row['row']}, split {row['split']}, weight {row['weight']:g}")
         if number is None:
-            lines.append("    which source took it cannot be told: the mix is not what it was for this version")
+            lines.append("    which source took it cannot be told: this version would not make it of the same mix")
         else:
-            source = json.dumps(_set(of["mix"]["sources"][number - 1]), ensure_ascii=False)
-            lines.append(f"    source {number} of {len(of['mix']['sources'])}: {source}")
+            asked = json.dumps(row["asked"], ensure_ascii=False)
+            lines.append(f"    source {number} of {len(of['mix']['sources'])}: {asked}")
         if row["system"]:
             lines.append(f"    system: {one_line(row['system'])}")
         for name in _VERDICTS:
@@ -131,10 +132,6 @@ def _since_lines(since: Row, within: str = "") -> list[str]:
 
 def _short(value: Any) -> Any:
     return value[:12] if isinstance(value, str) and len(value) == 64 else value
-
-
-def _set(source: Row) -> Row:
-    return {k: v for k, v in source.items() if v not in (None, [], {})}
 
 
 def _pairs(values: Row) -> str:

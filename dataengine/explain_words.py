@@ -54,7 +54,8 @@ def _asked(record: Row) -> list[str]:
     of, prompt = record["trajectory"], record["prompt"]
     shown = {**of, "sampling": canonical_json(of["sampling"])}
     shown["system_prompt"] = of["system_prompt"] and one_line(of["system_prompt"])
-    names = ("stage", "policy", "engine", "sampling", "sample_index", "seed", "parent_id", "system_prompt", "run_id")
+    names = ("stage", "policy", "engine", "sampling", "sample_index", "request_seed", "parent_id", "system_prompt",
+             "run_id")  # fmt: skip
     about = [prompt["domain"], f"{prompt['source']} {prompt['source_ref']}".strip()]
     about += [prompt["license"]] if prompt["license"] else []
     return [

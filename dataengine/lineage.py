@@ -39,10 +39,10 @@ def find(connection: duckdb.DuckDBPyConnection, ident: str) -> tuple[str, str]:
 def lineage_of(connection: duckdb.DuckDBPyConnection, kind: str, ident: str) -> Row | None:
     """What is known of a whole id of that kind, as JSON can hold it; None when it is not there.
 
-    `prompt` is the prompt as it counts. Of a trajectory there are `trajectory`, `attempts`, `verdicts` and `reviews`
-    (every one, with whether it `counts`), `family` and `runs`; of a pair `pair`, `steps`, `draws`, `preferences` and
-    `runs`, and the same of both `replies`; of a prompt its `rows`, and `trajectories` in short. Passwords and keys that
-    the check `pii` found are masked.
+    `prompt` is the prompt as it counts, `rows` what each source said of it. Of a trajectory there are `trajectory`,
+    `attempts`, `verdicts` and `reviews` (every one, with whether it `counts`), `family` and `runs`; of a pair `pair`,
+    `steps`, `draws`, `preferences` and `runs`, and the same of both `replies`; of a prompt `trajectories` in short.
+    Passwords and keys that the check `pii` found are masked.
     """
     gather = {"prompt": _prompt, "trajectory": _trajectory, "pair": _pair}[kind]
     found = gather(connection, ident)
@@ -55,6 +55,11 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str, ident: Any) -> list[R
     return [{name: _read(name, value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
 
 
+_CURRENT_PROMPT = "SELECT * FROM prompts_current WHERE prompt_id = $id"
+_PROMPT_ROWS = """
+SELECT source, revision, source_ref, reference, verifier, license, created_at
+FROM prompts WHERE prompt_id = $id ORDER BY created_at"""
+
 # Columns that hold JSON as text.
 _JSON = {"sampling", "metadata", "details", "versions"}
 
@@ -66,17 +71,12 @@ def _read(name: str, value: Any) -> Any:
 
 
 def _prompt(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
-    current = _rows(connection, "SELECT * FROM prompts_current WHERE prompt_id = $id", ident)
+    current = _rows(connection, _CURRENT_PROMPT, ident)
     if not current:
         return None
     return {
         "prompt": current[0],
-        "rows": _rows(
-            connection,
-            "SELECT source, revision, source_ref, reference, verifier, license, created_at FROM prompts "
-            "WHERE prompt_id = $id ORDER BY created_at",
-            ident,
-        ),
+        "rows": _rows(connection, _PROMPT_ROWS, ident),
         "trajectories": _rows(
             connection,
             "SELECT trajectory_id, stage, policy, sample_index, finish_reason, correct, kept, not_passed, error "
@@ -132,10 +132,11 @@ def _reply(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
         ident,
     )
     if current["engine"] not in ("import", "review"):
-        current["seed"] = seed_of(ident)
+        current["request_seed"] = seed_of(ident)
     verdicts = _rows(connection, _VERDICTS, ident)
     return {
-        "prompt": _rows(connection, "SELECT * FROM prompts_current WHERE prompt_id = $id", current["prompt_id"])[0],
+        "prompt": _rows(connection, _CURRENT_PROMPT, current["prompt_id"])[0],
+        "rows": _rows(connection, _PROMPT_ROWS, current["prompt_id"]),
         "trajectory": current,
         "attempts": attempts,
         "family": _family(connection, ident),
@@ -167,7 +168,8 @@ def _pair(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
     )
     replies = {side: _reply(connection, pairs[0][f"{side}_id"]) for side in ("a", "b")}
     found: Row = {
-        "prompt": _rows(connection, "SELECT * FROM prompts_current WHERE prompt_id = $id", pairs[0]["prompt_id"])[0],
+        "prompt": _rows(connection, _CURRENT_PROMPT, pairs[0]["prompt_id"])[0],
+        "rows": _rows(connection, _PROMPT_ROWS, pairs[0]["prompt_id"]),
         "pair": pairs[0],
         "steps": steps,
         "draws": draws,

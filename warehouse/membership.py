@@ -83,7 +83,10 @@ def trained_on(warehouse: Path, snapshots: Mapping[str, str]) -> dict[str, list[
     """
     found: dict[str, list[str]] = {}
     for file in sorted((warehouse / "checkpoints").glob("*/training.json")):
-        training = json.loads(file.read_bytes())
-        if snapshots.get(training["snapshot"]) == training["snapshot_hash"]:
+        try:
+            training = json.loads(file.read_bytes())
+        except ValueError:
+            continue  # who trains or samples from it is told
+        if snapshots.get(training.get("snapshot")) == training.get("snapshot_hash", ""):
             found.setdefault(training["snapshot"], []).append(training["policy"])
     return found

@@ -25,7 +25,7 @@ Write = Callable[..., Path]
         (["epochs=0"], "sft.yaml: epochs=0: epochs is 0: input should be greater than or equal to 1 (how often"),
         (["epochs=many"], "epochs is 'many': input should be a valid integer"),
         (["optimizer.name=adam"], "optimizer.name: there is no 'optimizer' (there are: "),
-        (["snapshot=sums"], "snapshot is 'sums': string should match pattern"),
+        (["snapshot=sums@"], "snapshot is 'sums@': string should match pattern"),
         (["name=../up"], "name is '../up'"),
         (["learning_rate=.nan"], "learning_rate is nan"),
         (["learning_rate=1e-6"], "final_learning_rate is 5e-06, above learning_rate 1e-06"),
@@ -87,6 +87,18 @@ def test_key_follows_what_changes_the_result_and_nothing_else(
     assert finished(plan.folder) is None
 
 
+def test_a_name_alone_is_the_newest_version_and_known_by_its_number(
+    write_snapshot: Write, write_config: Write, sums: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_snapshot(sums(4))
+    write_snapshot(sums(5), version=2)
+    newest = make_plan(load_yaml(write_config(), SftConfig, ["snapshot=sums"]))
+    assert newest.manifest.id == "sums@2"
+    assert newest.key == make_plan(load_yaml(write_config(), SftConfig, ["snapshot=sums@2"])).key
+    with pytest.raises(SnapshotError, match="there is no snapshot other"):
+        make_plan(load_yaml(write_config(), SftConfig, ["snapshot=other"]))
+
+
 def test_a_snapshot_of_other_rows_is_refused_in_one_line(write_config: Write, write_snapshot: Any, sums: Any) -> None:
     manifest = write_snapshot(sums(2)) / "snapshots" / "sums" / "v1" / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"mix": {"rows": "pairs"}}))
@@ -109,8 +121,11 @@ def test_start_weights_are_known_by_their_description_or_their_bytes(
     (model / "model.json").write_text(json.dumps({"sha256": "f" * 64, "policy": "known@1"}))
     described = make_plan(config)
     assert (described.start.policy, described.start.sha256) == ("known@1", "f" * 64)
-    (model / "training.json").write_text(json.dumps({"weights_sha256": "e" * 64, "policy": "tiny@e"}))
-    assert make_plan(config).start.policy == "tiny@e"
+    (model / "model.json").write_text(json.dumps({"policy": "known@1", "license": "Apache-2.0"}))
+    assert make_plan(config).start.license == "Apache-2.0"
+    trained = {"weights_sha256": "e" * 64, "policy": "tiny@e", "start": {"license": "Apache-2.0"}}
+    (model / "training.json").write_text(json.dumps(trained))
+    assert (make_plan(config).start.policy, make_plan(config).start.license) == ("tiny@e", "Apache-2.0")
 
 
 def test_folder_without_a_model_is_refused(
