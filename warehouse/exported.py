@@ -100,7 +100,8 @@ def _by_content(row: dict[str, Any], snapshots: Iterable[Snapshot], place: str) 
     reasoning = "split" if '"reasoning_content"' in json.dumps(row, default=str) else "content"
     found: dict[str, str] = {}
     for snapshot in snapshots:
-        if snapshot.manifest.rows_of in FORMATS[forms[0]].kinds:
+        kind = snapshot.manifest.rows_of
+        if kind in FORMATS[forms[0]].kinds and (kind == "labels") == ("label" in row):
             for ident in _saying(row, snapshot, forms[0], reasoning):
                 found[ident] = snapshot.manifest.id
     if not found:
@@ -114,11 +115,26 @@ def _saying(row: dict[str, Any], snapshot: Snapshot, form: str, reasoning: str) 
     """The ids of the snapshot's rows that are exported as this one."""
     kind = snapshot.manifest.rows_of
     files = ", ".join(literal(str(file)) for file in snapshot.data_files())
+    rows = f"SELECT {FORMATS[form].kinds[kind](reasoning)} FROM read_parquet([{files}])"
     with duckdb.connect(":memory:") as connection:
-        rows = connection.sql(f"SELECT {FORMATS[form].kinds[kind](reasoning)} FROM read_parquet([{files}])")
-        types = dict(zip(rows.columns, rows.types, strict=True))
-        # From JSON structs are read by name: `openai` leaves out the reasoning of whoever has none.
-        same = " AND ".join(f"{column} IS NOT DISTINCT FROM ?::JSON::{types[column]}" for column in _CONTENT[form])
-        given = [json.dumps(row[column]) for column in _CONTENT[form]]
-        found = connection.execute(f"SELECT {ROW_ID[kind]} FROM rows WHERE {same} ORDER BY 1", given)
+        exported = connection.sql(rows)
+        types = {name: str(t) for name, t in zip(exported.columns, exported.types, strict=True)}
+        same, given = [], []
+        for column in _CONTENT[form]:
+            text = types[column] == "VARCHAR"
+            same.append(f"{column} IS NOT DISTINCT FROM {'?' if text else f'?::JSON::{types[column]}'}")
+            given.append(row[column] if text else json.dumps(_filled(row[column], reasoning)))
+        try:
+            found = connection.execute(
+                f"SELECT {ROW_ID[kind]} FROM ({rows}) WHERE {' AND '.join(same)} ORDER BY 1", given
+            )
+        except duckdb.ConversionException:
+            return []  # of another shape
         return [ident for (ident,) in found.fetchall()]
+
+
+def _filled(value: Any, reasoning: str) -> Any:
+    """A list of messages; lines of JSON leave out the reasoning of whoever has none."""
+    if reasoning == "content" or not isinstance(value, list):
+        return value
+    return [{"reasoning_content": None, **m} if isinstance(m, dict) else m for m in value]
