@@ -11,7 +11,7 @@ from dataengine.evidence import spans_of
 from dataengine.explain_mix import mix_of_other_rows, mix_of_several, mix_of_trajectory
 from dataengine.explain_snapshot import seen_by, snapshot_lines
 from dataengine.explain_words import PARTS, details_of, said_of, texts_of
-from dataengine.lineage import Row, find, lineage_of
+from dataengine.lineage import Row, find, lineage_of, masks
 from dataengine.screen import printable
 from dataengine.tables import table
 from schemas.errors import InputError
@@ -64,7 +64,8 @@ def _found(path: Path, ident: str, ref: str | None) -> Iterator[_Found]:
     warehouse = Warehouse.open(path).path
     with connect(path, snapshots=True) as connection:
         kind, full = find(connection, ident)
-        record = lineage_of(connection, kind, full)
+        hide = masks(connection, kind, full)
+        record = lineage_of(connection, kind, full, hide)
         assert record is not None
         replies = row_ids(record, "samples") if kind != "pair" else []
         prompt = full if kind == "prompt" else None
@@ -77,7 +78,8 @@ def _found(path: Path, ident: str, ref: str | None) -> Iterator[_Found]:
             return
     snapshot = open_snapshot(warehouse, ref)
     with connect(path, at=snapshot.manifest.id) as connection:
-        then = lineage_of(connection, kind, full)
+        # What is known to be a password now was one then.
+        then = lineage_of(connection, kind, full, hide)
         if then is None:
             raise InputError(f"{kind} {full[:12]} was not there yet when {snapshot.manifest.id} was made")
         mix = MixFile.model_validate(snapshot.manifest.mix).root

@@ -116,17 +116,18 @@ def snapshot_lines(record: Row) -> list[str]:
             if row.get(name):
                 told = ", ".join(f"{v['check']} {v['version']} {v['outcome']}" for v in row[name])
                 lines.append(f"    {name.replace('_', ' ')}: {told}")
-    return [*lines, "", *_since_lines(record["since"])]
+    return [*lines, *_since_lines(record["since"])]
 
 
 def _since_lines(since: Row, within: str = "") -> list[str]:
-    lines = [] if since or within else ["since then: nothing"]
+    lines = [] if since or within else ["", "since then: nothing"]
     for part, found in since.items():
         if isinstance(found, dict):
             lines += _since_lines(found, f" of {part}")
         else:
             shown = [{k: _short(v) for k, v in row.items() if k not in ("details", "text")} for row in found]
-            lines += [f"since then, {part}{within}:", table(shown)]
+            title = "rows of its prompt" if part == "rows" else part
+            lines += ["", f"since then, {title}{within}:", table(shown)]
     return lines
 
 

@@ -36,17 +36,46 @@ def find(connection: duckdb.DuckDBPyConnection, ident: str) -> tuple[str, str]:
     return found[0]
 
 
-def lineage_of(connection: duckdb.DuckDBPyConnection, kind: str, ident: str) -> Row | None:
+def lineage_of(
+    connection: duckdb.DuckDBPyConnection, kind: str, ident: str, hide: Callable[[str], str] = str
+) -> Row | None:
     """What is known of a whole id of that kind, as JSON can hold it; None when it is not there.
 
     `prompt` is the prompt as it counts, `rows` what each source said of it. Of a trajectory there are `trajectory`,
     `attempts`, `verdicts` and `reviews` (every one, with whether it `counts`), `family` and `runs`; of a pair `pair`,
     `steps`, `draws`, `preferences` and `runs`, and the same of both `replies`; of a prompt `trajectories` in short.
-    Passwords and keys that the check `pii` found are masked.
+    `hide` is put on every text: see `masks`.
     """
     gather = {"prompt": _prompt, "trajectory": _trajectory, "pair": _pair}[kind]
     found = gather(connection, ident)
-    return None if found is None else {"kind": kind, "id": ident, **found}
+    return None if found is None else {"kind": kind, "id": ident, **each_text(found, hide)}
+
+
+def masks(connection: duckdb.DuckDBPyConnection, kind: str, ident: str) -> Callable[[str], str]:
+    """What masks the passwords and keys that `pii` found in a trajectory, or in either of a pair's, in any text.
+
+    In any, since a judge may quote it, or a person.
+    """
+    if kind == "prompt":
+        return str
+    of = {"trajectory": "trajectory_id = $id", "pair": _OF_THE_PAIR}[kind]
+    found = _rows(
+        connection,
+        "SELECT text, details FROM verdicts_current JOIN trajectories_current USING (trajectory_id) "
+        f"WHERE \"check\" = 'pii' AND {of}",
+        ident,
+    )
+    hiders = [secrets_hidden(f["text"], spans_of(f["details"])) for f in found if isinstance(f["details"], dict)]
+
+    def hide(text: str) -> str:
+        for hider in hiders:
+            text = hider(text)
+        return text
+
+    return hide
+
+
+_OF_THE_PAIR = "trajectory_id IN (SELECT unnest([a_id, b_id]) FROM pairs WHERE pair_id = $id)"
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, ident: Any) -> list[Row]:
@@ -111,12 +140,6 @@ ORDER BY r.created_at, r.number"""
 
 
 def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
-    found = _reply(connection, ident)
-    shown: Row | None = found and each_text(found, _hider(found))
-    return shown
-
-
-def _reply(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
     attempts = _rows(
         connection,
         "SELECT attempt, policy, engine, finish_reason, prompt_tokens, completion_tokens, max_tokens, logprob_sum, "
@@ -147,13 +170,6 @@ def _reply(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
     }
 
 
-def _hider(reply: Row) -> Callable[[str], str]:
-    """What masks the passwords and keys that `pii` found in a reply, in any text."""
-    details = [v["details"] for v in reply["verdicts"] if v["counts"] and v["check"] == "pii"]
-    spans = [span for found in details if isinstance(found, dict) for span in spans_of(found)]
-    return secrets_hidden(reply["trajectory"]["text"], spans) if spans else str
-
-
 def _pair(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
     pairs = _rows(connection, "SELECT * FROM pairs WHERE pair_id = $id", ident)
     if not pairs:
@@ -166,8 +182,8 @@ def _pair(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
         'FROM pair_verdicts WHERE pair_id = $id ORDER BY "check", created_at, draw',
         ident,
     )
-    replies = {side: _reply(connection, pairs[0][f"{side}_id"]) for side in ("a", "b")}
-    found: Row = {
+    replies = {side: _trajectory(connection, pairs[0][f"{side}_id"]) for side in ("a", "b")}
+    return {
         "prompt": _rows(connection, _CURRENT_PROMPT, pairs[0]["prompt_id"])[0],
         "rows": _rows(connection, _PROMPT_ROWS, pairs[0]["prompt_id"]),
         "pair": pairs[0],
@@ -177,10 +193,6 @@ def _pair(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
         "runs": _runs(connection, [*pairs, *steps, *draws]),
         "replies": replies,
     }
-    # A judge may quote either reply, so what is masked in one is masked everywhere.
-    for hide in [_hider(reply) for reply in replies.values() if reply]:
-        found = each_text(found, hide)
-    return found
 
 
 def _runs(connection: duckdb.DuckDBPyConnection, made: Sequence[Row]) -> list[Row]:
