@@ -12,10 +12,10 @@ import duckdb
 from schemas.errors import InputError, SnapshotError
 from warehouse.formats import FORMATS
 from warehouse.quoting import literal
-from warehouse.snapshot import Snapshot, list_snapshots, open_snapshot
+from warehouse.snapshot import KINDS, Snapshot, list_snapshots, open_snapshot
 
-# By kind of rows the column by which its rows are told apart.
-ROW_ID = {"samples": "trajectory_id", "labels": "trajectory_id", "pairs": "pair_id", "prompts": "prompt_id"}
+#: By kind of rows the id by which its rows are told apart.
+ROW_ID = {name: kind.order.partition(",")[0] for name, kind in KINDS.items()}
 # What a row says, by format: the columns that hold content, and not ids.
 _CONTENT = {
     "messages": ("messages",),
