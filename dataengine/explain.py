@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+from pydantic import ValidationError
 
 from dataengine.evidence import spans_of
 from dataengine.explain_mix import mix_of_other_rows, mix_of_several, mix_of_trajectory
@@ -14,11 +15,11 @@ from dataengine.explain_words import PARTS, details_of, said_of, texts_of
 from dataengine.lineage import Row, find, lineage_of, masks
 from dataengine.screen import printable
 from dataengine.tables import table
-from schemas.errors import InputError
+from schemas.errors import InputError, SnapshotError, first_problem
 from schemas.mix import AnyMix, Mix, MixFile
 from warehouse.connect import connect
 from warehouse.membership import rows_holding, trained_on
-from warehouse.snapshot import list_snapshots, open_snapshot
+from warehouse.snapshot import Snapshot, list_snapshots, open_snapshot
 from warehouse.store import Warehouse
 
 
@@ -82,8 +83,18 @@ def _found(path: Path, ident: str, ref: str | None) -> Iterator[_Found]:
         then = lineage_of(connection, kind, full, hide)
         if then is None:
             raise InputError(f"{kind} {full[:12]} was not there yet when {snapshot.manifest.id} was made")
-        mix = MixFile.model_validate(snapshot.manifest.mix).root
+        mix = _mix_of(snapshot)
         yield _Found(seen_by(connection, snapshot, mix, then, record), connection, (mix,))
+
+
+def _mix_of(snapshot: Snapshot) -> AnyMix:
+    try:
+        return MixFile.model_validate(snapshot.manifest.mix).root
+    except ValidationError as e:
+        raise SnapshotError(
+            f"{snapshot.manifest.id}: this version does not know its mix ({first_problem(e)}): take the version that made "
+            "it, or leave out --snapshot"
+        ) from None
 
 
 def row_ids(record: Row, rows: str) -> list[str]:

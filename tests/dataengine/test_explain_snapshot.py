@@ -1,6 +1,7 @@
 """From a row of a snapshot, or of an export of it, back to all it rests on, as it was then; and what was said since."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -327,3 +328,17 @@ def test_a_row_of_an_export_is_explained_by_file_and_line(place: Place, cli: Cli
     for wrong in ((), (place.good, "--file", openai, "--line", 1), ("--file", openai), (place.good, "--line", 1),
                   (place.good, "--json", "--mix", "laptop-sft")):  # fmt: skip
         assert refused("explain", *wrong, *at).startswith("ConfigError: give an id, or --file and --line; ")
+
+
+def test_a_snapshot_of_a_mix_that_this_version_does_not_know_is_refused(place: Place, refused: Any) -> None:
+    made = place.snapshots["samples"]
+    later = made.path.with_name("v2")
+    shutil.copytree(made.path, later)
+    mix = {**made.manifest.mix, "unheard_of": 1}
+    manifest = made.manifest.model_copy(update={"version": 2, "mix": mix})
+    (later / "manifest.json").write_text(manifest.model_dump_json())
+    try:
+        line = refused("explain", place.good, "--snapshot", "of-samples@2", "--warehouse", place.path)
+        assert line.startswith("SnapshotError: of-samples@2: this version does not know its mix (samples.unheard_of: ")
+    finally:
+        shutil.rmtree(later)
