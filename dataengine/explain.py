@@ -92,7 +92,7 @@ def _mix_of(snapshot: Snapshot) -> AnyMix:
         return MixFile.model_validate(snapshot.manifest.mix).root
     except ValidationError as e:
         raise SnapshotError(
-            f"{snapshot.manifest.id}: this version does not know its mix ({first_problem(e)}): take the version that made "
+            f"{snapshot.manifest.id}: this version does not know its mix ({first_problem(e)}): take the one that made "
             "it, or leave out --snapshot"
         ) from None
 
