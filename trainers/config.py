@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.mix import NAME
 
-SNAPSHOT = NAME.removesuffix("$") + r"(@[A-Za-z0-9][A-Za-z0-9._-]*)?$"
+SNAPSHOT_ID = NAME.removesuffix("$") + r"@[1-9][0-9]*$"
 
 
 class SftConfig(BaseModel):
@@ -19,9 +19,7 @@ class SftConfig(BaseModel):
     name: str = Field(pattern=NAME, description="the checkpoint's name: letters, digits, `.`, `_` and `-`")
     warehouse: Path = Field(description="the warehouse's folder")
     snapshot: str = Field(
-        pattern=SNAPSHOT,
-        description="the snapshot to learn from: name@version, e.g. cold-start@1; a name alone is the newest one when "
-        "training starts",
+        pattern=SNAPSHOT_ID, description="the snapshot to learn from: name@version, e.g. cold-start@1"
     )
     model: Path = Field(description="folder with the start weights in Hugging Face format")
     output: Path = Field(description="folder that gets the checkpoint, as <name>-<key>")

@@ -84,14 +84,7 @@ def snapshot_folder(warehouse: Path, snapshot: str) -> Path:
 
 
 def read_manifest(warehouse: Path, snapshot: str) -> Manifest:
-    """The manifest of `name@version`, or of what else means a snapshot, such as a name alone: its `id` has the number.
-
-    Raises SnapshotError when the snapshot is missing, unfinished or unreadable.
-    """
-    if not snapshot.rpartition("@")[2].isdecimal():
-        from warehouse.snapshot import open_snapshot
-
-        snapshot = open_snapshot(warehouse.expanduser(), snapshot).manifest.id
+    """The manifest of `name@version`. Raises SnapshotError when the snapshot is missing, unfinished or unreadable."""
     path = snapshot_folder(warehouse, snapshot) / "manifest.json"
     try:
         manifest = Manifest.model_validate_json(path.read_bytes())

@@ -102,7 +102,7 @@ def test_the_model_card_names_the_snapshot_by_its_number_and_no_path(
 
     write_snapshot(sums(4))
     write_snapshot(sums(8), version=2)
-    folder = Path(run(write_config(snapshot="sums", epochs=1)).summary["checkpoint"])
+    folder = Path(run(write_config(snapshot="sums@2", epochs=1)).summary["checkpoint"])
     training = json.loads((folder / "training.json").read_bytes())
     text = (folder / "README.md").read_text()
     told = ModelCard(text).data.to_dict()
