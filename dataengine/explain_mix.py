@@ -62,10 +62,10 @@ def mix_of_several(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mapp
 
 def mix_of_other_rows(connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]) -> list[str]:
     """Lines: what a mix of pairs, labels or prompts makes of the rows with these ids."""
-    reason = _cannot_choose(connection, mix)
+    reason, fates = _other_fates(connection, mix, idents)
     if reason:
         return [f"  no snapshot of it can be made here yet: {reason}"]
-    fates, lines = _chosen(connection, mix, idents), []
+    lines = []
     for ident in idents:
         if ident not in fates:
             lines.append(f"  {ident[:12]}  no source asks for it, or for what it is of")
@@ -78,23 +78,24 @@ def mix_of_other_rows(connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents
 
 def sources_of(connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]) -> dict[str, int]:
     """The number, from 1, of the source that takes each of these rows; those that none takes are not in it."""
-    if isinstance(mix, Mix):
-        fates = _fates(connection, mix, idents)
-    else:
-        fates = {} if _cannot_choose(connection, mix) else _chosen(connection, mix, idents)
+    fates = _fates(connection, mix, idents) if isinstance(mix, Mix) else _other_fates(connection, mix, idents)[1]
     return {ident: f["source"] + 1 for ident, found in fates.items() for f in found if f["dropped"] is None}
 
 
-def _cannot_choose(connection: duckdb.DuckDBPyConnection, mix: AnyMix) -> str | None:
-    """Makes the table `chosen` of a mix of other rows than samples, or says why that cannot be."""
-    for name in ("selected", "tried"):
-        connection.execute(f"DROP TABLE IF EXISTS {name}")
+def _other_fates(
+    connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]
+) -> tuple[str | None, dict[str, list[dict[str, Any]]]]:
+    """As `_fates`, of a mix of other rows than samples, after the reason why it cannot be made, where there is one."""
+    # Taken back, so that the next mix can be chosen on the same connection.
+    connection.begin()
     try:
         # How rows are rendered is of no account here, and templates may be others than they were.
         KINDS[mix.rows].select(connection, mix, dict.fromkeys(source.template for source in mix.sources))
+        return None, _chosen(connection, mix, idents)
     except SnapshotError as e:
-        return str(e).removeprefix(f"mix {mix.mix}: ")
-    return None
+        return str(e).removeprefix(f"mix {mix.mix}: "), {}
+    finally:
+        connection.rollback()
 
 
 def _outcome(connection: duckdb.DuckDBPyConnection, mix: Mix, ident: str, candidate: bool) -> list[str]:
