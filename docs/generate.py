@@ -2,7 +2,12 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typer import Typer
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,19 +28,23 @@ def cli_page() -> str:
         "Made by `make docs` from the programs' own help; a test compares. Exit codes: 0 done, 1 work finished with",
         "errors recorded, 2 wrong input or configuration, 130 interrupted (what was finished is kept).",
     ]
-    grouped = [["snapshot", name] for name in ("create", "list", "show", "export")] + [["mix", "check"]]
-    names = ["run", "preview", "status", "explain", "sql", "import", "check", "make-tests"]
-    names += ["compact", "doctor", "dashboard"]
-    for program, app, commands in (
-        ("dataengine", dataengine, [[], *([n] for n in names), *grouped]),
-        ("trainers", trainers, [[], ["sft"], ["evaluate"]]),
-    ):
-        for command in commands:
+    for program, app in (("dataengine", dataengine), ("trainers", trainers)):
+        for command in [[], *_commands(app)]:
             result = runner.invoke(app, [*command, "--help"], prog_name=program)
             title = " ".join([program, *command])
             text = "\n".join(line.rstrip() for line in result.output.strip().splitlines())
             lines += ["", f"## {title}", "", "```", text, "```"]
     return "\n".join(lines) + "\n"
+
+
+def _commands(app: "Typer") -> Iterator[list[str]]:
+    """Every command's words: those of the program itself, then those of its groups."""
+    for command in app.registered_commands:
+        yield [command.name or getattr(command.callback, "__name__", "")]
+    for group in app.registered_groups:
+        assert group.name is not None and group.typer_instance is not None
+        for (name,) in _commands(group.typer_instance):
+            yield [group.name, name]
 
 
 def schema_page() -> str:

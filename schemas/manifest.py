@@ -27,9 +27,14 @@ class Manifest(BaseModel):
     created_at: datetime
     logical_hash: str = Field(description="over the content, whatever the file layout: see docs/mixes.md")
     mix: dict[str, Any] = Field(description="the mix as it was when the snapshot was made")
+    systems: dict[str, str | None] = Field(
+        default_factory=dict, description="the system prompt of each template that the mix names"
+    )
     rows: int
     prompts: int
-    counts: dict[str, dict[str, int]] = Field(description="rows by split, domain, ..., and what each rule left out")
+    counts: dict[str, dict[str, int]] = Field(
+        description="rows by split, domain, ..., what each rule left out, and near-duplicate prompts"
+    )
     tables: dict[str, int] = Field(description="the version of each warehouse table that was read")
     checks: dict[str, list[str]] = Field(description="the versions of each check that the mix relied on")
     code: dict[str, str] = Field(description="versions of this program and of the libraries that wrote the files")

@@ -19,7 +19,7 @@ _SHOWN = "the final answer alone, or the whole reply with its reasoning in think
 class Threshold(BaseModel):
     """The scores with which a check passes, in place of its own threshold."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
     at_least: float | None = Field(default=None, description="the lowest score that passes")
     at_most: float | None = Field(default=None, description="the highest score that passes")
 
@@ -48,7 +48,7 @@ class Threshold(BaseModel):
 class Target(BaseModel):
     """How much of a mix a source is to be: in rows, or as its share of all tokens that are learnt."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
     rows: int | None = Field(default=None, ge=1, description="rows, and so its proportion to the other sources")
     share_of_tokens: float | None = Field(default=None, gt=0, le=1, description="of the completion tokens of the mix")
 
@@ -67,7 +67,7 @@ class Target(BaseModel):
 class _Source(BaseModel):
     """One part of a mix."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     max_rows: int | None = Field(default=None, ge=1, description="at most this many rows, drawn by hash")
     template: str = Field(default="plain", description="the zero-shot prompting template the rows are rendered with")
 
@@ -75,7 +75,8 @@ class _Source(BaseModel):
 class _Replies(_Source):
     """One part of a mix whose rows hold replies."""
 
-    where: str | None = Field(default=None, description="a further SQL condition over trajectory_facts")
+    stage: Stage | None = Field(default=None, description="of its replies; left out: any but eval")
+    where: str | None = Field(default=None, description="a SQL condition over trajectory_facts")
     require: list[str] = Field(default_factory=list, description="checks whose outcome must be `pass`")
     not_failed: list[str] = Field(
         default_factory=list, description="checks that must not have failed; `undecided` is let in"
@@ -107,9 +108,8 @@ class _Replies(_Source):
 
 
 class MixSource(_Replies):
-    """One part of a mix: trajectories of a stage that the named checks passed."""
+    """One part of a mix: trajectories of a stage, or of a condition, that the named checks passed."""
 
-    stage: Stage
     policy: Policy | None = Field(
         default=None,
         description="whose word makes a reply right: the prompt's verifier, the judge, either, both, or people",
@@ -143,6 +143,8 @@ class MixSource(_Replies):
 
     @model_validator(mode="after")
     def _somebody_decides(self) -> "MixSource":
+        if self.stage is None and not self.where:
+            raise ValueError("say which replies: name a `stage`, a condition in `where`, or both")
         if not self.require and self.policy is None:
             raise ValueError("nothing decides what is taken; name checks to `require`, or a `policy`")
         asks = self.policy is not None and "judge" in self.policy
@@ -158,7 +160,6 @@ class MixSource(_Replies):
 class PairSource(_Replies):
     """One part of a mix of pairs: two replies to a prompt, of which one was found better."""
 
-    stage: Stage | None = Field(default=None, description="of both replies; left out: any")
     check: Literal["imported"] | None = Field(default=None, description="what the file said that the pairs came from")
     policy: Literal["rule"] | None = Field(
         default=None, description="one passed the prompt's verifier and the other failed it"
@@ -178,7 +179,6 @@ class PairSource(_Replies):
 class LabelSource(_Replies):
     """One part of a mix of labels: single replies with somebody's yes or no."""
 
-    stage: Stage
     check: str | None = Field(default=None, description="the check whose pass is true and whose fail is false")
     policy: Literal["human"] | None = Field(default=None, description="what people said")
     show: Show = Field(default="whole", description=_SHOWN)
@@ -195,6 +195,8 @@ class LabelSource(_Replies):
 
     @model_validator(mode="after")
     def _one_decides(self) -> "LabelSource":
+        if self.stage is None and not self.where:
+            raise ValueError("say which replies: name a `stage`, a condition in `where`, or both")
         if sum(word is not None for word in (self.judge, self.check, self.policy)) != 1:
             raise ValueError("say whose word is the label: either `judge: NAME`, `check: NAME` or `policy: human`")
         return self
@@ -232,11 +234,15 @@ class PromptSource(_Source):
 class _Mixed(BaseModel):
     """A declared selection; a snapshot is one version of it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     TOLD_APART: ClassVar[str]
     mix: str = Field(pattern=NAME, description="the snapshot's name")
     description: str = ""
     validation: float = Field(default=0.0, ge=0.0, lt=1.0, description="share of prompts held out, by salted hash")
+    split_by: Literal["cluster", "prompt"] = Field(
+        default="cluster",
+        description="what stands in one split as a whole: near-duplicate prompts, where they are known, or each prompt",
+    )
     salt: str = Field(default="", description="changes which prompts are held out")
     seed: int = 0
 

@@ -244,7 +244,7 @@ class PairVerdict(Record):
 
 
 class Cluster(Record):
-    """Which cluster of near duplicates a prompt belongs to; the latest row of an id counts."""
+    """Which cluster of near duplicates a prompt belongs to; the latest row of an id and version counts."""
 
     TABLE: ClassVar[str] = "clusters"
     KEYS: ClassVar[tuple[str, ...]] = ("kind", "id", "version", "cluster_id")
@@ -254,6 +254,12 @@ class Cluster(Record):
     version: str = Field(description="the rules and settings that clusters were made with")
     cluster_id: str = Field(description="the smallest id of the cluster")
     created_at: datetime
+
+    @model_validator(mode="after")
+    def _smallest(self) -> "Cluster":
+        if self.cluster_id > self.id:
+            raise ValueError("a cluster is called by the smallest of its ids, and cluster_id is after id")
+        return self
 
 
 class Calibration(Record):

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, RootModel, ValidationError
@@ -10,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from schemas.errors import ConfigError
 from schemas.yaml_include import Find, included
+from schemas.yaml_traps import hint, meant, refuse_odd_numbers
 
 M = TypeVar("M", bound=BaseModel)
 _HERE = "${here}"
@@ -58,6 +60,7 @@ def _settings_of(path: Path, text: str) -> yaml.MappingNode:
     try:
         root = loader.get_single_node()
         _refuse_repeated_keys(path, root)
+        refuse_odd_numbers(root)
     except yaml.MarkedYAMLError as e:
         line = e.problem_mark.line + 1 if e.problem_mark else 1
         raise ConfigError(f"{path}:{line}: no YAML: {e.problem or e.context}") from None
@@ -127,8 +130,9 @@ def _override(settings: dict[str, Any], override: str) -> str:
     for part in parents:
         place = _child(place, part, name)
     try:
+        refuse_odd_numbers(yaml.compose(text, yaml.SafeLoader), override)
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise ConfigError(f"{override}: {text!r} is no YAML value") from None
     if isinstance(place, list):
         _child(place, last, name)
@@ -163,14 +167,15 @@ def _first_problem(
     given = first.get("input")
     owner, field = _definition(model, where)
     if first["type"] == "extra_forbidden":
-        known = ", ".join(owner.model_fields) if owner else ""
-        message = f"is no setting here; {f'there are: {known}' if known else 'docs/recipes.md lists them'}"
+        known = list(owner.model_fields) if owner else []
+        listed = f"there are: {', '.join(known)}" if known else "docs/recipes.md lists them"
+        message = f"is no setting here; {meant(where[-1], known)}{listed}"
     elif first["type"] == "missing":
         message = "is missing" + (f"; it is: {field.description}" if field and field.description else "")
     elif says_all:
         name = name if len(where) > 1 else ""
     else:
-        message = f"is {given!r}: {message[0].lower()}{message[1:]}"
+        message = f"is {given!r}: {message[0].lower()}{message[1:]}{hint(first['type'], given)}"
         message += f" ({field.description})" if field and field.description else ""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     separator = ": " if says_all else " "
@@ -200,11 +205,14 @@ def _definition(model: type[BaseModel], where: list[Any]) -> tuple[type[BaseMode
 
 
 def _plain(annotation: Any) -> Any:
-    """An annotation without what is said of it, and in place of a model of one unnamed part that part's."""
+    """An annotation without what is said of it or None; in place of a model of one unnamed part that part's."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if isinstance(annotation, type) and issubclass(annotation, RootModel):
         return _plain(annotation.model_fields["root"].annotation)
+    if get_origin(annotation) in (Union, UnionType):
+        members = [member for member in get_args(annotation) if member is not NoneType]
+        return _plain(members[0]) if len(members) == 1 else annotation
     return annotation
 
 

@@ -97,6 +97,20 @@ def test_every_reason_to_leave_out_a_pair_is_explained() -> None:
     assert set(re.findall(r"`([a-z_]+)`", table)) >= set(PAIRS.dropped)
 
 
+def test_exports_were_read_by_the_versions_that_are_named() -> None:
+    text = (ROOT / "docs" / "mixes.md").read_text(encoding="utf-8")
+    named = dict(re.findall(r"\| (datasets|TRL|LLaMA-Factory|Axolotl) ([0-9.]+) \|", text))
+    loaders = ROOT / "tests" / "warehouse" / "loaders"
+    files = [ROOT / "constraints.txt", loaders / "llama_factory.txt", loaders / "axolotl.txt"]
+    ours, factory, axolotl = (dict(re.findall(r"^(\w+)==(.+)$", file.read_text(), re.MULTILINE)) for file in files)
+    assert named == {
+        "datasets": ours["datasets"],
+        "TRL": ours["trl"],
+        "LLaMA-Factory": factory["llamafactory"],
+        "Axolotl": axolotl["axolotl"],
+    }
+
+
 def test_no_prompt_of_the_demo_is_held_out_and_shown_or_trained_on() -> None:
     from dataengine.shipped import load_recipe
     from dataengine.sources.build import build

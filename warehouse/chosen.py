@@ -5,11 +5,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-#: The split of a row, from its prompt's id alone: no prompt stands in two splits, whatever else is in the mix.
-SPLIT = (
-    "CASE WHEN ('0x' || sha256($salt || prompt_id)[:13])::BIGINT / 16.0**13 < $share::DOUBLE "
-    "THEN 'validation' ELSE 'train' END"
-)
+from schemas.mix import AnyMix
+from warehouse.splits import know_clusters
+
 #: The rows that earlier sources take, and the prompts that these are of.
 TAKEN = "(SELECT id FROM chosen WHERE dropped IS NULL)"
 TAKEN_PROMPTS = "(SELECT prompt_id FROM chosen WHERE dropped IS NULL)"
@@ -30,8 +28,8 @@ class Caps:
     balanced: bool = False
 
 
-def begin(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes the empty table `chosen`, a row for each source of a mix and each of its candidates.
+def begin(connection: duckdb.DuckDBPyConnection, mix: AnyMix) -> None:
+    """Makes the empty table `chosen`, a row for each source of a mix and each of its candidates; and `clustered`.
 
     Columns: `source` (its number in the mix, from 0), `id` (of the trajectory, pair or prompt), `prompt_id`; `copy`
     (among equal candidates of the prompt), `rank` (among its different ones) and `place` (among all that these leave),
@@ -41,6 +39,16 @@ def begin(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE OR REPLACE TABLE chosen (source INTEGER, id VARCHAR, prompt_id VARCHAR, copy BIGINT, rank BIGINT, "
         "place BIGINT, dropped VARCHAR)"
     )
+    know_clusters(connection, mix)
+
+
+def left_out_of(connection: duckdb.DuckDBPyConnection) -> dict[int, dict[str, int]]:
+    """By source, from 0, how many of its candidates each rule left out."""
+    found: dict[int, dict[str, int]] = {}
+    sql = "SELECT source, dropped, count(*) FROM chosen WHERE dropped IS NOT NULL GROUP BY ALL ORDER BY ALL"
+    for source, rule, rows in connection.execute(sql).fetchall():
+        found.setdefault(source, {})[rule] = rows
+    return found
 
 
 def gather(
@@ -64,7 +72,10 @@ def choose_from(
     connection.execute(
         f"""
         INSERT INTO chosen
-        WITH candidates AS ({candidates}
+        WITH candidates AS (
+            -- Texts stay out of the windows: equal length and 64 bits of hash are equal enough within a prompt.
+            SELECT * REPLACE ((strlen(said), hash(said)) AS said) FROM ({candidates}
+            )
         ), numbered AS (
             SELECT *, row_number() OVER (PARTITION BY early, prompt_id, said ORDER BY {caps.order}) AS copy
             FROM candidates

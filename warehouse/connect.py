@@ -1,21 +1,21 @@
 """DuckDB over the tables: views on the exact Parquet files of one version of each."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import duckdb
 
 from schemas.duckdb_types import duckdb_columns
-from schemas.errors import QueryError, WarehouseError
+from schemas.errors import ConfigError, QueryError, WarehouseError
 from schemas.records import RECORDS
 from warehouse.columns import outcome_column, score_column
 from warehouse.quoting import literal
 from warehouse.store import DEPENDENTS_FIRST, Warehouse
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
-_MEMORY_LIMIT = os.environ.get("DATAENGINE_MEMORY", "4GB")
+_MEMORY_LIMIT = "4GB"
 
 
 def connect(
@@ -62,7 +62,16 @@ def connect_with_files(
 
 def _opened(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(":memory:")
-    connection.execute("SET memory_limit = ?", [_MEMORY_LIMIT])
+    for variable, setting, default in (
+        ("DATAENGINE_MEMORY", "memory_limit", _MEMORY_LIMIT),
+        ("DATAENGINE_THREADS", "threads", None),
+    ):
+        value = os.environ.get(variable) or default
+        try:
+            if value:
+                connection.execute(f"SET {setting} = ?", [value])
+        except duckdb.Error as e:
+            raise ConfigError(f"{variable} is {value!r}: {str(e).splitlines()[0]}") from None
     connection.execute("SET temp_directory = ?", [str(warehouse.path / ".tmp")])
     connection.execute("SET TimeZone = 'UTC'")
     return connection
@@ -102,7 +111,12 @@ def define_views(
     """Makes the tables' views and those of views.sql; returns the files that they read."""
     files = _define_tables(connection, warehouse, versions)
     sql = (Path(__file__).parent / "views.sql").read_text(encoding="utf-8")
-    connection.execute(sql.replace("{outcomes}", _outcomes(connection)))
+    versions_of = _versions_of_checks(connection)
+    several = ", ".join(literal(check) for check, versions in versions_of.items() if versions > 1)
+    filled = sql.replace("{outcomes}", _outcomes(versions_of)).replace(
+        "{several_versions}", f"({several or literal('')})"
+    )
+    connection.execute(filled)
     return files
 
 
@@ -124,10 +138,17 @@ def _select(table: str, paths: list[str]) -> str:
     return f"SELECT {columns} WHERE false"
 
 
-def _outcomes(connection: duckdb.DuckDBPyConnection) -> str:
-    names = [r[0] for r in connection.execute('SELECT DISTINCT "check" FROM verdicts ORDER BY 1').fetchall()]
+def _versions_of_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """The checks that have verdicts, and in how many versions; with a reference and without one counts as two."""
+    rows = connection.execute(
+        """SELECT "check", count(DISTINCT (version, against = '')) FROM verdicts GROUP BY "check" ORDER BY "check" """
+    ).fetchall()
+    return {check: int(versions) for check, versions in rows}
+
+
+def _outcomes(checks: Iterable[str]) -> str:
     columns = []
-    for name in names:
+    for name in checks:
         only = f'FILTER (WHERE "check" = {literal(name)})'
         columns.append(f"any_value(outcome) {only} AS {outcome_column(name)},")
         columns.append(f"any_value(score) {only} AS {score_column(name)},")

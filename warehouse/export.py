@@ -4,7 +4,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from math import ceil
 from operator import itemgetter
 from pathlib import Path
@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import SnapshotError
+from warehouse.card import card
 from warehouse.croissant import DataFile, croissant
 from warehouse.formats import ALTERNATES, FORMATS, LINES, REASONING
 from warehouse.quoting import literal
-from warehouse.snapshot import SPLITS, Snapshot, card, sha256_of, verify_files
+from warehouse.snapshot import SPLITS, Snapshot, sha256_of, verify_files
 from warehouse.stanzas import Exported, stanzas
 
 _AT_A_TIME = 4096
@@ -87,9 +88,9 @@ def _write(
 ) -> None:
     shape, manifest = FORMATS[form], snapshot.manifest
     columns = shape.kinds[manifest.rows_of](reasoning)
+    alternates = _alternate(connection, snapshot, form)
     every = ", ".join(literal(str(file)) for file in snapshot.data_files())
     connection.execute(f"CREATE VIEW rows AS FROM read_parquet([{every}])")
-    alternates = _alternate(connection, snapshot, form)
     files: dict[str, list[DataFile]] = {}
     for split in SPLITS:
         total = manifest.counts["split"].get(split, 0)
@@ -132,9 +133,13 @@ def _alternate(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot, form: 
     """Whether user and assistant take turns in all rows. Raises SnapshotError where the format has to have it so."""
     if snapshot.manifest.rows_of != "samples":
         return False
+    # Who speaks is a column of its own in the file, and the texts need not be read for it.
+    columns = ["trajectory_id", "messages.list.element.role"]
+    connection.register("roles", _read(_batches(snapshot.data_files(), columns)))
     ((rows, first),) = connection.sql(
-        f"SELECT count(*), min(trajectory_id) FROM rows WHERE NOT coalesce({ALTERNATES}, false)"
+        f"SELECT count(*), min(trajectory_id) FROM roles WHERE NOT coalesce({ALTERNATES}, false)"
     ).fetchall()
+    connection.unregister("roles")
     if rows and form == "alpaca":
         raise SnapshotError(
             f"{snapshot.manifest.id}: in {rows:,} rows user and assistant do not take turns, such as "
@@ -153,19 +158,29 @@ def _longest(connection: duckdb.DuckDBPyConnection) -> int | None:
 
 def _shards(snapshot: Snapshot, split: str, rows: int) -> Iterator[pa.RecordBatchReader]:
     """A split's rows in the order of the snapshot, `rows` by `rows`; each is read to its end before the next."""
-    files = snapshot.data_files(split)
-    for _, pieces in groupby(_numbered(files, rows), key=itemgetter(0)):
-        yield pa.RecordBatchReader.from_batches(pq.read_schema(files[0]), (batch for _, batch in pieces))
+    for _, pieces in groupby(_numbered(snapshot.data_files(split), rows), key=itemgetter(0)):
+        yield _read(batch for _, batch in pieces)
 
 
 def _numbered(files: Sequence[Path], rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Rows with the number of their shard; few at a time, so that memory does not grow with the files."""
+    """Rows with the number of their shard."""
     seen = 0
+    for batch in _batches(files):
+        start = 0
+        while start < len(batch):
+            piece = batch.slice(start, rows - seen % rows)
+            yield seen // rows, piece
+            start, seen = start + len(piece), seen + len(piece)
+
+
+def _batches(files: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of all files, few at a time, so that memory does not grow with the files."""
     for file in files:
         with pq.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(_AT_A_TIME):
-                start = 0
-                while start < len(batch):
-                    piece = batch.slice(start, rows - seen % rows)
-                    yield seen // rows, piece
-                    start, seen = start + len(piece), seen + len(piece)
+            yield from opened.iter_batches(_AT_A_TIME, columns=columns)
+
+
+def _read(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
+    """One or more batches as what DuckDB reads."""
+    first = next(batches)
+    return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))

@@ -12,6 +12,7 @@ from warehouse.chosen import TAKEN, TAKEN_PROMPTS, Caps, begin, choose_from
 from warehouse.columns import outcome_column, score_column
 from warehouse.diverse import pick_diverse
 from warehouse.quoting import literal
+from warehouse.where import refuse_no_condition
 
 #: Why a trajectory that meets every condition of a source is left out.
 DROPPED = (
@@ -35,11 +36,18 @@ class Condition:
 def conditions(source: MixSource | PairSource | LabelSource) -> list[Condition]:
     """All that a trajectory has to meet to be a candidate of the source, or one of a pair's two."""
     return [
-        *([Condition(f"stage: {source.stage}", f"stage = '{source.stage}'")] if source.stage else []),
+        _stage(source),
         Condition("has a reply", "error IS NULL"),
         *(_policy(source) if isinstance(source, MixSource) else []),
         *asked_of_verdicts(source.require, source.not_failed, source.where, source.thresholds),
     ]
+
+
+def _stage(source: MixSource | PairSource | LabelSource) -> Condition:
+    """The condition of a source's stage; replies of evaluations are for those alone who say so."""
+    if source.stage is None:
+        return Condition("stage: any but eval", "stage <> 'eval'")
+    return Condition(f"stage: {source.stage}", f"stage = '{source.stage}'")
 
 
 def _policy(source: MixSource) -> list[Condition]:
@@ -126,7 +134,7 @@ def choose(connection: duckdb.DuckDBPyConnection, mix: Mix) -> None:
 
     Raises SnapshotError for a check that has no verdict on any trajectory and for a `where` that is no condition.
     """
-    begin(connection)
+    begin(connection, mix)
     for number, source in enumerate(mix.sources):
         refuse_what_nobody_said(connection, mix, source)
         with naming(connection, mix, source):
@@ -198,15 +206,10 @@ def naming(
 ) -> Iterator[None]:
     """Turns what DuckDB says of a source's `where`, used within, into one line that names it, a SnapshotError."""
     try:
-        refuse_more_than_a_condition(connection, source.where)
+        refuse_no_condition(connection, source.where)
         yield
     except duckdb.Error as e:
-        raise SnapshotError(f"mix {mix.mix}: where: {source.where}: {str(e).splitlines()[0]}") from e
-
-
-def refuse_more_than_a_condition(connection: duckdb.DuckDBPyConnection, where: str | None) -> None:
-    """Raises duckdb.Error for a `where` that would close its bracket or start another statement."""
-    if where:
-        statements = connection.extract_statements(f"SELECT 1 FROM trajectory_facts WHERE {where}")
-        if len(statements) != 1:
-            raise duckdb.ParserException("one condition is expected, without a semicolon")
+        first, *further = [line.strip() for line in str(e).splitlines()]
+        similar = next((f"; {line}" for line in further if line.startswith("Candidate bindings")), "")
+        where = " ".join(str(source.where).split())
+        raise SnapshotError(f"mix {mix.mix}: where: {where}: {first}{similar}") from e

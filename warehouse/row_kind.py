@@ -16,10 +16,11 @@ Systems = Mapping[str, str | None]
 class RowKind:
     """One kind of rows.
 
-    `select` makes the tables `chosen` and `selected` of a connection from a mix and the system prompts of its
-    templates. Of `selected`, `order` are the columns that tell rows apart and sort them; the logical hash is over
-    `hashed`, and then over `nested`, which are lists and structs; `counted` are columns whose values are counted.
-    `dropped` are the rules that leave something out. `checks` is a SELECT of (check, version), those relied on.
+    `select` makes of a mix and the system prompts of its templates the tables `chosen` and `taken` and the view
+    `selected` of a connection. Of `selected`, `order` are the columns that tell rows apart and sort them; the logical
+    hash is over `hashed`, and then over `nested`, which are lists and structs; `counted` are columns whose values are
+    counted. `dropped` are the rules that leave something out. `checks` is a SELECT of (check, version) of those relied
+    on; it may read `hashed`, which are the rows as they were written.
     """
 
     select: Callable[[duckdb.DuckDBPyConnection, Any, Systems], None]
@@ -38,7 +39,7 @@ class RowKind:
 
 def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: AnyMix, kind: RowKind) -> None:
     """Raises SnapshotError for a mix that takes nothing, with what left its candidates out."""
-    row = connection.execute("SELECT count(*) FROM selected").fetchone()
+    row = connection.execute("SELECT count(*) FROM taken").fetchone()
     if row and row[0]:
         return
     if isinstance(mix, Mix):
@@ -48,8 +49,9 @@ def refuse_empty(connection: duckdb.DuckDBPyConnection, mix: AnyMix, kind: RowKi
                 f"mix {mix.mix}: takes no samples: {unlicensed:,} that pass have none of its `licenses`: "
                 f"{', '.join(mix.licenses or ())}"
             )
+        stages = ", ".join(dict.fromkeys(s.stage or "any stage but eval" for s in mix.sources))
         raise SnapshotError(
-            f"mix {mix.mix}: no trajectory of {', '.join(s.stage for s in mix.sources)} passes what it requires; "
+            f"mix {mix.mix}: no trajectory of {stages} passes what it requires; "
             "`dataengine status` shows where they stop, `dataengine explain ID --mix` why one does"
         )
     left_out = ", ".join(f"{rule} {rows:,}" for rule, rows in kind.left_out(connection).items() if rows)

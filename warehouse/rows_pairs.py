@@ -3,11 +3,12 @@
 import duckdb
 
 from schemas.mix import PairMix, PairSource
-from warehouse.chosen import SPLIT, TAKEN, Caps, begin, choose_from, gather
+from warehouse.chosen import TAKEN, Caps, begin, choose_from, gather
 from warehouse.gate import refuse_unproven_judges
 from warehouse.mixing import conditions, naming, refuse_what_nobody_said
-from warehouse.rendering import JUDGED, PROMPT, SHOWN, assistant
+from warehouse.rendering import PROMPT, SHOWN, assistant, define_selected
 from warehouse.row_kind import RowKind, Systems, parameters_of
+from warehouse.splits import SPLIT
 
 # Who is better: by the mean of a judge's draws (or what a file said), or by the prompt's verifier.
 _PREFERRED = """
@@ -28,14 +29,14 @@ _RULED = """
 
 def _select(connection: duckdb.DuckDBPyConnection, mix: PairMix, systems: Systems) -> None:
     refuse_unproven_judges(connection, mix)
-    begin(connection)
+    begin(connection, mix)
     for number, source in enumerate(mix.sources):
         refuse_what_nobody_said(connection, mix, source)
         with naming(connection, mix, source):
             _compare(connection, number, source)
         caps = Caps(copies="duplicate_pair", most=source.max_per_prompt, rows=source.max_rows, balanced=source.balanced)
         choose_from(connection, number, f"{_CANDIDATES} WHERE source = {number}", caps, {"seed": str(mix.seed)})
-    connection.execute(f"CREATE TABLE selected AS {_RENDERED}", parameters_of(mix, systems))
+    define_selected(connection, _TAKEN, _RENDERED, parameters_of(mix, systems), _REPLIES)
 
 
 def _compare(connection: duckdb.DuckDBPyConnection, number: int, source: PairSource) -> None:
@@ -72,17 +73,16 @@ _CANDIDATES = """
         CASE WHEN early IS NULL THEN log2(length(chosen) / length(rejected)) END AS longer
     FROM found"""
 
-_RENDERED = f"""
-    WITH paired AS (
-        SELECT found.*, ($systems::VARCHAR[])[found.source + 1] AS system
-        FROM chosen JOIN found ON found.source = chosen.source AND pair_id = id
+_TAKEN = f"""
+    SELECT *, {SPLIT} AS split
+    FROM (
+        SELECT found.* FROM chosen JOIN found ON found.source = chosen.source AND pair_id = id
         WHERE dropped IS NULL
-    ), taken AS (
-        SELECT chosen_id AS trajectory_id FROM paired UNION SELECT rejected_id FROM paired
-    ), judged AS ({JUDGED}
-    )
+    )"""
+_REPLIES = "SELECT chosen_id AS trajectory_id FROM taken UNION SELECT rejected_id FROM taken"
+_RENDERED = f"""
     SELECT
-        {SPLIT} AS split,
+        taken.split,
         pair_id, prompt_id, chosen_id, rejected_id, p.domain, p.source, p.language, c.policy AS chosen_policy,
         r.policy AS rejected_policy, p.license,
         {PROMPT} AS prompt,
@@ -92,7 +92,8 @@ _RENDERED = f"""
         CASE WHEN "check" IS NULL THEN []
             ELSE [{{'check': "check", 'version': version, 'outcome': 'pass'}}] END AS verdicts,
         cv.verdicts AS chosen_verdicts, rv.verdicts AS rejected_verdicts
-    FROM paired
+    FROM taken
+    JOIN parts ON parts.source = taken.source
     JOIN prompts_current p USING (prompt_id)
     JOIN trajectories_current c ON c.trajectory_id = chosen_id
     JOIN trajectories_current r ON r.trajectory_id = rejected_id
@@ -104,10 +105,10 @@ PAIRS = RowKind(
     order="pair_id",
     hashed=("pair_id", "chosen_id", "rejected_id", "prompt_id", "split", "weight", "score"),
     nested=("prompt", "chosen", "rejected", "verdicts", "chosen_verdicts", "rejected_verdicts"),
-    counted=("split", "domain", "source", "language", "chosen_policy", "rejected_policy"),
+    counted=("split", "domain", "source", "language", "license", "chosen_policy", "rejected_policy"),
     dropped=(
         *("in_another_source", "not_kept", "no_contrast", "no_answer", "same_answer", "duplicate_pair"),
         *("over_max_per_prompt", "length_balance", "over_max_rows"),
     ),
-    checks="SELECT unnest(list_concat(verdicts, chosen_verdicts, rejected_verdicts), recursive := true) FROM selected",
+    checks="SELECT unnest(list_concat(verdicts, chosen_verdicts, rejected_verdicts), recursive := true) FROM hashed",
 )

@@ -3,11 +3,12 @@
 import duckdb
 
 from schemas.mix import PromptMix, PromptSource, Threshold
-from warehouse.chosen import SPLIT, TAKEN, Caps, begin, choose_from, gather
+from warehouse.chosen import TAKEN, Caps, begin, choose_from, gather
 from warehouse.mixing import naming
 from warehouse.quoting import literal
-from warehouse.rendering import PROMPT
+from warehouse.rendering import PROMPT, define_selected
 from warehouse.row_kind import RowKind, Systems, parameters_of
+from warehouse.splits import SPLIT
 
 # The form that an answer has to have, as far as its verifier and its reference tell it.
 _NUMBER = r"[-+]?[0-9][0-9,]*(\.[0-9]+)?(/[0-9]+)?\\?%?"
@@ -33,7 +34,7 @@ _CHECKABLE = """CASE
 
 
 def _select(connection: duckdb.DuckDBPyConnection, mix: PromptMix, systems: Systems) -> None:
-    begin(connection)
+    begin(connection, mix)
     connection.execute('CREATE TABLE tried (source INTEGER, prompt_id VARCHAR, "check" VARCHAR, version VARCHAR, '
                        "outcome VARCHAR)")  # fmt: skip
     for number, source in enumerate(mix.sources):
@@ -48,7 +49,7 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: PromptMix, systems: Syst
             Caps(copies="", rows=source.max_rows),
             {"seed": str(mix.seed)},
         )
-    connection.execute(f"CREATE TABLE selected AS {_RENDERED}", parameters_of(mix, systems))
+    define_selected(connection, _TAKEN, _RENDERED, parameters_of(mix, systems), replies=None)
 
 
 # What the prompts' own verifiers said of a stage's replies; what they could not tell says nothing of a prompt.
@@ -100,18 +101,21 @@ _CANDIDATES = """
         lottery AS prompt_lottery, early
     FROM found"""
 
-_RENDERED = f"""
-    WITH taken AS (
-        SELECT found.*, ($systems::VARCHAR[])[found.source + 1] AS system
-        FROM chosen JOIN found ON found.source = chosen.source AND found.prompt_id = id
+_TAKEN = f"""
+    SELECT *, {SPLIT} AS split
+    FROM (
+        SELECT found.* FROM chosen JOIN found ON found.source = chosen.source AND found.prompt_id = id
         WHERE dropped IS NULL
-    )
+    )"""
+_RENDERED = f"""
     SELECT
-        {SPLIT} AS split,
+        taken.split,
         prompt_id, p.domain, p.source, p.language, p.license,
         {PROMPT} AS prompt,
         p.reference, p.verifier, p.against, p.metadata, answer_form, solve_rate, n, 1.0::DOUBLE AS weight
-    FROM taken JOIN prompts_current p USING (prompt_id)"""
+    FROM taken
+    JOIN parts ON parts.source = taken.source
+    JOIN prompts_current p USING (prompt_id)"""
 
 PROMPTS = RowKind(
     select=_select,
@@ -121,7 +125,7 @@ PROMPTS = RowKind(
         *("solve_rate", "n"),
     ),
     nested=("prompt",),
-    counted=("split", "domain", "source", "language", "verifier", "answer_form"),
+    counted=("split", "domain", "source", "language", "license", "verifier", "answer_form"),
     dropped=(
         *("in_another_source", "conflict", "no_checkable_answer", "other_verifier", "not_attempted", "solve_rate"),
         "over_max_rows",

@@ -4,11 +4,11 @@ import duckdb
 
 from schemas.errors import SnapshotError
 from schemas.mix import Mix
-from warehouse.chosen import SPLIT
 from warehouse.gate import refuse_unproven_judges
 from warehouse.mixing import DROPPED, choose
-from warehouse.rendering import JUDGED, PATTERNED, PROMPT, assistant
+from warehouse.rendering import PATTERNED, PROMPT, assistant, define_selected
 from warehouse.row_kind import RowKind, Systems, parameters_of
+from warehouse.splits import SPLIT
 from warehouse.targets import meet_targets
 
 
@@ -19,7 +19,7 @@ def _select(connection: duckdb.DuckDBPyConnection, mix: Mix, systems: Systems) -
     patterns = [source.pattern for source in mix.sources]
     _refuse_marks_within(connection, mix, [i for i, pattern in enumerate(patterns) if pattern == "special_token"])
     given = {**parameters_of(mix, systems), "patterns": patterns, "weights": weights}
-    connection.execute(f"CREATE TABLE selected AS {_RENDERED}", given)
+    define_selected(connection, _TAKEN, _RENDERED, given)
 
 
 def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, mix: Mix, sources: list[int]) -> None:
@@ -37,20 +37,18 @@ def _refuse_marks_within(connection: duckdb.DuckDBPyConnection, mix: Mix, source
         )
 
 
+_TAKEN = f"""
+    SELECT id AS trajectory_id, prompt_id, source, ($weights::DOUBLE[])[source + 1] AS weight, {SPLIT} AS split
+    FROM chosen WHERE dropped IS NULL"""
 _RENDERED = f"""
-    WITH taken AS (
-        SELECT id AS trajectory_id, prompt_id, ($systems::VARCHAR[])[source + 1] AS system,
-            ($patterns::VARCHAR[])[source + 1] AS pattern, ($weights::DOUBLE[])[source + 1] AS weight
-        FROM chosen WHERE dropped IS NULL
-    ), judged AS ({JUDGED}
-    )
     SELECT
-        {SPLIT} AS split,
+        taken.split,
         trajectory_id, t.attempt, prompt_id, t.stage, p.domain, p.source, p.language, t.policy, p.license,
         list_concat({PROMPT}, {assistant(PATTERNED)}) AS messages,
         t.prompt_tokens, t.completion_tokens, taken.weight,
         judged.verdicts
     FROM taken
+    JOIN parts ON parts.source = taken.source
     JOIN trajectories_current t USING (trajectory_id, prompt_id)
     JOIN prompts_current p USING (prompt_id)
     LEFT JOIN judged USING (trajectory_id)"""
@@ -60,7 +58,7 @@ SAMPLES = RowKind(
     order="trajectory_id, attempt",
     hashed=("trajectory_id", "attempt", "prompt_id", "split", "weight"),
     nested=("messages", "verdicts"),
-    counted=("split", "stage", "domain", "source", "policy", "language"),
+    counted=("split", "stage", "domain", "source", "policy", "language", "license"),
     dropped=DROPPED,
-    checks="SELECT unnest(verdicts, recursive := true) FROM selected",
+    checks="SELECT unnest(verdicts, recursive := true) FROM hashed",
 )

@@ -1,34 +1,36 @@
 """Snapshots: a mix made into Parquet files once, and never changed after."""
 
 import hashlib
-import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from schemas.errors import SnapshotError
-from schemas.keys import canonical_json
 from schemas.manifest import Manifest, SnapshotFile
 from schemas.mix import NAME, AnyMix
 from schemas.records import now
+from warehouse.card import card
 from warehouse.connect import connect
-from warehouse.quoting import literal
+from warehouse.hashing import logical_hash
+from warehouse.quoting import identifier, literal
 from warehouse.row_kind import RowKind, refuse_empty
 from warehouse.rows_labels import LABELS
 from warehouse.rows_pairs import PAIRS
 from warehouse.rows_prompts import PROMPTS
 from warehouse.rows_samples import SAMPLES
+from warehouse.splits import near_duplicates
 from warehouse.store import Warehouse
 
 SPLITS = ("train", "validation")
+# Row groups are small, so that a reader's first rows are there soon and neither side holds many texts at once.
+PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 10240"
 KINDS: dict[str, RowKind] = {"samples": SAMPLES, "pairs": PAIRS, "labels": LABELS, "prompts": PROMPTS}
 
 
@@ -85,68 +87,59 @@ def create_snapshot(
     warehouse = Warehouse.open(path)
     parent = warehouse.path / "snapshots" / mix.mix
     parent.mkdir(parents=True, exist_ok=True)
+    tables = warehouse.versions()
+    made_from = {
+        "mix": mix.model_dump(mode="json"),
+        "systems": dict(systems),
+        "tables": tables,
+        "code": {**(code or {}), "duckdb": installed("duckdb")},
+    }
+    versions = _versions(warehouse.path, mix.mix)
+    newest = open_snapshot(warehouse.path, f"{mix.mix}@{versions[-1]}") if versions else None
+    if newest and made_from.items() <= newest.manifest.model_dump().items():
+        return newest, False
     work = parent / f".making-{uuid.uuid4().hex[:12]}"
     work.mkdir()
     try:
-        tables = warehouse.versions()
         with connect(path, versions=tables) as connection:
             kind.select(connection, mix, systems)
             refuse_empty(connection, mix, kind)
-            logical_hash = _logical_hash(connection, kind)
-            existing = _versions(warehouse.path, mix.mix)
-            if existing:
-                newest = open_snapshot(warehouse.path, f"{mix.mix}@{existing[-1]}")
-                if newest.manifest.logical_hash == logical_hash:
-                    return newest, False
             files = _write_files(connection, work, kind.order)
+            content = logical_hash(connection, [work / f.path for f in files], [*kind.hashed, *kind.nested], kind.order)
+            if newest and newest.manifest.logical_hash == content:
+                return newest, False
             manifest = Manifest(
                 name=mix.mix,
                 version=1,
                 created_at=now(),
-                logical_hash=logical_hash,
-                mix=mix.model_dump(mode="json"),
-                rows=_scalar(connection, "SELECT count(*) FROM selected"),
-                prompts=_scalar(connection, "SELECT count(DISTINCT prompt_id) FROM selected"),
-                counts={c: _counts(connection, c) for c in kind.counted} | {"dropped": kind.left_out(connection)},
-                tables=tables,
+                logical_hash=content,
+                rows=sum(file.rows for file in files),
+                prompts=_scalar(connection, "SELECT count(DISTINCT prompt_id) FROM hashed"),
+                counts={c: _counts(connection, c) for c in kind.counted}
+                | {"dropped": kind.left_out(connection)}
+                | {"near_duplicates": near_duplicates(connection, mix)},
                 checks=_check_versions(connection, kind),
-                code={**(code or {}), "duckdb": installed("duckdb")},
                 files=files,
+                **made_from,
             )
         return _publish(work, parent, manifest)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _logical_hash(connection: duckdb.DuckDBPyConnection, kind: RowKind) -> str:
-    """sha256 over the canonical JSON of every row's content, rows by id: the same whatever the file layout."""
-    digest = hashlib.sha256()
-    for row in _rows(connection, kind):
-        digest.update(canonical_json(row).encode("utf-8"))
-        digest.update(b"\n")
-    return digest.hexdigest()
-
-
-def _rows(connection: duckdb.DuckDBPyConnection, kind: RowKind) -> Iterator[list[Any]]:
-    columns = [*kind.hashed, *(f"to_json({column})" for column in kind.nested)]
-    cursor = connection.cursor().execute(f"SELECT {', '.join(columns)} FROM selected ORDER BY {kind.order}")
-    plain = len(kind.hashed)
-    while batch := cursor.fetchmany(10_000):
-        for row in batch:
-            yield [*row[:plain], *(None if text is None else json.loads(text) for text in row[plain:])]
-
-
 def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path, order: str) -> list[SnapshotFile]:
+    # DuckDB writes a column as required where its statistics happen to prove that there are no NULLs. Of a hash they
+    # prove nothing, so all columns are optional, whatever the plan: equal rows then make equal files.
+    columns = connection.sql("SELECT * FROM selected LIMIT 0").columns
+    listed = ", ".join(f"if(hash(split) <> 0, {identifier(name)}, NULL) AS {identifier(name)}" for name in columns)
     files = []
     for split in SPLITS:
-        rows = _scalar(connection, f"SELECT count(*) FROM selected WHERE split = '{split}'")
+        rows = _scalar(connection, f"SELECT count(*) FROM taken WHERE split = '{split}'")
         if not rows:
             continue
         file = folder / f"{split}-00000-of-00001.parquet"
-        connection.execute(
-            f"COPY (SELECT * FROM selected WHERE split = '{split}' ORDER BY {order}) "
-            f"TO {literal(str(file))} (FORMAT parquet, COMPRESSION zstd)"
-        )
+        ordered = f"SELECT * FROM selected WHERE split = '{split}' ORDER BY {order}"
+        connection.execute(f"COPY (SELECT {listed} FROM ({ordered})) TO {literal(str(file))} ({PARQUET})")
         files.append(SnapshotFile(path=file.name, rows=rows, bytes=file.stat().st_size, sha256=sha256_of(file)))
     return files
 
@@ -169,21 +162,6 @@ def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bo
             raise
         _fsync(parent)
         return Snapshot(manifest, target), True
-
-
-def card(manifest: Manifest) -> str:
-    """The dataset card: front matter that `datasets` reads, then the counts."""
-    splits = [s for s in SPLITS if manifest.counts["split"].get(s)]
-    lines = ["---", f"pretty_name: {manifest.id}", "configs:", "- config_name: default", "  data_files:"]
-    for split in splits:
-        lines += [f"  - split: {split}", f"    path: {split}-*.parquet"]
-    lines += ["---", "", f"# {manifest.id}", ""]
-    lines += [manifest.about, ""]
-    lines += [f"{manifest.rows} rows from {manifest.prompts} prompts; logical hash `{manifest.logical_hash}`.", ""]
-    for column in KINDS[manifest.rows_of].counted:
-        lines += [f"| {column} | rows |", "|---|---:|"]
-        lines += [f"| {value} | {rows} |" for value, rows in manifest.counts[column].items()] + [""]
-    return "\n".join(lines)
 
 
 def verify_files(snapshot: Snapshot) -> None:
@@ -218,7 +196,7 @@ def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 
 def _counts(connection: duckdb.DuckDBPyConnection, column: str) -> dict[str, int]:
     rows = connection.execute(
-        f"SELECT {column}::VARCHAR, count(*) FROM selected GROUP BY 1 ORDER BY 2 DESC, 1"
+        f"SELECT {column}::VARCHAR, count(*) FROM hashed GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
     return {str(value): int(n) for value, n in rows}
 

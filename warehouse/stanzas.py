@@ -60,6 +60,8 @@ def _trl(exported: Exported) -> str:
     command, columns, learnt = known
     ending = FORMATS[exported.form].ending
     lines = [f"# In this folder: trl {command} --config trl.yaml --model_name_or_path MODEL --output_dir DIR"]
+    if command == "dpo":
+        lines += ["# A reward model learns from the same lines: trl reward in place of trl dpo."]
     if command == "grpo":
         lines += ["# with --reward_funcs of your own, which are given the columns beside the prompt."]
     if "validation" in exported.files:

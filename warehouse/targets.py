@@ -1,7 +1,7 @@
 """How much of each source a mix with targets takes, and what its rows weigh."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil, floor
 
@@ -9,15 +9,20 @@ import duckdb
 
 from schemas.errors import SnapshotError
 from schemas.mix import Mix
+from warehouse.chosen import left_out_of
 
 
 @dataclass(frozen=True)
 class Part:
-    """One source's part: its proportion to the others, the rows or tokens at hand, and how often they may count."""
+    """One source's part: its proportion to the others, the rows or tokens at hand, and how often they may count.
+
+    `left_out` are the rows that each rule left out before.
+    """
 
     proportion: Fraction
     available: int
     max_epochs: Fraction
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def reach(self) -> int:
@@ -48,9 +53,13 @@ def meet_targets(connection: duckdb.DuckDBPyConnection, mix: Mix) -> list[float]
             'leave them out by where: "completion_tokens IS NOT NULL"'
         )
     available = {source: n or 0 for source, n, _ in found}
+    left_out = left_out_of(connection)
     parts = [
         Part(
-            Fraction(str(target.rows or target.share_of_tokens)), available.get(i, 0), Fraction(str(source.max_epochs))
+            Fraction(str(target.rows or target.share_of_tokens)),
+            available.get(i, 0),
+            Fraction(str(source.max_epochs)),
+            left_out.get(i, {}),
         )
         for i, (source, target) in enumerate(zip(mix.sources, mix.targets, strict=True))
     ]
@@ -105,7 +114,9 @@ def _shared_out(scale: Fraction, shares: Sequence[Fraction]) -> list[int]:
 
 def _need(number: int, part: Part, goal: int, unit: str) -> str:
     most = f" ({part.reach:,} with max_epochs {float(part.max_epochs):g})" if part.max_epochs > 1 else ""
-    return f"source {number + 1} needs {goal:,} {unit} and has {part.available:,}{most}"
+    rules = ", ".join(f"{rule} {rows:,}" for rule, rows in part.left_out.items())
+    out = f" (rows left out: {rules})" if rules else ""
+    return f"source {number + 1} needs {goal:,} {unit} and has {part.available:,}{most}{out}"
 
 
 def _epochs(part: Part, goal: int) -> float:

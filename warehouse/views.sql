@@ -1,10 +1,12 @@
 -- The shapes people ask for. The braces in trajectory_facts are replaced by a pair of columns per check with verdicts.
 
 -- One row per prompt. A prompt that two sources give different references counts as having none until a row of the
--- source 'resolution' chooses one: `conflict` says so.
+-- source 'resolution' chooses one: `conflict` says so. Windows are over prompts with several rows only, which are few.
 CREATE VIEW prompts_current AS
-WITH latest AS (
-    SELECT * FROM prompts
+WITH several AS (
+    SELECT prompt_id FROM prompts GROUP BY prompt_id HAVING count(*) > 1
+), latest AS (
+    SELECT * FROM prompts SEMI JOIN several USING (prompt_id)
     QUALIFY row_number() OVER (PARTITION BY prompt_id, source ORDER BY revision DESC) = 1
 ), judged AS (
     SELECT *,
@@ -15,6 +17,9 @@ WITH latest AS (
         PARTITION BY prompt_id
         ORDER BY source = 'resolution' DESC, reference IS NULL, created_at, source
     ) = 1
+), told AS (
+    FROM judged UNION ALL BY NAME
+    SELECT *, 1 AS opinions, false AS resolved FROM prompts ANTI JOIN several USING (prompt_id)
 )
 SELECT prompt_id, revision, domain, source, source_ref, language, messages,
     CASE WHEN opinions > 1 AND NOT resolved THEN NULL ELSE reference END AS reference,
@@ -22,29 +27,62 @@ SELECT prompt_id, revision, domain, source, source_ref, language, messages,
     CASE WHEN opinions > 1 AND NOT resolved THEN 'conflict' ELSE against END AS against,
     opinions > 1 AND NOT resolved AS conflict,
     license, metadata, created_at
-FROM judged;
+FROM told;
 
--- The best attempt of each trajectory: complete before truncated before failed, then the latest.
+-- The best attempt of each trajectory: complete before truncated before failed, then the latest. Whatever has been
+-- attempted again has a second attempt, so the window is over few rows, and texts do not go through it.
 CREATE VIEW trajectories_current AS
-SELECT * FROM trajectories
-QUALIFY row_number() OVER (
-    PARTITION BY trajectory_id
-    ORDER BY error IS NOT NULL, coalesce(finish_reason = 'length', false), attempt DESC
-) = 1;
+WITH again AS (
+    SELECT trajectory_id FROM trajectories WHERE attempt > 1
+), surpassed AS (
+    SELECT trajectory_id, attempt FROM trajectories SEMI JOIN again USING (trajectory_id)
+    QUALIFY row_number() OVER (
+        PARTITION BY trajectory_id
+        ORDER BY error IS NOT NULL, coalesce(finish_reason = 'length', false), attempt DESC
+    ) > 1
+)
+SELECT * FROM trajectories ANTI JOIN surpassed USING (trajectory_id, attempt);
+
+-- The same with the prompt: a query about one prompt then reads no other's verdicts. Of a check that has been in one
+-- version only there are no later verdicts on an attempt; {several_versions} are the others, as a list.
+CREATE VIEW verdicts_with_prompts AS
+WITH standing AS (
+    SELECT v.*, t.prompt_id
+    FROM verdicts v
+    JOIN trajectories_current t ON t.trajectory_id = v.trajectory_id AND t.attempt = v.attempt
+    JOIN prompts_current p ON p.prompt_id = t.prompt_id
+    WHERE v.against IN ('', p.against)
+)
+FROM standing WHERE "check" NOT IN {several_versions}
+UNION ALL
+FROM standing WHERE "check" IN {several_versions}
+QUALIFY row_number() OVER (PARTITION BY prompt_id, trajectory_id, "check" ORDER BY created_at DESC, version DESC) = 1;
 
 -- The verdict of each check on the current attempt, by its latest version and against the current reference.
-CREATE VIEW verdicts_current AS
-SELECT v.*
-FROM verdicts v
-JOIN trajectories_current t ON t.trajectory_id = v.trajectory_id AND t.attempt = v.attempt
-JOIN prompts_current p ON p.prompt_id = t.prompt_id
-WHERE v.against IN ('', p.against)
-QUALIFY row_number() OVER (PARTITION BY v.trajectory_id, v."check" ORDER BY v.created_at DESC, v.version DESC) = 1;
+CREATE VIEW verdicts_current AS SELECT * EXCLUDE (prompt_id) FROM verdicts_with_prompts;
 
--- The cluster of each prompt and each reply that has one; one that is near no other has its own.
+-- The cluster of each prompt and each reply that has one; one that is near no other has its own. The version counts
+-- that knows the most prompts, of equals the latest: not one that was cut short. What it does not know is as the latest
+-- row says. A cluster that has joined another since, while the rest of its rows are missing, is `followed` to that one,
+-- which always has a smaller id.
 CREATE VIEW clusters_current AS
-SELECT kind, id, arg_max(cluster_id, (created_at, cluster_id)) AS cluster_id
-FROM clusters
+WITH RECURSIVE whole AS (
+    SELECT kind, version FROM clusters GROUP BY kind, version
+    QUALIFY row_number() OVER (
+        PARTITION BY kind ORDER BY count(DISTINCT id) DESC, max(created_at) DESC, version DESC
+    ) = 1
+), told AS (
+    SELECT c.kind, id, arg_max(cluster_id, (c.version = w.version, created_at, cluster_id)) AS cluster_id
+    FROM clusters c JOIN whole w USING (kind)
+    GROUP BY c.kind, id
+), followed AS (
+    SELECT kind, id, cluster_id FROM told
+    UNION ALL
+    SELECT f.kind, f.id, t.cluster_id
+    FROM followed f JOIN told t ON t.kind = f.kind AND t.id = f.cluster_id AND t.cluster_id < f.cluster_id
+)
+SELECT kind, id, min(cluster_id) AS cluster_id
+FROM followed
 GROUP BY kind, id
 UNION ALL
 SELECT 'response' AS kind, trajectory_id AS id, coalesce(details ->> 'representative', trajectory_id) AS cluster_id
@@ -138,14 +176,14 @@ GROUP BY ALL;
 -- (`undecided`) is no reason against a reply.
 CREATE VIEW trajectory_facts AS
 WITH pivoted AS (
-    SELECT trajectory_id,
+    SELECT prompt_id, trajectory_id,
         {outcomes}
         arg_max(outcome, created_at) FILTER (WHERE kind = 'verifier') AS verifier_outcome,
         count(*) AS checks,
         count(*) FILTER (WHERE outcome IN ('fail', 'error')) AS against,
         coalesce(list("check" ORDER BY "check") FILTER (WHERE outcome <> 'pass'), []) AS not_passed
-    FROM verdicts_current
-    GROUP BY trajectory_id
+    FROM verdicts_with_prompts
+    GROUP BY prompt_id, trajectory_id
 )
 SELECT t.trajectory_id, t.attempt, t.prompt_id, t.stage, t.policy, t.engine, t.sample_index, t.parent_id, t.run_id,
     -- Which rewrite made it of its parent, by the prompt file's name.
@@ -156,10 +194,10 @@ SELECT t.trajectory_id, t.attempt, t.prompt_id, t.stage, t.policy, t.engine, t.s
     CASE f.verifier_outcome WHEN 'pass' THEN true WHEN 'fail' THEN false END AS correct,
     t.error IS NULL AND f.checks IS NOT NULL AND f.against = 0
         AND coalesce(f.verifier_outcome = 'pass', true) AS kept,
-    f.* EXCLUDE (trajectory_id, against)
+    f.* EXCLUDE (prompt_id, trajectory_id, against)
 FROM trajectories_current t
-JOIN prompts_current p USING (prompt_id)
-LEFT JOIN pivoted f USING (trajectory_id);
+JOIN prompts_current p ON p.prompt_id = t.prompt_id
+LEFT JOIN pivoted f ON f.prompt_id = t.prompt_id AND f.trajectory_id = t.trajectory_id;
 
 -- One row per verdict that a threshold on its score could turn: `kept` as in trajectory_facts, `kept_if_passed` says
 -- whether the reply would be kept if this check passed and every other verdict stayed as it is.
@@ -294,7 +332,7 @@ WITH latest AS (
     QUALIFY version = arg_max(version, (created_at, version)) OVER (PARTITION BY pair_id, "check")
 ), means AS (
     SELECT pair_id, "check", version, max(draws) AS draws, count(*) AS drawn, count(score) AS verdicts,
-        avg(score) AS score
+        avg(score ORDER BY draw) AS score
     FROM latest
     GROUP BY pair_id, "check", version
     UNION ALL

@@ -15,7 +15,8 @@ from schemas.errors import ConfigError
 from schemas.recipe import Recipe, RewriteStep
 from schemas.records import Prompt
 from warehouse.connect import connect
-from warehouse.mixing import asked_of_verdicts, refuse_more_than_a_condition, without_verdicts
+from warehouse.mixing import asked_of_verdicts, without_verdicts
+from warehouse.where import refuse_no_condition
 
 _BATCH = 256
 
@@ -47,7 +48,7 @@ def look_over(name: str, step: RewriteStep, recipe: Recipe) -> None:
                 raise ConfigError(f"steps.{name}: asks for the check {check!r}, which is none of the checks of {other}")
     try:
         with duckdb.connect(":memory:") as connection:
-            refuse_more_than_a_condition(connection, step.where)
+            refuse_no_condition(connection, step.where)
     except duckdb.Error as e:
         raise _wrong(name, step, e) from e
 
@@ -76,7 +77,7 @@ def choose(path: Path, name: str, step: RewriteStep, prompts: Sequence[Prompt], 
                 f"{', '.join(step.steps)}"
             )
         try:
-            refuse_more_than_a_condition(connection, step.where)
+            refuse_no_condition(connection, step.where)
             connection.execute(f"CREATE TABLE passing AS {_passing(step)}")
         except duckdb.Error as e:
             raise _wrong(name, step, e) from e

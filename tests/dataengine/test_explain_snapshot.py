@@ -228,7 +228,8 @@ def test_as_a_snapshot_saw_it_and_what_was_said_since(place: Place) -> None:
     lines = section(text, "snapshot of-samples@1")
     assert f"  hash   {manifest.logical_hash}" in lines
     assert "  train-00000-of-00001.parquet row 1, split train, weight 1" in lines
-    assert '    source 2 of 2: {"template": "think", "require": ["exact", "format"], "stage": "reasoning"}' in lines
+    (asked,) = [line.partition("source 2 of 2: ")[2] for line in lines if "source 2 of 2: " in line]
+    assert json.loads(asked) == row["asked"]
     assert ["stricter" in line for line in section(text, "since then, verdicts:")[2:]] == [True, False]
     assert " ben " in section(text, "since then, reviews:")[-1]
     assert section(text, "since then, rows of its prompt:")[-1].startswith("resolution ")

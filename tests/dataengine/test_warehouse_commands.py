@@ -159,6 +159,17 @@ def test_sql_lists_what_can_be_asked_and_answers_every_shipped_question(cli: Cli
         assert cli("sql", "--name", name, "--warehouse", shared).code == 0
 
 
+def test_two_snapshots_are_compared(cli: Cli, refused: Any, shared: Path) -> None:
+    there = ("--warehouse", shared)
+    told = cli("snapshot", "diff", "sums-kept@1", "sums-kept", *there)
+    assert told.code == 0
+    assert "no difference: both hold the same" in told.out
+    found = json.loads(cli("snapshot", "diff", "sums-kept@1", "sums-kept@1", "--json", *there).out)
+    assert (found["equal"], found["rows"]["added"], found["mix"]) == (True, 0, [])
+    assert "there is no snapshot sums-kept@9" in refused("snapshot", "diff", "sums-kept@1", "sums-kept@9", *there)
+    assert "is to end in" in refused("snapshot", "diff", "sums-kept", "sums-kept", "--rows", "ids.txt", *there)
+
+
 def test_parquet_goes_to_a_pipe(shared: Path, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 

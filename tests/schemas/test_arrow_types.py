@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.arrow import arrow_schema, arrow_type, to_arrow
 from schemas.duckdb_types import duckdb_columns
-from schemas.records import RECORDS, Message, Metric, Prompt, Record, Review, Verdict
+from schemas.records import RECORDS, Cluster, Message, Metric, Prompt, Record, Review, Verdict
 
 text = st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["", "\0", "a\0b", "😀", "中文", "\u2028"])
 small = st.integers(1, 2**31)
@@ -30,13 +30,14 @@ def literals(annotation: Any) -> list[str]:
 
 # Columns that hold only some texts.
 MADE_UP: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
+    Cluster: {"id": text.map(lambda end: f"b{end}"), "cluster_id": text.map(lambda end: f"a{end}")},
     Review: {
         "review_id": st.just("0f" * 16),
         "reviewer": st.sampled_from(["ann", "名", "a b"]),
         "verdict": st.sampled_from(["approve", "reject"]),
         "text": st.none(),
         "child_id": st.none(),
-    }
+    },
 }
 
 

@@ -114,8 +114,8 @@ def test_brackets_without_end_are_no_crash(tmp_path: Path, text: str) -> None:
             "unable to parse string as an integer",
         ),
         ("samples: 2", "sample: 2",
-         "recipe.yaml:17: steps.first.sample is no setting here; there are: checks, engine, samples, sampling, "
-         "max_tokens, prompts, template, kind, stage, only, demonstrations, prefill, guided"),
+         "recipe.yaml:17: steps.first.sample is no setting here; did you mean samples? there are: checks, engine, "
+         "samples, sampling, max_tokens, prompts, template, kind, stage, only, demonstrations, prefill, guided"),
         ("    engine: small\n", "", "recipe.yaml:12: steps.first.engine is missing"),
         (
             "stage: cold_start",
@@ -242,7 +242,7 @@ steps:
         ("colour: red", "show: all", "x.yaml:10: steps.cut.mix.sources.0.show is 'all': input should be 'answer' or "
          "'whole' (the final answer alone, or the whole reply with its reasoning in think tags)"),
         ("colour: red", "colour: red", "x.yaml:10: steps.cut.mix.sources.0.colour is no setting here; there are: "
-         "max_rows, template, where, require, not_failed, thresholds, judge, min_kappa, max_per_prompt, stage, check, "
+         "max_rows, template, stage, where, require, not_failed, thresholds, judge, min_kappa, max_per_prompt, check, "
          "policy, balanced, show"),
         ("colour: red", "policy: rule", "x.yaml:9: steps.cut.mix.sources.0: say who tells the better one: either "
          "`judge: NAME`, `check: imported` or `policy: rule`"),

@@ -12,8 +12,9 @@ import pytest
 from schemas.keys import canonical_json, key
 from schemas.mix import AnyMix, Mix, MixFile
 from schemas.records import Calibration, Message, Pair, PairVerdict, Prompt, Run, Trajectory, Verdict
+from tests.warehouse.talks import snapshots_of_every_kind
 from warehouse.connect import connect
-from warehouse.snapshot import create_snapshot
+from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -133,6 +134,26 @@ def make_mix() -> MakeMix:
         return Mix.model_validate({"mix": name, "sources": sources or [source], **top})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _snapshots_made() -> dict[str, Snapshot]:
+    return {}
+
+
+@pytest.fixture
+def every_kind(
+    _snapshots_made: dict[str, Snapshot],
+    tmp_path_factory: pytest.TempPathFactory,
+    make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict,
+    make_pair: MakePair,
+) -> dict[str, Snapshot]:
+    """A snapshot of each kind of rows, by kind: exports only read them."""
+    if not _snapshots_made:
+        folder = tmp_path_factory.mktemp("every-kind") / "warehouse"
+        _snapshots_made.update(snapshots_of_every_kind(folder, make_trajectory, make_verdict, make_pair))
+    return _snapshots_made
 
 
 @pytest.fixture

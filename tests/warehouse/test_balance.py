@@ -126,7 +126,8 @@ def test_diversity_before_and_after_the_checks(
     shared = {"kind": "prompt", "version": "1", "created_at": START}
     prompts = list(dict.fromkeys(t.prompt_id for t in filled))
     warehouse.append(
-        "clusters", [Cluster(id=p, cluster_id="one" if i < 2 else p, **shared) for i, p in enumerate(prompts)]
+        "clusters",
+        [Cluster(id=p, cluster_id=min(prompts[:2]) if i < 2 else p, **shared) for i, p in enumerate(prompts)],
     )
     found = {r["part"]: r for r in rows("SELECT * FROM diversity")}
     assert list(found) == ["replied", "kept"]

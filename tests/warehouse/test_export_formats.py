@@ -15,37 +15,12 @@ from schemas.errors import SnapshotError
 from schemas.keys import canonical_json
 from schemas.records import Message, Prompt
 from tests.warehouse.conftest import MakeMix, MakeTrajectory, MakeVerdict, mix_of
+from tests.warehouse.talks import ASSISTANT, ENDLESS, REPLIES, SYSTEM, TALKS, USER, Talk, kept, said, talk_of
 from warehouse.export import export_snapshot
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
 
-Turn = tuple[str, str]
-Talk = list[Turn]
 MakeSnapshot = Callable[..., Snapshot]
-
-USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
-TALKS: list[Talk] = [
-    [(USER, "What is 1 + 1? 😀")],
-    [(SYSTEM, 'Be "brief".\nAlways.'), (USER, "What is 2 + 2?")],
-    [(SYSTEM, "Be kind."), (USER, "Hello"), (ASSISTANT, "Hello. What may I do?"), (USER, "What is 3 + 3?")],
-    [(USER, "One"), (ASSISTANT, "<think>\nCount.\n</think>\nTwo"), (USER, "Three"), (ASSISTANT, "Four"), (USER, "?")],
-    [(USER, "What is 5 + 5?")],
-    [(USER, "How does one end a thought?")],
-    [(USER, "What is 7 + 7?")],
-    [(USER, "What is 8 + 8?")],
-]
-# Reasoning and answer of the reply to each.
-REPLIES: list[tuple[str | None, str | None]] = [
-    ("One and one.\n\nTwo 😀.", "2"),
-    ("Two and two.", "4\n\nIndeed."),
-    ("Three and three.", "6"),
-    ("Five follows.", "Five"),
-    (None, "10"),
-    ("By a tag.", "With </think>, once."),
-    ("", "14"),
-    ("Never closed", None),
-]
-ENDLESS: Talk = [(USER, "One"), (USER, "Two")]
 
 
 @pytest.fixture(autouse=True)
@@ -88,36 +63,12 @@ def make_snapshot(
     return make
 
 
-def kept(snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each split, in the order of the snapshot's files."""
-    return {
-        split: [row for file in files for row in pq.read_table(file).to_pylist()]
-        for split in ("train", "validation")
-        if (files := snapshot.data_files(split))
-    }
-
-
-def talk_of(row: dict[str, Any]) -> Talk:
-    return [(m["role"], m["content"]) for m in row["messages"]]
-
-
 def read(path: Path, cache: Path) -> dict[str, list[dict[str, Any]]]:
     """An export as `datasets` reads its folder."""
     import datasets
 
     found = datasets.load_dataset(str(path), cache_dir=str(cache))
     return {split: list(rows) for split, rows in found.items()}
-
-
-def said(turns: list[dict[str, Any]], role: str = "role", content: str = "content") -> Talk:
-    """Messages of an export as turns, thoughts that stand apart back in their tags."""
-    names = {"human": USER, "gpt": ASSISTANT}
-    talk = []
-    for turn in turns:
-        thought = turn.get("reasoning_content")
-        whole = f"<think>\n{thought}\n</think>\n{turn[content]}" if thought else turn[content]
-        talk.append((names.get(turn[role], turn[role]), whole))
-    return talk
 
 
 def of_alpaca(row: dict[str, Any]) -> Talk:
