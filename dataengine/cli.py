@@ -96,17 +96,36 @@ def status(
 
 @app.command()
 def explain(
-    id: Annotated[str, typer.Argument(help="Of a prompt or trajectory; its first characters will do.")],
+    id: Annotated[
+        str | None, typer.Argument(help="Of a prompt, trajectory or pair; its first characters will do.")
+    ] = None,
     mix: Annotated[
         list[str] | None, typer.Option(help="A shipped mix's name, or a path: what it makes of this. Repeatable.")
     ] = None,
+    snapshot: Annotated[
+        str | None, typer.Option(help="name@version: all as it saw it, and what was said since.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="In place of an id: an exported file, of which the row ...")] = None,
+    line: Annotated[int | None, typer.Option(min=1, help="... with this number; the first is 1.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, without mixes.")] = False,
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
 ) -> None:
-    """The life of one prompt or trajectory, and what speaks against it, with the spans at fault."""
+    """The life of a prompt, trajectory or pair: where it is from, what speaks against it, and where it went."""
     from dataengine.explain import explain as tell
+    from dataengine.explain import explained
     from dataengine.shipped import load_mix
+    from warehouse.exported import find_row
+    from warehouse.store import Warehouse
 
-    say(tell(warehouse, id, [load_mix(m) for m in mix or []]))
+    if (id is None) == (file is None) or (file is None) != (line is None) or (as_json and mix):
+        raise ConfigError("give an id, or --file and --line; --json goes with either, and without --mix")
+    if file is not None and line is not None:
+        id, snapshot = find_row(Warehouse.open(warehouse).path, file, line, snapshot)
+    assert id is not None
+    if as_json:
+        say(json.dumps(explained(warehouse, id, snapshot=snapshot), indent=2).replace("\x7f", "\\u007f"))
+    else:
+        say(tell(warehouse, id, [load_mix(m) for m in mix or []], snapshot=snapshot))
 
 
 @app.command()

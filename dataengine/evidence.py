@@ -69,7 +69,7 @@ def lines_of(details: Mapping[str, Any], texts: Mapping[str, str], hide: Callabl
 
     `hide` is put on what the details say; it must keep the length of the texts, which are given as it left them.
     """
-    rest = {k: _each(v, hide) for k, v in details.items() if k not in _SHOWN_IN_TEXT}
+    rest = {k: each_text(v, hide) for k, v in details.items() if k not in _SHOWN_IN_TEXT}
     if rest:
         said = one_line(json.dumps(rest, ensure_ascii=False))
         yield said if len(said) <= 400 else f"{said[:399]}…"
@@ -82,12 +82,13 @@ def lines_of(details: Mapping[str, Any], texts: Mapping[str, str], hide: Callabl
         yield f"and {len(spans) - MOST_SPANS} more"
 
 
-def _each(value: Any, hide: Callable[[str], str]) -> Any:
+def each_text(value: Any, do: Callable[[str], str]) -> Any:
+    """A value as JSON knows them, with every text in it replaced by what `do` makes of it."""
     if isinstance(value, str):
-        return hide(value)
+        return do(value)
     if isinstance(value, dict):
-        return {k: _each(v, hide) for k, v in value.items()}
-    return [_each(v, hide) for v in value] if isinstance(value, list) else value
+        return {k: each_text(v, do) for k, v in value.items()}
+    return [each_text(v, do) for v in value] if isinstance(value, list) else value
 
 
 def secrets_hidden(text: str, spans: Iterable[Span]) -> Callable[[str], str]:

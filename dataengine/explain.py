@@ -1,197 +1,144 @@
-"""The life of one prompt or trajectory, in words: what happened to it, and what speaks against it."""
+"""The life of a prompt, trajectory or pair, in words or as JSON: where it is from, what was said, where it went."""
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
+from pydantic import ValidationError
 
-from dataengine.evidence import lines_of, secrets_hidden, spans_of
-from dataengine.explain_mix import mix_of_prompt, mix_of_trajectory
-from dataengine.lineage import family
-from dataengine.screen import indented, printable
+from dataengine.evidence import spans_of
+from dataengine.explain_mix import mix_of_other_rows, mix_of_several, mix_of_trajectory
+from dataengine.explain_snapshot import seen_by, snapshot_lines
+from dataengine.explain_words import PARTS, details_of, said_of, texts_of
+from dataengine.lineage import Row, find, lineage_of, masks
+from dataengine.screen import printable
 from dataengine.tables import table
-from schemas.errors import InputError
-from schemas.mix import AnyMix
+from schemas.errors import InputError, SnapshotError, first_problem
+from schemas.mix import AnyMix, Mix, MixFile
 from warehouse.connect import connect
-from warehouse.snapshot import list_snapshots
+from warehouse.membership import rows_holding, trained_on
+from warehouse.snapshot import Snapshot, list_snapshots, open_snapshot
 from warehouse.store import Warehouse
 
 
-def explain(path: Path, ident: str, mixes: Sequence[AnyMix] = ()) -> str:
-    """What happened to the prompt or trajectory whose id starts with `ident`, and what each of `mixes` makes of it.
+@dataclass(frozen=True)
+class _Found:
+    """A record, the connection that it was seen on, and the mixes that are to be told of."""
 
-    Passwords and keys that the check `pii` found are masked, and so is what would act on a terminal. Raises InputError
-    when no id starts so, or several do, SnapshotError for a mix whose `where` is no condition.
+    record: Row
+    connection: duckdb.DuckDBPyConnection
+    mixes: Sequence[AnyMix]
+
+
+def explain(path: Path, ident: str, mixes: Sequence[AnyMix] = (), *, snapshot: str | None = None) -> str:
+    """What is known of the prompt, trajectory or pair whose id starts so, and what each of `mixes` makes of it.
+
+    With `snapshot` (name@version) all of it as that snapshot saw it: its mix is told of too, then the row itself, and
+    what was said since. Passwords and keys that the check `pii` found are masked, and so is what would act on a
+    terminal. Raises InputError when no id starts so, several do, or what has it is younger than the snapshot;
+    SnapshotError for a mix whose `where` is no condition.
     """
-    with connect(path) as connection:
-        kind, full = _find(connection, ident.strip().lower())
-        tell = _prompt if kind == "prompt" else _trajectory
-        text = tell(connection, full, mixes)
-        snapshots = _snapshots(Warehouse.open(path).path, kind, full)
-    return printable(f"{text}\n\n{snapshots}")
+    with _found(path, ident, snapshot) as found:
+        told = [PARTS[found.record["kind"]](found.record)]
+        for mix in (*found.mixes, *mixes):
+            told.append("\n".join([f"mix {mix.mix}:", *_mix(found.connection, mix, found.record)]))
+        if snapshot is not None:
+            told.append("\n".join(snapshot_lines(found.record)))
+        told.append(_snapshots(found.record["snapshots"]))
+    return printable("\n\n".join(told))
 
 
-def _find(connection: duckdb.DuckDBPyConnection, ident: str) -> tuple[str, str]:
-    if len(ident) < 4 or any(c not in "0123456789abcdef" for c in ident):
-        raise InputError(
-            f"{ident!r} is no id: give at least 4 characters of the hexadecimal id of a prompt or trajectory"
-        )
-    found = connection.execute(
-        "SELECT DISTINCT 'trajectory', trajectory_id FROM trajectories WHERE starts_with(trajectory_id, $id) "
-        "UNION ALL SELECT DISTINCT 'prompt', prompt_id FROM prompts WHERE starts_with(prompt_id, $id) LIMIT 6",
-        {"id": ident},
-    ).fetchall()
-    if not found:
-        raise InputError(f"no prompt or trajectory has an id that starts with {ident}")
-    if len(found) > 1:
-        listed = ", ".join(f"{kind} {full[:16]}" for kind, full in found[:5])
-        raise InputError(f"{ident} is the start of several ids: {listed}; give more characters")
-    return found[0]
+def explained(path: Path, ident: str, *, snapshot: str | None = None) -> Row:
+    """The same as values that JSON can hold, without what a mix makes of it: see `dataengine.lineage.lineage_of`.
+
+    `snapshots` are the rows of snapshots that hold it. With `snapshot` there are also `snapshot`, with the mix, hashes,
+    versions and for each of its rows the source that took it, and `since`, what was added after.
+    """
+    with _found(path, ident, snapshot) as found:
+        return found.record
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, ident: str) -> list[dict[str, Any]]:
-    cursor = connection.execute(sql, {"id": ident})
-    names = [d[0] for d in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+@contextmanager
+def _found(path: Path, ident: str, ref: str | None) -> Iterator[_Found]:
+    warehouse = Warehouse.open(path).path
+    with connect(path, snapshots=True) as connection:
+        kind, full = find(connection, ident)
+        hide = masks(connection, kind, full)
+        record = lineage_of(connection, kind, full, hide)
+        assert record is not None
+        replies = row_ids(record, "samples") if kind != "pair" else []
+        prompt = full if kind == "prompt" else None
+        places = rows_holding(connection, replies, row_ids(record, "pairs"), prompt)
+        hashes = {s.manifest.id: s.manifest.logical_hash for s in list_snapshots(warehouse)} if places else {}
+        trained = trained_on(warehouse, hashes)
+        record["snapshots"] = [row | {"trained": trained.get(row["snapshot"], [])} for row in places]
+        if ref is None:
+            yield _Found(record, connection, ())
+            return
+    snapshot = open_snapshot(warehouse, ref)
+    with connect(path, at=snapshot.manifest.id) as connection:
+        # What is known to be a password now was one then.
+        then = lineage_of(connection, kind, full, hide)
+        if then is None:
+            raise InputError(f"{kind} {full[:12]} was not there yet when {snapshot.manifest.id} was made")
+        mix = _mix_of(snapshot)
+        yield _Found(seen_by(connection, snapshot, mix, then, record), connection, (mix,))
 
 
-def _prompt(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[AnyMix]) -> str:
-    current = _rows(connection, "SELECT * FROM prompts_current WHERE prompt_id = $id", ident)[0]
-    history = _rows(
-        connection,
-        "SELECT source, revision, source_ref, reference, verifier, license, strftime(created_at, '%Y-%m-%d %H:%M') AS "
-        "created FROM prompts WHERE prompt_id = $id ORDER BY created_at",
-        ident,
-    )
-    facts = _rows(
-        connection,
-        "SELECT trajectory_id, stage, policy, sample_index AS sample, finish_reason AS finish, "
-        "correct, kept, array_to_string(not_passed, ' ') AS not_passed, error FROM trajectory_facts "
-        "WHERE prompt_id = $id ORDER BY created_at, sample_index, trajectory_id",
-        ident,
-    )
-    attempts = [{"trajectory": f["trajectory_id"][:12], **{k: f[k] for k in list(f)[1:]}} for f in facts]
-    lines = [f"prompt {ident}", _fields(current, ("domain", "language", "source", "reference", "verifier"))]
-    if current["conflict"]:
-        lines.append(
-            "CONFLICT: sources give different references, so it is verified against none; import the right one with "
-            "--source resolution"
-        )
-    lines += [indented(f"{m['role']}: {m['content']}") for m in current["messages"]]
-    lines += ["", "rows of this prompt:", table(history), "", f"{len(attempts)} trajectories:", table(attempts)]
-    for mix in mixes:
-        told = mix_of_prompt(connection, mix, {f["trajectory_id"]: f["stage"] for f in facts})
-        lines += ["", f"mix {mix.mix}:", *told]
-    return "\n".join(lines)
+def _mix_of(snapshot: Snapshot) -> AnyMix:
+    try:
+        return MixFile.model_validate(snapshot.manifest.mix).root
+    except ValidationError as e:
+        raise SnapshotError(
+            f"{snapshot.manifest.id}: this version does not know its mix ({first_problem(e)}): take the one that made "
+            "it, or leave out --snapshot"
+        ) from None
 
 
-def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str, mixes: Sequence[AnyMix]) -> str:
-    attempts = _rows(connection, "SELECT * FROM trajectories WHERE trajectory_id = $id ORDER BY attempt", ident)
-    current = _rows(connection, "SELECT * FROM trajectory_facts WHERE trajectory_id = $id", ident)[0]
-    given = _rows(connection, 'SELECT * FROM verdicts_current WHERE trajectory_id = $id ORDER BY "check"', ident)
-    details = {v["check"]: _details(v["details"]) for v in given}
-    hide = _hider(current["text"], details)
-    texts = {"prompt": hide(current["messages"][-1]["content"]), "reply": hide(current["text"])}
-    first = {c: s[0].within(texts.get(s[0].of, "")) for c, told in details.items() if (s := spans_of(told))}
+def row_ids(record: Row, rows: str) -> list[str]:
+    """The ids by which rows of that kind (samples, pairs, labels, prompts) would hold what the record is of."""
+    if rows == "prompts":
+        return [record["prompt"]["prompt_id"]]
+    if rows == "pairs":
+        return [record["id"]] if record["kind"] == "pair" else list(record["pairs"])
+    if record["kind"] == "pair":
+        return [record["pair"]["a_id"], record["pair"]["b_id"]]
+    return [t["trajectory_id"] for t in record["trajectories"]] if record["kind"] == "prompt" else [record["id"]]
+
+
+def _mix(connection: duckdb.DuckDBPyConnection, mix: AnyMix, record: Row) -> list[str]:
+    if not isinstance(mix, Mix):
+        return mix_of_other_rows(connection, mix, row_ids(record, mix.rows))
+    if record["kind"] == "prompt":
+        return mix_of_several(connection, mix, {t["trajectory_id"]: t["stage"] for t in record["trajectories"]})
+    if record["kind"] == "pair":
+        known = [reply["trajectory"] for reply in record["replies"].values() if reply]
+        return mix_of_several(connection, mix, {t["trajectory_id"]: t["stage"] for t in known})
+    given = [v for v in record["verdicts"] if v["counts"]]
+    texts = texts_of(record)
+    first = {v["check"]: s[0].within(texts.get(s[0].of, "")) for v in given if (s := spans_of(details_of(v)))}
+    return mix_of_trajectory(connection, mix, record["id"], {v["check"]: said_of(v) for v in given}, first)
+
+
+def _snapshots(rows: Sequence[Row]) -> str:
+    """The snapshots that hold it: a line for each split."""
+    if not rows:
+        return "in snapshots: none"
+    grouped: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        grouped.setdefault((row["snapshot"], row["split"]), []).append(row)
     lines = [
-        f"trajectory {ident}",
-        _fields({**attempts[-1], **current}, ("stage", "policy", "engine", "sampling", "sample_index", "parent_id",
-                                              "run_id")),
-        f"prompt {current['prompt_id']}  ({current['domain']}, {current['source']}, "
-        f"reference {current['reference']!r})",
-        *(indented(f"{m['role']}: {hide(m['content'])}") for m in current["messages"]),
-        "",
-        "attempts:",
-        table([{k: a[k] for k in ("attempt", "finish_reason", "prompt_tokens", "completion_tokens", "max_tokens",
-                                  "seconds", "error")} for a in attempts], most=100),
-        "",
-    ]  # fmt: skip
-    if linked := family(connection, ident):
-        lines += [linked, ""]
-    if current["error"] is not None:
-        lines.append("it has no reply: the request failed, and is asked again by the next run of its recipe")
-    else:
-        lines += ["reply:", indented(texts["reply"]), "", "verdicts:", _verdicts(connection, ident, given)]
-        for verdict in given:
-            if verdict["outcome"] != "pass":
-                lines += [
-                    "",
-                    f"{verdict['check']}: {_said(verdict)}",
-                    *map(indented, lines_of(details[verdict["check"]], texts, hide)),
-                ]
-        lines += ["", _kept(current, given)]
-    for mix in mixes:
-        told = mix_of_trajectory(connection, mix, ident, {v["check"]: _said(v) for v in given}, first)
-        lines += ["", f"mix {mix.mix}:", *told]
-    return "\n".join(lines)
-
-
-def _said(verdict: dict[str, Any]) -> str:
-    """A verdict in a few words: `fail, language_mixed, score 0.82`."""
-    score = "" if verdict["score"] is None else f"score {verdict['score']:.4g}"
-    return ", ".join(part for part in (verdict["outcome"], verdict["reason"], score) if part)
-
-
-def _details(text: str) -> dict[str, Any]:
-    value = json.loads(text)
-    return value if isinstance(value, dict) else {}
-
-
-def _hider(text: str, details: dict[str, dict[str, Any]]) -> Callable[[str], str]:
-    spans = spans_of(details.get("pii", {}))
-    return secrets_hidden(text, spans) if spans else str
-
-
-def _verdicts(connection: duckdb.DuckDBPyConnection, ident: str, given: Sequence[dict[str, Any]]) -> str:
-    keys = ("attempt", "check", "version", "against")
-    counting = {tuple(v[k] for k in keys) for v in given}
-    every = _rows(connection, 'SELECT * FROM verdicts WHERE trajectory_id = $id ORDER BY attempt, "check", created_at',
-                  ident)  # fmt: skip
-    return table(
-        [
-            {k: v[k] for k in ("attempt", "check", "version", "outcome", "score", "reason")}
-            | {"counts": "yes" if tuple(v[k] for k in keys) in counting else "no"}
-            for v in every
-        ]
-    )
-
-
-def _kept(current: dict[str, Any], given: Sequence[dict[str, Any]]) -> str:
-    if current["kept"]:
-        return "kept: the verifier passed and no check failed"
-    against = [
-        f"{v['check']} ({v['outcome']})"
-        for v in given
-        if v["outcome"] in ("fail", "error") or (v["kind"] == "verifier" and v["outcome"] == "undecided")
+        {
+            "snapshot": snapshot,
+            "split": split,
+            "rows": len(held),
+            "weight": sum(row["weight"] for row in held),
+            "first": f"{held[0]['file']} row {held[0]['row']}",
+            "ids": " ".join((r["pair_id"] or r["trajectory_id"] or r["prompt_id"])[:12] for r in held),
+            "trained on it": " ".join(held[0]["trained"]),
+        }
+        for (snapshot, split), held in grouped.items()
     ]
-    return f"not kept: {', '.join(against) or 'no check has a verdict'}"
-
-
-# By what the rows of a snapshot are the columns that hold ids of trajectories.
-_REPLIES: dict[str, tuple[str, ...]] = {
-    "samples": ("trajectory_id",),
-    "pairs": ("chosen_id", "rejected_id"),
-    "labels": ("trajectory_id",),
-    "prompts": (),
-}
-
-
-def _snapshots(warehouse: Path, kind: str, ident: str) -> str:
-    found = []
-    with duckdb.connect(":memory:") as connection:
-        for snapshot in list_snapshots(warehouse):
-            columns = ("prompt_id",) if kind == "prompt" else _REPLIES[snapshot.manifest.rows_of]
-            if not columns:
-                continue
-            rows = connection.execute(
-                f"SELECT split, count(*) FROM read_parquet($files) WHERE $id IN ({', '.join(columns)}) GROUP BY 1",
-                {"files": [str(p) for p in snapshot.data_files()], "id": ident},
-            ).fetchall()
-            found += [f"{snapshot.manifest.id} ({count} in {split})" for split, count in rows]
-    return "in snapshots: " + (", ".join(found) or "none")
-
-
-def _fields(row: dict[str, Any], names: tuple[str, ...]) -> str:
-    return "\n".join(f"  {name:<13} {row[name]}" for name in names if row[name] is not None)
+    return f"in snapshots:\n{table(lines)}"

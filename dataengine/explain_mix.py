@@ -1,4 +1,4 @@
-"""What a mix makes of a trajectory: each condition met or not, then what the caps leave it."""
+"""What a mix makes of a trajectory: each condition met or not, then what the caps leave it; and of its other rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,17 +9,19 @@ from dataengine.chat_tokenizer import open_chat
 from dataengine.screen import one_line
 from dataengine.shipped import systems_of
 from dataengine.tables import table
+from schemas.errors import SnapshotError
 from schemas.mix import AnyMix, Mix
 from warehouse.fitting import chat_of
 from warehouse.gate import unproven
 from warehouse.mixing import Condition, choose, conditions, unmet, without_verdicts
+from warehouse.snapshot import KINDS
 from warehouse.splits import SPLIT
 from warehouse.targets import meet_targets
 
 
 def mix_of_trajectory(
     connection: duckdb.DuckDBPyConnection,
-    mix: AnyMix,
+    mix: Mix,
     ident: str,
     said: Mapping[str, str],
     spans: Mapping[str, str],
@@ -28,8 +30,6 @@ def mix_of_trajectory(
 
     `said` gives each check's verdict in words, `spans` the first span that it rests on, where it rests on one.
     """
-    if not isinstance(mix, Mix):
-        return [_of_other_rows(mix)]
     lines, candidate = [], False
     for number, source in enumerate(mix.sources):
         lines.append(f"  source {number + 1} of {len(mix.sources)}:")
@@ -44,10 +44,8 @@ def mix_of_trajectory(
     return lines + [f"  {line}" for line in _outcome(connection, mix, ident, candidate)]
 
 
-def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: AnyMix, stages: Mapping[str, str]) -> list[str]:
-    """A table of the prompt's trajectories (id -> stage): taken, left out, or what each does not meet."""
-    if not isinstance(mix, Mix):
-        return [_of_other_rows(mix)]
+def mix_of_several(connection: duckdb.DuckDBPyConnection, mix: Mix, stages: Mapping[str, str]) -> list[str]:
+    """A table of trajectories (id -> stage): taken, left out, or what each does not meet."""
     failing = [unmet(connection, mix, source, list(stages)) for source in mix.sources]
     fates = _fates(connection, mix, list(stages)) if any(not c for f in failing for c in f.values()) else {}
     rows = []
@@ -65,8 +63,42 @@ def mix_of_prompt(connection: duckdb.DuckDBPyConnection, mix: AnyMix, stages: Ma
     return [table(rows, most=100), *_cannot_be_made(connection, mix)]
 
 
-def _of_other_rows(mix: AnyMix) -> str:
-    return f"  its rows are {mix.rows}: make its snapshot, which counts what it leaves out and why"
+def mix_of_other_rows(connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]) -> list[str]:
+    """Lines: what a mix of pairs, labels or prompts makes of the rows with these ids."""
+    reason, fates = _other_fates(connection, mix, idents)
+    if reason:
+        return [f"  no snapshot of it can be made here yet: {reason}"]
+    lines = []
+    for ident in idents:
+        if ident not in fates:
+            lines.append(f"  {ident[:12]}  no source asks for it, or for what it is of")
+        for fate in fates.get(ident, []):
+            takes = f"takes it, into the split {fate['split']}"
+            did = f"leaves it out ({fate['dropped']})" if fate["dropped"] else takes
+            lines.append(f"  {ident[:12]}  source {fate['source'] + 1} of {len(mix.sources)} {did}")
+    return lines or [f"  its rows are {mix.rows}, and there are none of this"]
+
+
+def sources_of(connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]) -> dict[str, int]:
+    """The number, from 1, of the source that takes each of these rows; those that none takes are not in it."""
+    fates = _fates(connection, mix, idents) if isinstance(mix, Mix) else _other_fates(connection, mix, idents)[1]
+    return {ident: f["source"] + 1 for ident, found in fates.items() for f in found if f["dropped"] is None}
+
+
+def _other_fates(
+    connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]
+) -> tuple[str | None, dict[str, list[dict[str, Any]]]]:
+    """As `_fates`, of a mix of other rows than samples, after the reason why it cannot be made, where there is one."""
+    # Taken back, so that the next mix can be chosen on the same connection.
+    connection.begin()
+    try:
+        # How rows are rendered is of no account here, and templates may be others than they were.
+        KINDS[mix.rows].select(connection, mix, dict.fromkeys(source.template for source in mix.sources), None)
+        return None, _chosen(connection, mix, idents)
+    except SnapshotError as e:
+        return str(e).removeprefix(f"mix {mix.mix}: "), {}
+    finally:
+        connection.rollback()
 
 
 def _outcome(connection: duckdb.DuckDBPyConnection, mix: Mix, ident: str, candidate: bool) -> list[str]:
@@ -141,6 +173,13 @@ def _fates(connection: duckdb.DuckDBPyConnection, mix: Mix, idents: Sequence[str
         return {}
     choose(connection, mix, systems_of(mix), chat_of(mix, open_chat))
     meet_targets(connection, mix)
+    return _chosen(connection, mix, idents)
+
+
+def _chosen(
+    connection: duckdb.DuckDBPyConnection, mix: AnyMix, idents: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the table `chosen` with these ids, by id, with their split."""
     cursor = connection.execute(
         f"SELECT *, {SPLIT} AS split FROM chosen WHERE list_contains($ids::VARCHAR[], id) ORDER BY source",
         {"ids": list(idents), "salt": mix.salt, "share": mix.validation},

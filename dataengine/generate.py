@@ -16,7 +16,7 @@ from dataengine.in_flight import ask_all
 from dataengine.progress import Progress
 from dataengine.prompting import Parts, assemble, render, system_prompt, take_apart
 from dataengine.rewrites.rewriting import Parent, Rewriting
-from schemas.keys import canonical_json, key
+from schemas.keys import canonical_json, key, seed_of
 from schemas.recipe import Demonstration, Guided, Sampling
 from schemas.records import Prompt, Stage, Trajectory, now
 from warehouse.connect import connect
@@ -194,8 +194,7 @@ class Sampler:
             max_tokens=asking.max_tokens,
             temperature=drawn["temperature"],
             top_p=drawn["top_p"],
-            # From the trajectory's key: every sample its own, the same in every run.
-            seed=int(wanted.trajectory_id[:8], 16) & 0x7FFFFFFF if asking.send_seed else None,
+            seed=seed_of(wanted.trajectory_id) if asking.send_seed else None,
             prefilled=bool(asking.prefill),
             guided=asking.guided,
             group=wanted.rendered_key,

@@ -33,6 +33,7 @@ _VIEWS = {
     "evaluation": "held-out scores per policy and source",
     "throughput": "tokens and seconds per stage and policy",
     "curves": "training metrics by step",
+    "snapshot_rows": "a row of a snapshot: its ids, split, weight, and its place in which file",
 }
 
 

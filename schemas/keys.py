@@ -41,3 +41,12 @@ def key(*parts: Any) -> str:
     False
     """
     return hashlib.sha256(canonical_json(list(parts)).encode("utf-8")).hexdigest()
+
+
+def seed_of(ident: str) -> int:
+    """The seed with which a trajectory of that id is asked for: 31 bits of it, so the same in every run.
+
+    >>> seed_of("ffffffff" + "0" * 56) == 2**31 - 1
+    True
+    """
+    return int(ident[:8], 16) & 0x7FFFFFFF

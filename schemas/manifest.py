@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.mix import RowKind
 
-
 #: Counts the rules of the logical hash: docs/mixes.md has the newest.
 HASH_RULES = 2
 

@@ -7,9 +7,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from schemas.errors import ConfigError, SnapshotError, UserError
 from schemas.keys import key
@@ -28,10 +30,11 @@ _PLANNED = "planned.json"
 
 @dataclass(frozen=True)
 class Start:
-    """The weights a training starts from: the policy they are known by, and the sha256 that tells them apart."""
+    """The weights a training starts from: the policy they are known by, the sha256 that tells them apart, a licence."""
 
     policy: str
     sha256: str
+    license: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,11 @@ def start_weights(folder: Path) -> Start:
     if not (folder / "config.json").is_file():
         raise ConfigError(f"model: {folder} is no model in Hugging Face format (no config.json there)")
     if trained := finished(folder):
-        return Start(trained["policy"], trained["weights_sha256"])
+        return Start(trained["policy"], trained["weights_sha256"], trained.get("start", {}).get("license"))
     described = _read_json(folder / "model.json") or {}
     sha256 = described.get("sha256") or weights_sha256(folder)
-    return Start(described.get("policy") or f"{folder.resolve().name}@{sha256[:12]}", sha256)
+    policy = described.get("policy") or f"{folder.resolve().name}@{sha256[:12]}"
+    return Start(policy, sha256, described.get("license"))
 
 
 def weights_sha256(folder: Path) -> str:
@@ -172,12 +176,12 @@ def publish_checkpoint(plan: Plan, model: Any, tokenizer: Any, result: dict[str,
         "key": plan.key,
         "snapshot": plan.manifest.id,
         "snapshot_hash": plan.manifest.logical_hash,
-        "start": {"policy": plan.start.policy, "sha256": plan.start.sha256},
+        "start": {name: value for name, value in asdict(plan.start).items() if value is not None},
         "config": plan.config.model_dump(mode="json"),
         "weights_sha256": sha256,
         **result,
     }
-    (making / "README.md").write_text(_model_card(training), encoding="utf-8")
+    (making / "README.md").write_text(_model_card(training, plan.manifest), encoding="utf-8")
     _sync_files(making)
     _write_json(making / _MARK, training)
     _publish(making, plan.folder)
@@ -190,14 +194,18 @@ def clean_up(plan: Plan) -> None:
     shutil.rmtree(plan.partial, ignore_errors=True)
 
 
-def _model_card(training: dict[str, Any]) -> str:
+def _model_card(training: dict[str, Any], manifest: Manifest) -> str:
+    """The card: front matter in the hub's terms, then what was trained on what. No path of this machine is in it."""
     config, losses = training["config"], training["losses"]
     validation = losses["validation"]
     held_out = "no held-out rows" if validation is None else f"{validation:.4f} on held-out rows"
     return (
+        f"---\n{yaml.safe_dump(_front_matter(training, manifest), sort_keys=False)}---\n\n"
         f"# {training['policy']}\n\n"
         f"Supervised fine-tuning of all weights of `{training['start']['policy']}` on the snapshot "
-        f"`{training['snapshot']}`.\n\n"
+        f"`{training['snapshot']}`, logical hash `{training['snapshot_hash']}`.\n\n"
+        f"In its warehouse `dataengine snapshot show {training['snapshot']}` tells what it holds and how it was made, "
+        f"and `dataengine explain ID --snapshot {training['snapshot']}` where a row of it is from.\n\n"
         f"| | |\n|---|---|\n"
         f"| rows | {training['rows']['train']:,} |\n"
         f"| optimizer steps | {training['steps']:,} of {config['batch_size']} rows, {config['epochs']} epochs |\n"
@@ -207,6 +215,25 @@ def _model_card(training: dict[str, Any]) -> str:
         f"epoch, {held_out} |\n\n"
         f"`training.json` says the rest: settings, hashes, versions. `metrics.jsonl` holds every step.\n"
     )
+
+
+def _front_matter(training: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
+    """What the hub reads of a card; names cannot have an `@` there, so the version and the hashes stand beside them."""
+    start = training["start"]
+    languages = [code for code in manifest.counts.get("language", {}) if len(code) in (2, 3)]
+    return {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "base_model": start["policy"].partition("@")[0],
+        "base_model_relation": "finetune",
+        "base_model_sha256": start["sha256"],
+        "datasets": [manifest.name],
+        "snapshot": training["snapshot"],
+        "snapshot_hash": training["snapshot_hash"],
+        **({"license": start["license"].lower()} if "license" in start else {}),
+        **({"language": languages} if languages else {}),
+        "tags": ["dataengine", "sft"],
+    }
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

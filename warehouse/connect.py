@@ -27,15 +27,17 @@ def connect(
     at: str | None = None,
     versions: Mapping[str, int] | None = None,
     tables: Sequence[str] | None = None,
+    snapshots: bool = False,
 ) -> duckdb.DuckDBPyConnection:
     """A connection with every table and view of the warehouse in place, for reading; or with those tables alone.
 
     It sees one version of each table, for as long as it lives: those that `at` means (a time in ISO form, or a
     snapshot's `name@version`), those given by number in `versions`, or the newest. It holds no lock on anything.
-    Raises WarehouseError when there is no warehouse, QueryError for an `at` that names nothing.
+    `snapshots` adds the view `snapshot_rows`: see `warehouse.membership`. Raises WarehouseError when there is no
+    warehouse, QueryError for an `at` that names nothing.
     """
     if tables is None:
-        return connect_with_files(path, at=at, versions=versions)[0]
+        return connect_with_files(path, at=at, versions=versions, snapshots=snapshots)[0]
     warehouse = Warehouse.open(path)
     connection = opened(_spill(warehouse))
     chosen = versions or pins(warehouse, at)
@@ -44,12 +46,21 @@ def connect(
 
 
 def connect_with_files(
-    path: str | Path, *, at: str | None = None, versions: Mapping[str, int] | None = None
+    path: str | Path,
+    *,
+    at: str | None = None,
+    versions: Mapping[str, int] | None = None,
+    snapshots: bool = False,
 ) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
     """As `connect`, and the files that the connection reads."""
     warehouse = Warehouse.open(path)
     connection = opened(_spill(warehouse))
-    return connection, define_views(connection, warehouse, versions or pins(warehouse, at))
+    files = define_views(connection, warehouse, versions or pins(warehouse, at))
+    if snapshots:
+        from warehouse.membership import define_snapshot_rows
+
+        files += define_snapshot_rows(connection, warehouse.path, _moment_of(warehouse, at))
+    return connection, files
 
 
 def opened(spill: Path) -> duckdb.DuckDBPyConnection:
@@ -88,11 +99,23 @@ def pins(warehouse: Warehouse, at: str | None) -> Mapping[str, int | datetime | 
 
         # Version 0 is the empty table: one that the snapshot does not name was not there yet.
         return dict.fromkeys(DEPENDENTS_FIRST, 0) | open_snapshot(warehouse.path, at).manifest.tables
+    return dict.fromkeys(DEPENDENTS_FIRST, _moment(at))
+
+
+def _moment_of(warehouse: Warehouse, at: str | None) -> datetime | None:
+    if at is None or "@" not in at:
+        return None if at is None else _moment(at)
+    from warehouse.snapshot import open_snapshot
+
+    return open_snapshot(warehouse.path, at).manifest.created_at
+
+
+def _moment(at: str) -> datetime:
     try:
         moment = datetime.fromisoformat(at)
     except ValueError:
         raise QueryError(f"--at {at}: neither a snapshot (name@version) nor a time such as 2026-01-31T12:00") from None
-    return dict.fromkeys(DEPENDENTS_FIRST, moment if moment.tzinfo else moment.astimezone())
+    return moment if moment.tzinfo else moment.astimezone()
 
 
 def define_views(

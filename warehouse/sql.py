@@ -26,9 +26,12 @@ def named_query(name: str) -> str:
     return queries[name][1]
 
 
-def locked_connection(path: str | Path, *, at: str | None = None) -> duckdb.DuckDBPyConnection:
-    """A connection that can read the warehouse's tables and views, and no other file, table, or setting."""
-    connection, files = connect_with_files(path, at=at)
+def locked_connection(path: str | Path, *, at: str | None = None, snapshots: bool = False) -> duckdb.DuckDBPyConnection:
+    """A connection that can read the warehouse's tables and views, and no other file, table, or setting.
+
+    `snapshots` adds the view `snapshot_rows`.
+    """
+    connection, files = connect_with_files(path, at=at, snapshots=snapshots)
     connection.execute("SET allowed_paths = ?", [files])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET autoinstall_known_extensions = false")
@@ -46,7 +49,8 @@ def query(path: str | Path, sql: str, *, at: str | None = None) -> duckdb.DuckDB
     """
     # Bytes on a command line that are no UTF-8 arrive as lone surrogates.
     sql = sql.encode("utf-8", "replace").decode("utf-8")
-    connection = locked_connection(path, at=at)
+    # Only where it is asked for: with many snapshots it takes a while, and a damaged one stands in nobody else's way.
+    connection = locked_connection(path, at=at, snapshots="snapshot_rows" in sql.lower())
     kind = _kind(connection, sql)
     if kind == "EXPLAIN":
         # EXPLAIN ANALYZE runs what it explains, and a COPY may overwrite the very files that may be read.

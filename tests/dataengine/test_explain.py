@@ -299,26 +299,34 @@ def test_a_mix_that_is_none_is_refused(refused: Any, place: tuple[Path, dict[str
     assert refused("explain", ids["right"], "--warehouse", data, "--mix", "nosuch").startswith("ConfigError: nosuch: ")
 
 
-def test_a_mix_of_other_rows_and_its_snapshot_are_told_of_in_a_line(
+def test_a_mix_of_other_rows_says_what_becomes_of_each_and_its_snapshots_are_named(
     place: tuple[Path, dict[str, str]], cli: Cli, tmp_path: Path
 ) -> None:
     data, ids = place
     source = {"stage": "reasoning", "check": "exact"}
-    for rows, asked in (("labels", source), ("prompts", {"domain": "general"}), ("pairs", {"policy": "rule"})):
-        text = f"mix: of-{rows}\nrows: {rows}\nsources: [{json.dumps(asked)}]\n"
+    asked_of = {
+        "labels": [source],
+        "prompts": [{"domain": "code"}, {"domain": "general"}],
+        "pairs": [{"policy": "rule"}],
+    }
+    for rows, asked in asked_of.items():
+        text = f"mix: of-{rows}\nrows: {rows}\nsources: {json.dumps(asked)}\n"
         (tmp_path / f"{rows}.yaml").write_text(text, encoding="utf-8")
     prompt = explain(data, ids["right"]).partition("\nprompt ")[2][:64]
+    mixes = [f"--mix={tmp_path}/{rows}.yaml" for rows in ("pairs", "labels", "prompts")]
     for ident in (ids["right"], prompt):
-        told = cli("explain", ident, "--warehouse", data, *(f"--mix={tmp_path}/{m}.yaml" for m in ("pairs", "labels")))
-        for rows in ("pairs", "labels"):
-            line = f"its rows are {rows}: make its snapshot, which counts what it leaves out and why"
-            assert f"mix of-{rows}:\n  {line}" in told.out
+        told = cli("explain", ident, "--warehouse", data, *mixes).out
+        assert "mix of-pairs:\n  its rows are pairs, and there are none of this\n" in told
+        assert f"  {prompt[:12]}  source 2 of 2 takes it, into the split train\n" in told
+        assert f"  {ids['right'][:12]}  source 1 of 1 takes it, into the split train\n" in told
+    assert "source 1 of 1 leaves it out (duplicate_reply)" in told
     for rows in ("labels", "prompts"):
         assert cli("snapshot", "create", tmp_path / f"{rows}.yaml", "--warehouse", data).code == 0
-    told_of = {ident: explain(data, ident).rpartition("in snapshots: ")[2] for ident in (ids["right"], prompt)}
-    assert "of-labels@1 (1 in train)" in told_of[ids["right"]]
+    told_of = {ident: explain(data, ident).rpartition("in snapshots:")[2] for ident in (ids["right"], prompt)}
+    assert re.search(r"^of-labels@1 +train +1 +1 ", told_of[ids["right"]], re.MULTILINE)
     assert "of-prompts" not in told_of[ids["right"]], "a prompt set holds no reply"
-    assert "of-prompts@1 (1 in train)" in told_of[prompt]
+    assert re.search(r"^of-prompts@1 +train +1 +1 ", told_of[prompt], re.MULTILINE)
+    assert re.search(r"^of-labels@1 +train +7 +7 ", told_of[prompt], re.MULTILINE)
     shown = cli("snapshot", "show", "of-labels", "--warehouse", data).out
     assert re.search(r"^label +true \d+, false \d+$", shown, re.MULTILINE)
     assert '"rows": "labels"' in shown

@@ -95,6 +95,26 @@ def test_training_ends_in_a_whole_checkpoint_and_a_second_run_has_nothing_to_do(
     assert second.stderr == f"nothing to do: {folder}\n"
 
 
+def test_the_model_card_names_the_snapshot_by_its_number_and_no_path(
+    run: Run, write_snapshot: Write, write_config: Write, sums: Sums, tmp_path: Path
+) -> None:
+    from huggingface_hub import ModelCard
+
+    write_snapshot(sums(4))
+    write_snapshot(sums(8), version=2)
+    folder = Path(run(write_config(snapshot="sums@2", epochs=1)).summary["checkpoint"])
+    training = json.loads((folder / "training.json").read_bytes())
+    text = (folder / "README.md").read_text()
+    told = ModelCard(text).data.to_dict()
+    assert (told["snapshot"], told["snapshot_hash"]) == ("sums@2", training["snapshot_hash"])
+    assert (told["datasets"], told["library_name"], told["tags"]) == (["sums"], "transformers", ["dataengine", "sft"])
+    base, _, sha256 = training["start"]["policy"].partition("@")
+    assert told["base_model"] == base and told["base_model_sha256"].startswith(sha256)
+    assert "license" not in told, "nobody has said what the start weights' is"
+    assert "`dataengine snapshot show sums@2`" in text and training["snapshot_hash"] in text.partition("\n# ")[2]
+    assert str(tmp_path) not in text and "/" not in text.replace("hub/", "").partition("\n# ")[0]
+
+
 def test_checkpoint_loads_and_can_be_trained_on(
     run: Run, write_snapshot: Write, write_config: Write, sums: Sums
 ) -> None:

@@ -22,7 +22,7 @@ Write = Callable[..., Path]
     [
         (
             ["epoch=3"],
-            "sft.yaml: epoch=3: epoch is no setting here; there are: name, warehouse, snapshot, model, output, epochs,",
+            "sft.yaml: epoch=3: epoch is no setting here; did you mean epochs? there are: name, warehouse, snapshot, model,",
         ),
         (["epochs=0"], "sft.yaml: epochs=0: epochs is 0: input should be greater than or equal to 1 (how often"),
         (["epochs=many"], "epochs is 'many': input should be a valid integer"),
@@ -125,8 +125,11 @@ def test_start_weights_are_known_by_their_description_or_their_bytes(
     (model / "model.json").write_text(json.dumps({"sha256": "f" * 64, "policy": "known@1"}))
     described = make_plan(config)
     assert (described.start.policy, described.start.sha256) == ("known@1", "f" * 64)
-    (model / "training.json").write_text(json.dumps({"weights_sha256": "e" * 64, "policy": "tiny@e"}))
-    assert make_plan(config).start.policy == "tiny@e"
+    (model / "model.json").write_text(json.dumps({"policy": "known@1", "license": "Apache-2.0"}))
+    assert make_plan(config).start.license == "Apache-2.0"
+    trained = {"weights_sha256": "e" * 64, "policy": "tiny@e", "start": {"license": "Apache-2.0"}}
+    (model / "training.json").write_text(json.dumps(trained))
+    assert (make_plan(config).start.policy, make_plan(config).start.license) == ("tiny@e", "Apache-2.0")
 
 
 def test_folder_without_a_model_is_refused(
