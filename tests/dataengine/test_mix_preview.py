@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dataengine.explain_mix import mix_of_prompt
+from dataengine.explain_mix import mix_of_several
 from tests.dataengine.conftest import Answered
 from tests.warehouse.random_rows import SOURCES, SYSTEMS, mix, random_clusters, random_rows, write
 from warehouse.connect import connect
@@ -80,10 +80,10 @@ def test_a_source_without_a_stage_takes_any_but_evaluations(filled: Path) -> Non
     with connect(filled) as connection:
         sql = "SELECT trajectory_id, prompt_id FROM trajectory_facts WHERE domain = 'math' AND format = 'pass' LIMIT 1"
         ((ident, _),) = connection.execute(sql).fetchall()
-        shown = mix_of_prompt(connection, asked, {ident: "reasoning"})[0].splitlines()
+        shown = mix_of_several(connection, asked, {ident: "reasoning"})[0].splitlines()
         assert shown[-1].split()[-2:] == ["taken,", "train"]
         # As if it were of an evaluation.
         connection.execute("CREATE TABLE facts AS SELECT * REPLACE ('eval' AS stage) FROM trajectory_facts")
         connection.execute("CREATE OR REPLACE VIEW trajectory_facts AS FROM facts")
-        shown = mix_of_prompt(connection, asked, {ident: "eval"})[0].splitlines()
+        shown = mix_of_several(connection, asked, {ident: "eval"})[0].splitlines()
         assert shown[-1].split()[-3:] == ["not", "met:", "stage"]

@@ -33,7 +33,7 @@ NO_REFS = [
 def data(tmp_path: Path) -> Path:
     """A warehouse with snapshots, as the program makes it."""
     (tmp_path / "mix.yaml").write_text(MIX)
-    return unpacked("5", tmp_path)
+    return unpacked("6", tmp_path)
 
 
 @pytest.fixture

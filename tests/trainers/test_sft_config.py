@@ -22,7 +22,7 @@ Write = Callable[..., Path]
     [
         (
             ["epoch=3"],
-            "sft.yaml: epoch=3: epoch is no setting here; did you mean epochs? there are: name, warehouse, snapshot, model,",
+            "sft.yaml: epoch=3: epoch is no setting here; did you mean epochs? there are: name, warehouse, snapshot,",
         ),
         (["epochs=0"], "sft.yaml: epochs=0: epochs is 0: input should be greater than or equal to 1 (how often"),
         (["epochs=many"], "epochs is 'many': input should be a valid integer"),

@@ -29,7 +29,7 @@ SOURCE = {"stage": "reasoning", "require": ["format"]}
 
 
 def mix_of(*sources: dict[str, Any], **settings: Any) -> AnyMix:
-    return MixFile.model_validate({"mix": "demo", "sources": sources or [SOURCE], **settings}).root
+    return MixFile.model_validate({"mix": "demo", "sources": list(sources) or [SOURCE], **settings}).root
 
 
 def taken(snapshot: Snapshot, column: str = "trajectory_id") -> set[str]:

@@ -26,7 +26,7 @@ WAITING = (
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     (tmp_path / "mix.yaml").write_text(MIX)
-    return unpacked("5", tmp_path)
+    return unpacked("6", tmp_path)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def splits(folder: Path, asked: AnyMix) -> dict[str, set[str]]:
     """By prompt the splits that its rows stand in."""
     kind = KINDS[asked.rows]
     with connect(folder) as connection:
-        kind.select(connection, asked, SYSTEMS)
+        kind.select(connection, asked, SYSTEMS, None)
         found = connection.execute("SELECT prompt_id, list(DISTINCT split) FROM selected GROUP BY 1").fetchall()
     return {prompt: set(names) for prompt, names in found}
 
