@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-import duckdb
+import pyarrow as pa
 
 from schemas.errors import SnapshotError
 from schemas.manifest import HASH_RULES, Manifest, SnapshotFile
@@ -178,7 +178,7 @@ def _other_content(snapshot: Snapshot) -> list[Fault]:
     path = snapshot.path / _MANIFEST
     try:
         found = content_hash(snapshot)
-    except duckdb.Error as e:
+    except pa.ArrowException as e:
         return [Fault(_MANIFEST, "content", f"{path}: its rows cannot be read: {str(e).splitlines()[0]}")]
     if found == snapshot.manifest.logical_hash:
         return []

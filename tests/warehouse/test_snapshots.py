@@ -142,6 +142,27 @@ def test_a_reply_that_holds_the_special_token_is_refused_where_it_would_be_a_mar
     assert create(folder, make_mix())[0].manifest.rows == 2, "in think tags it is text like any other"
 
 
+def test_a_snapshot_of_several_files_holds_the_same_rows_in_the_same_order(
+    folder: Path, fill: Fill, make_mix: MakeMix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(*(f"{i} + {i}?" for i in range(40)), samples=2)
+    whole, _ = create(folder, make_mix("whole", validation=0.2))
+    monkeypatch.setattr("warehouse.snapshot.ROWS_OF_A_FILE", 15)
+    cut, _ = create(folder, make_mix("cut", validation=0.2))
+    sizes = [file.rows for file in cut.manifest.files if file.path.startswith("train")]
+    assert len(sizes) > 3
+    assert set(sizes[:-1]) == {15}
+    assert [file.path for file in cut.manifest.files][:2] == [
+        f"train-0000{i}-of-0000{len(sizes)}.parquet" for i in (0, 1)
+    ]
+    assert selected(cut) == selected(whole)
+    assert cut.manifest.logical_hash == whole.manifest.logical_hash
+    assert {p.name for p in cut.path.iterdir()} == {"README.md", "manifest.json", *(f.path for f in cut.manifest.files)}
+    verify_files(cut)
+    ids = [row["trajectory_id"] for row in selected(cut, "train")]
+    assert ids == sorted(ids)
+
+
 def test_the_same_rows_in_any_order_and_batches_have_the_same_hash(
     tmp_path: Path,
     make_prompt: MakePrompt,
