@@ -14,7 +14,7 @@ for the warehouses that people have.
 | `4` | f77a242 | schema 4: calibrations; policies; mixes without `rows` until here |
 | `5-kinds` | 782b848 | schema 5: pairs; snapshots of pairs, labels and prompts |
 | `5` | e63d923 | targets and licences |
-| `6` | 936d43d | schema 6: logs stay; the hash by its second rules |
+| `6` | 770fb4d | schema 6: logs stay; the hash by its second rules |
 
 A change of the tables, of the manifest or of the rows adds one. All rows are made up.
 """
