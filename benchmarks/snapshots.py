@@ -288,7 +288,11 @@ def measure(name: str, folder: Path) -> None:
     # Else what the one before wrote is still on its way to the disk.
     os.sync()
     command = [sys.executable, __file__, "--folder", str(folder), "--one", name]
-    done = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
+    done = json.loads(
+        subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, env=os.environ | {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+        ).stdout.splitlines()[-1]
+    )
     told = ", ".join(f"{v:,.2f} {k}" if isinstance(v, float) else f"{v:,} {k}" for k, v in done.items())
     print(f"{folder.name:<10} {name:<42} {told}", flush=True)
 
@@ -298,7 +302,9 @@ def _measure_here(name: str, folder: Path) -> None:
     told = (SNAPSHOTS | QUESTIONS)[name](folder)
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps({"s": seconds, "GB": peak, **told}))
+    print(json.dumps({"s": seconds, "GB": peak, **told}), flush=True)
+    # A stream of `datasets` that was not read to its end waits for its threads for ever.
+    os._exit(0)
 
 
 def main() -> None:
