@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,12 @@ def made(folder: Path, rows: int, checks: Checks = CHECKS, length: int = 5000) -
     if not folder.exists():
         making = _fresh(folder.with_name(f"{folder.name}.making"))
         print(f"making {folder} of {rows:,} replies", flush=True)
-        fill(making, rows, checks, length)
+        # In a process of its own: children count the peak of their parent's memory as theirs.
+        filling = get_context("spawn").Process(target=fill, args=(making, rows, checks, length))
+        filling.start()
+        filling.join()
+        if filling.exitcode:
+            sys.exit(f"{making} could not be made")
         making.rename(folder)
 
 
@@ -202,8 +208,10 @@ def _raw(folder: Path) -> dict[str, Any]:
     return {"MB": _megabytes([folder / "raw.parquet"])}
 
 
-def _duckdb(folder: Path, order: str = "ORDER BY trajectory_id") -> dict[str, Any]:
+def _duckdb(folder: Path, order: str = "ORDER BY trajectory_id", memory: str | None = None) -> dict[str, Any]:
     with duckdb.connect() as connection:
+        if memory:
+            connection.execute("SET memory_limit = ?", [memory])
         connection.execute(f"SET temp_directory = '{folder / 'spill'}'")
         connection.execute(
             f"COPY (SELECT * EXCLUDE (keep) FROM '{folder / 'raw.parquet'}' WHERE keep {order}) "
@@ -267,6 +275,7 @@ SNAPSHOTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "create, the same rows by other code": lambda folder: _create(folder, code="2"),
     "create, other rows": lambda folder: _create(folder, seed=1, validation=0.02),
     "DuckDB: COPY WHERE ORDER BY": _duckdb,
+    "DuckDB: COPY WHERE ORDER BY, with 2 GB": lambda folder: _duckdb(folder, memory="2GB"),
     "DuckDB: COPY WHERE": lambda folder: _duckdb(folder, ""),
     "datasets: from_parquet, filter, to_parquet": _datasets,
     "export to messages": _export,
