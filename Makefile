@@ -60,7 +60,7 @@ test: $(STAMP)   ## the suite, under 5 minutes
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not loaders and not vllm"
 
 test-slow: $(STAMP) ## what takes minutes or needs the real model
-	@$(BIN)/pytest -m slow
+	@$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 test-loaders: $(STAMP) .venv-loaders/.installed ## exports read by LLaMA-Factory and Axolotl themselves (0.5 GB)
 	@LOADERS=$(CURDIR)/.venv-loaders $(BIN)/pytest -m loaders

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from warehouse.snapshot import open_snapshot
@@ -13,6 +14,7 @@ from warehouse.snapshot import open_snapshot
 Cli = Callable[..., Any]
 
 
+@pytest.mark.slow
 def test_what_the_refusal_says_makes_the_mix(cli: Cli, recipe: Any, scripted: Any, rows: Any, tmp_path: Path) -> None:
     items = [{"problem": f"Item {n} of the benchmark: what is {n} + {n} in a town of its own?"} for n in range(3)]
     (tmp_path / "town.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))

@@ -46,6 +46,7 @@ def judge(warehouse: Warehouse, stage: str = "reasoning") -> dict[str, int]:
     return done.added.get("duplicate", {})
 
 
+@pytest.mark.slow
 def test_later_replies_are_held_against_those_that_passed_and_change_no_verdict(
     taken: Callable[..., Warehouse], rows: Any
 ) -> None:
@@ -60,6 +61,7 @@ def test_later_replies_are_held_against_those_that_passed_and_change_no_verdict(
     assert clustered == [(5, 3)]
 
 
+@pytest.mark.slow
 def test_the_same_reply_at_another_stage_is_no_duplicate(taken: Callable[..., Warehouse]) -> None:
     assert judge(taken([STORY])) == {"pass": 1}
     assert judge(taken([STORY], stage="cold_start"), "cold_start") == {"pass": 1}

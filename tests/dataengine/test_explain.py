@@ -212,6 +212,7 @@ def test_a_reply_that_an_earlier_source_takes(place: tuple[Path, dict[str, str]]
     assert "  source 2 leaves it out (in_another_source): an earlier source takes it" in text
 
 
+@pytest.mark.slow
 def test_a_reply_over_the_target_of_its_source_or_without_an_allowed_licence(
     place: tuple[Path, dict[str, str]],
 ) -> None:
@@ -299,6 +300,7 @@ def test_a_mix_that_is_none_is_refused(refused: Any, place: tuple[Path, dict[str
     assert refused("explain", ids["right"], "--warehouse", data, "--mix", "nosuch").startswith("ConfigError: nosuch: ")
 
 
+@pytest.mark.slow
 def test_a_mix_of_other_rows_says_what_becomes_of_each_and_its_snapshots_are_named(
     place: tuple[Path, dict[str, str]], cli: Cli, tmp_path: Path
 ) -> None:

@@ -269,6 +269,7 @@ def test_every_kind_of_rows_leads_back_to_its_source(
     assert any(takes in line and whole[ident][:12] in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_pair_is_told_with_its_draws_and_both_replies(place: Place) -> None:
     record = place.known("pair", "pairs")
     assert [(d["draw"], d["a_first"], d["outcome"]) for d in record["draws"]] == [(0, True, "fail"), (1, False, "fail")]
@@ -315,6 +316,7 @@ def test_what_is_younger_than_the_snapshot_is_refused(place: Place) -> None:
         explain(place.path, key("late"), snapshot="of-samples")
 
 
+@pytest.mark.slow
 def test_a_row_of_an_export_is_explained_by_file_and_line(place: Place, cli: Cli, refused: Any, tmp_path: Path) -> None:
     export_snapshot(place.snapshots["samples"], "openai", tmp_path / "openai")
     export_snapshot(place.snapshots["pairs"], "preference", tmp_path / "preference")

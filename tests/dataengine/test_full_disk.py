@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 
+
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
     recipe: Any, scripted: Any, rows: Any, cli: Any, tmp_path: Path
 ) -> None:

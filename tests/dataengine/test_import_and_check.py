@@ -91,6 +91,7 @@ def test_a_column_of_another_name_is_mapped_and_a_wrong_one_is_named(cli: Cli, r
     assert cli("import", path, "--as", "prompts", "--map", "prompt=q", "--map", "reference=a").code == 0
 
 
+@pytest.mark.slow
 def test_another_reference_from_another_source_is_a_conflict(cli: Cli, lines: Any, rows: Any) -> None:
     cli("import", lines({"prompt": "What is 1 + 1?", "reference": "2"}), "--as", "prompts", "--warehouse", "data")
     other = lines({"prompt": "What is 1 + 1?", "reference": "3"}, name="other.jsonl")
@@ -107,6 +108,7 @@ def test_another_reference_from_another_source_is_a_conflict(cli: Cli, lines: An
     assert rows("SELECT reference, conflict FROM prompts_current") == [("3", False)]
 
 
+@pytest.mark.slow
 def test_trajectories_are_imported_once_with_their_prompts(cli: Cli, lines: Any, rows: Any) -> None:
     path = lines(
         {"prompt": "What is 1 + 1?", "reference": "2", "response": THOUGHT},
@@ -133,6 +135,7 @@ def test_trajectories_are_imported_once_with_their_prompts(cli: Cli, lines: Any,
     assert rows("SELECT count(*) FROM features") == [(2,)]
 
 
+@pytest.mark.slow
 def test_imported_trajectories_are_given_the_checks_that_are_named_once(cli: Cli, lines: Any, rows: Any) -> None:
     path = lines(
         {"prompt": "What is 1 + 1?", "reference": "2", "response": THOUGHT}, {"prompt": "Why?", "response": "So."}

@@ -38,6 +38,7 @@ ORDER BY c.text
 ASKED = [turn("user", "Hi")]
 
 
+@pytest.mark.slow
 def test_replies_are_text_a_turn_or_a_conversation(imported: Any, rows: Any) -> None:
     talk = [turn("system", "Be kind."), turn("user", "Hi"), turn("assistant", "Ho"), turn("user", "And now?")]
     file = [
@@ -110,6 +111,7 @@ def test_pairs_that_cannot_be_taken_are_named(imported: Any) -> None:
     assert said == [f"pairs.jsonl:{n}: left out: {reason}" for n, (_, reason) in enumerate(bad, start=2)]
 
 
+@pytest.mark.slow
 def test_a_file_without_pairs_and_a_killed_import(
     imported: Any, rows: Any, refused: Any, monkeypatch: pytest.MonkeyPatch, killed_at: Any
 ) -> None:

@@ -127,6 +127,7 @@ BAD: list[tuple[Any, str]] = [
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_rows_that_cannot_be_taken_are_named_and_the_rest_goes_on(take: Import, ident: Any, rows: Any) -> None:
     file: list[Any] = []
     for row, _ in BAD:

@@ -172,6 +172,7 @@ def test_a_wrong_use_is_named_and_writes_nothing(
 
 
 @runs
+@pytest.mark.slow
 def test_interrupted_it_ends_at_once_and_leaves_the_old_output(process: Any, tmp_path: Path) -> None:
     written(tmp_path / "in.jsonl", *[{**PROBLEM, "generators": ["import time\ntime.sleep(1000)"]}] * 3)
     (tmp_path / "out.jsonl").write_text("old\n")

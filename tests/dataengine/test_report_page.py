@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ATTACK = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 
 
+@pytest.mark.slow
 def test_markup_from_models_and_prompts_is_shown_as_text(
     cli: Callable[..., Any], tmp_path: Path, scripted: Any, recipe: Any
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_second_run_does_nothing_and_a_changed_check_checks_again(cli: Cli, re
     assert rows("SELECT count(*) FROM trajectories") == [(3,)]
 
 
+@pytest.mark.slow
 def test_checks_of_a_stages_samples_are_not_expected_of_imports(
     cli: Cli, reuse: Any, rows: Any, scripted: Any, tmp_path: Path
 ) -> None:
@@ -113,6 +114,7 @@ def test_checks_of_a_stages_samples_are_not_expected_of_imports(
     assert cli("status", "--warehouse", "data").code == 0
 
 
+@pytest.mark.slow
 def test_a_limit_takes_so_many_rows_and_the_next_run_the_rest(cli: Cli, reuse: Any, rows: Any) -> None:
     recipe = reuse([{"prompt": f"What is {i}?", "response": f"It is {i}."} for i in range(40)], max_rows=10)
     assert "4 replies added: 40 rows = 4 wanted + 36 over max_rows" in run(cli, recipe, "--limit", 4).out
@@ -120,6 +122,7 @@ def test_a_limit_takes_so_many_rows_and_the_next_run_the_rest(cli: Cli, reuse: A
     assert rows(FUNNEL) == [("format", 10, 0), ("length", 10, 0)]
 
 
+@pytest.mark.slow
 def test_a_run_killed_between_prompts_and_replies_goes_on_to_the_same_rows(
     cli: Cli, reuse: Any, rows: Any, monkeypatch: pytest.MonkeyPatch, killed_at: Any
 ) -> None:
@@ -186,6 +189,7 @@ def test_imports_are_rewritten_judged_reviewed_paired_and_mixed(
     assert run(cli, reuse(SHAREGPT, steps, more=more, layout="sharegpt")).out.splitlines()[-1].startswith("nothing")
 
 
+@pytest.mark.slow
 def test_preview_counts_the_rows_and_explain_tells_where_one_is_from(
     cli: Cli, reuse: Any, rows: Any, tmp_path: Path
 ) -> None:
@@ -205,6 +209,7 @@ def test_preview_counts_the_rows_and_explain_tells_where_one_is_from(
     assert "0 replies to take, 2 are there" in cli("preview", recipe, "--warehouse", "data").out
 
 
+@pytest.mark.slow
 def test_placeholders_and_caps_are_options_of_the_command(cli: Cli, reuse: Any, rows: Any, refused: Any) -> None:
     reuse(ALPACA)
     args = ("import", "chats.jsonl", "--as", "trajectories", "--layout", "alpaca", "--warehouse", "data")

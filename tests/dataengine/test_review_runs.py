@@ -101,6 +101,7 @@ def test_an_edited_text_is_checked_as_its_original_was_and_takes_its_place(
     assert taken == [(original,)]
 
 
+@pytest.mark.slow
 def test_what_failed_a_required_check_waits_for_nobody(cli: Any, reviewed: Change, rows: Any) -> None:
     path = reviewed(require=("format",))
     value = json.loads(path.read_text())

@@ -144,6 +144,7 @@ def test_an_edit_fails_what_others_approved(seen: Trajectory, say: Say, human: A
     assert human(seen) == ("fail", "edited")
 
 
+@pytest.mark.slow
 def test_a_further_word_takes_back_an_edit_and_what_it_made(
     warehouse: Warehouse, seen: Trajectory, say: Say, human: Any, rows: Any
 ) -> None:
@@ -207,6 +208,7 @@ def test_what_is_said_later_changes_no_verdict_that_was_given(said: list[tuple[s
 # -- what waits
 
 
+@pytest.mark.slow
 def test_what_waits_for_whom(warehouse: Warehouse, say: Say) -> None:
     one, two, three, four = trajectories(warehouse)
     ids = [t.trajectory_id for t in (one, two, three, four)]

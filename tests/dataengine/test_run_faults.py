@@ -39,6 +39,7 @@ def end(out: str) -> str:
     return out.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_of_all_faults_at_once_each_becomes_one_row_and_the_next_run_mends_them(
     cli: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:
@@ -65,6 +66,7 @@ def test_of_all_faults_at_once_each_becomes_one_row_and_the_next_run_mends_them(
     assert rows(CURRENT) == [(True, 160)]
 
 
+@pytest.mark.slow
 def test_in_a_storm_of_refusals_everything_is_answered_in_the_end(
     cli: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:
@@ -77,6 +79,7 @@ def test_in_a_storm_of_refusals_everything_is_answered_in_the_end(
     assert rows("SELECT count(*), count(error) FROM trajectories") == [(120, 0)]
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_and_comes_back_is_waited_for(
     cli: Any, recipe: Any, scripted: Any, scripted_server: Callable[..., Any], rows: Any
 ) -> None:

@@ -45,6 +45,7 @@ def test_the_conservation_line_is_printed_for_each_check_and_adds_up(run: Any, r
         assert numbers[0] == 24 == sum(numbers[1:])
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_nothing_writes_nothing_and_says_so(run: Any, recipe: Any, scripted: Any, rows: Any) -> None:
     path = recipe(scripted)
     assert run(path).code == 0
@@ -59,6 +60,7 @@ def test_a_second_run_asks_nothing_writes_nothing_and_says_so(run: Any, recipe: 
     assert (rows(IDS), rows("SELECT count(*) FROM runs")) == before
 
 
+@pytest.mark.slow
 def test_more_samples_ask_only_for_the_new_ones(run: Any, recipe: Any, scripted: Any, rows: Any) -> None:
     path = recipe(scripted)
     run(path)
@@ -70,6 +72,7 @@ def test_more_samples_ask_only_for_the_new_ones(run: Any, recipe: Any, scripted:
     assert rows("SELECT DISTINCT sample_index FROM trajectories ORDER BY 1") == [(0,), (1,), (2,)]
 
 
+@pytest.mark.slow
 def test_more_prompts_ask_only_about_the_new_ones(run: Any, recipe: Any, scripted: Any) -> None:
     path = recipe(scripted)
     assert "4 of 4 samples" in run(path, "--limit", "2").out
@@ -78,6 +81,7 @@ def test_more_prompts_ask_only_about_the_new_ones(run: Any, recipe: Any, scripte
     assert len(scripted.asked) == 12
 
 
+@pytest.mark.slow
 def test_a_larger_budget_asks_again_only_for_what_was_cut_off(run: Any, recipe: Any, scripted: Any, rows: Any) -> None:
     path = recipe(scripted, prompts=12)
     run(path)
@@ -114,6 +118,7 @@ def test_what_changes_an_answer_is_new_work(run: Any, recipe: Any, scripted: Any
     assert rows("SELECT count(*), count(DISTINCT trajectory_id), max(attempt) FROM trajectories") == [(42, 42, 1)]
 
 
+@pytest.mark.slow
 def test_what_changes_no_answer_is_no_new_work(run: Any, recipe: Any, scripted: Any) -> None:
     path = recipe(scripted)
     run(path)
@@ -137,6 +142,7 @@ def test_a_corrected_reference_checks_again_without_a_request(run: Any, recipe: 
     assert "nothing to do" in run(recipe(scripted, samples=4, references={0: "999"})).out
 
 
+@pytest.mark.slow
 def test_failed_requests_become_rows_and_only_they_are_asked_again(
     run: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:
@@ -175,6 +181,7 @@ def test_hostile_replies_are_stored_as_they_came(run: Any, recipe: Any, scripted
     assert rows("SELECT count(*) FROM trajectories WHERE text = 'lone \ufffd and NUL ' || chr(0) || ' here'") == [(2,)]
 
 
+@pytest.mark.slow
 def test_reasoning_that_the_server_split_off_is_stored_in_the_one_form(
     run: Any, cli: Any, recipe: Any, scripted: Any, rows: Any, tmp_path: Path
 ) -> None:
@@ -198,6 +205,7 @@ def test_a_server_that_is_not_there_is_refused_before_anything_is_written(
         assert rows(f"SELECT count(*) FROM {table}") == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_leaves_what_it_answered_and_a_later_run_completes(
     run: Any, recipe: Any, scripted: Any, rows: Any, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def fill(folder: Path) -> None:
     create_snapshot(folder, mix, {"plain": None})
 
 
+@pytest.mark.slow
 def test_the_command_pushes_once_and_says_where(
     process: Callable[..., "subprocess.Popen[str]"], hub: HubStandIn, tmp_path: Path
 ) -> None:

@@ -150,6 +150,7 @@ def test_sql_writes_every_format(cli: Cli, shared: Path, tmp_path: Path) -> None
                "--warehouse", shared).out == '{"n": 3}\n'  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sql_lists_what_can_be_asked_and_answers_every_shipped_question(cli: Cli, shared: Path) -> None:
     from warehouse.sql import named_queries
 

@@ -70,6 +70,7 @@ def sha256(checkpoint: str) -> str:
     return hashlib.sha256((Path(checkpoint) / "model.safetensors").read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_training_ends_in_a_whole_checkpoint_and_a_second_run_has_nothing_to_do(
     run: Run, write_snapshot: Write, write_config: Write, sums: Sums
 ) -> None:

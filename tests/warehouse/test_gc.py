@@ -107,6 +107,7 @@ def test_files_that_a_snapshot_needs_stay_and_the_others_go(
     assert collect(folder, delete=True).garbage == []
 
 
+@pytest.mark.slow
 def test_time_travel_reaches_back_as_far_as_the_history_and_says_so_beyond(
     folder: Path, warehouse: Warehouse, grow: Grow
 ) -> None:
@@ -166,6 +167,7 @@ def test_what_a_killed_writer_left_goes_and_what_one_is_writing_stays(folder: Pa
     assert [p.name for p in table.glob("*.parquet")] == ["part-new.parquet"]
 
 
+@pytest.mark.slow
 def test_only_older_versions_go_that_nobody_named(folder: Path, warehouse: Warehouse, grow: Grow) -> None:
     made = [grow(1) for _ in range(6)]
     other = grow(1, "other")
@@ -323,6 +325,7 @@ for step in range(40):
 """
 
 
+@pytest.mark.slow
 def test_writers_in_the_meantime_lose_nothing(
     folder: Path, warehouse: Warehouse, clock: Callable[[], datetime]
 ) -> None:
@@ -352,6 +355,7 @@ def test_writers_in_the_meantime_lose_nothing(
         assert found.fetchall() == [("a", 40, 40), ("b", 40, 40), ("before", 30, 30)]
 
 
+@pytest.mark.slow
 def test_a_snapshot_answers_however_old_it_is_and_however_much_was_written_since(
     folder: Path, warehouse: Warehouse, grow: Grow, clock: Callable[[], datetime]
 ) -> None:

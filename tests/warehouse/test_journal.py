@@ -312,6 +312,7 @@ with Journal(warehouse) as journal:
 """
 
 
+@pytest.mark.slow
 def test_nothing_that_was_answered_is_lost_or_published_twice_when_processes_are_killed(
     warehouse: Warehouse, rows: Rows
 ) -> None:

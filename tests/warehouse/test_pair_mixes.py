@@ -116,6 +116,7 @@ def test_a_judge_that_is_required_of_both_replies_has_to_be_proven_too(
     assert dropped(folder, source) == {"rows": 1}
 
 
+@pytest.mark.slow
 def test_both_replies_have_to_meet_the_conditions(
     folder: Path, warehouse: Warehouse, two: Two, compare: Compare, prove: Prove, make_verdict: MakeVerdict
 ) -> None:
@@ -213,6 +214,7 @@ def uneven(
 
 
 @pytest.mark.parametrize("source", [JUDGED, {"policy": "rule"}])
+@pytest.mark.slow
 def test_length_tells_nothing_about_what_is_chosen(
     folder: Path, uneven: None, take: Take, source: dict[str, Any]
 ) -> None:

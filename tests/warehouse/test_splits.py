@@ -66,6 +66,7 @@ _CAPS = st.fixed_dictionaries({}, optional={"max_rows": st.integers(8, 200)})
     caps=_CAPS,
     epochs=st.floats(2, 5),
 )
+@pytest.mark.slow
 def test_no_prompt_and_no_cluster_stands_in_two_splits(
     many: tuple[Path, list[str]],
     rows: str,
@@ -141,6 +142,7 @@ def test_a_cluster_of_which_the_first_prompt_is_not_in_the_mix_stands_in_its_spl
     assert {found[p] for p in asked[:8]} == {own_split("0" * 64, "", 0.5)}
 
 
+@pytest.mark.slow
 def test_a_prompt_that_joins_a_cluster_later_goes_where_it_is_unless_its_id_is_the_smallest(
     folder: Path, warehouse: Warehouse, asked: list[str]
 ) -> None:

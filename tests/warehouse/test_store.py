@@ -113,6 +113,7 @@ def test_two_open_warehouses_see_what_the_other_wrote(
     assert warehouse.append("prompts", [two]).known == 1
 
 
+@pytest.mark.slow
 def test_three_processes_writing_overlapping_keys_leave_the_union_once(folder: Path) -> None:
     # The same 100 keys in all three, and 60 of each one's own, half of which the next one writes too.
     writers = [
@@ -146,6 +147,7 @@ def test_processes_that_make_a_warehouse_at_once_make_one(folder: Path) -> None:
         ]
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_whole_commits_and_each_key_once(folder: Path) -> None:
     size = 40
     for round_ in range(4):
@@ -177,6 +179,7 @@ def test_compaction_keeps_the_rows_and_open_readers_keep_reading(
     assert Warehouse.open(folder).append("prompts", [make_prompt("5?")]).known == 1
 
 
+@pytest.mark.slow
 def test_readers_see_whole_batches_while_writers_write(folder: Path, warehouse: Warehouse) -> None:
     writers = [start_writer(folder, 1000 * i, 15, 7, str(i)) for i in range(2)]
     seen = [0]

@@ -103,6 +103,7 @@ WRITES = [
 ]
 
 
+@pytest.mark.slow
 def test_anything_but_reading_is_refused(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = tmp_path / "work"
     work.mkdir()
@@ -155,6 +156,7 @@ OTHER_FILES = [
 ]
 
 
+@pytest.mark.slow
 def test_other_files_cannot_be_read(filled: Path) -> None:
     outside = filled.parent / "outside.parquet"
     duckdb.execute(f"COPY (SELECT 'secret' AS s) TO '{outside}'")

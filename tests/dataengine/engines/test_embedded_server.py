@@ -17,6 +17,7 @@ from schemas.recipe import Guided
 HELLO = [{"role": "user", "content": "Hello!"}]
 
 
+@pytest.mark.slow
 def test_the_server_answers_refuses_and_ends_with_its_parent(random_llama: Path, tmp_path: Path) -> None:
     model = find_model(str(random_llama))
     assert model.policy.startswith(f"{random_llama.name}@")
@@ -128,6 +129,7 @@ BAD: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_is_one_line_with_its_log(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
 

@@ -123,6 +123,7 @@ def test_one_that_does_not_come_up_is_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_it_goes_with_a_run_that_is_killed(engine: Any, tmp_path: Path) -> None:
     spec = engine().model_dump_json()
     program = textwrap.dedent(f"""

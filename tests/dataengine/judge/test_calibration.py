@@ -156,6 +156,7 @@ def test_rows_without_a_label_are_named_and_left_out(calibrate: Any, cases: Path
     assert rows("SELECT n FROM calibrations") == [(200,)]
 
 
+@pytest.mark.slow
 def test_what_people_said_calibrates_as_well(calibrate: Any, cli: Any, cases: Path, rows: Any, tmp_path: Path) -> None:
     cli("import", cases, "--as", "trajectories", "--warehouse", "data", "--verifier", "exact")
     (tmp_path / "said.jsonl").write_text(

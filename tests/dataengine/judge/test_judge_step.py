@@ -35,6 +35,7 @@ def judged(scripted: Any) -> list[str]:
     return [body["messages"][-1]["content"] for body in scripted.asked if "structured_outputs" in body]
 
 
+@pytest.mark.slow
 def test_what_the_rule_did_not_settle_is_judged_once_and_the_line_adds_up(
     run: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:
@@ -62,6 +63,7 @@ def test_what_the_rule_did_not_settle_is_judged_once_and_the_line_adds_up(
     assert (rows("SELECT * FROM verdicts ORDER BY ALL"), rows("SELECT count(*) FROM runs")) == before
 
 
+@pytest.mark.slow
 def test_a_verdict_holds_what_the_judge_said_and_what_it_took(run: Any, recipe: Any, scripted: Any, rows: Any) -> None:
     path = recipe(scripted, judge={}, judged={"scope": "all"}, engine={"price": {"input": 100_000.0}})
     done = run(path)
@@ -176,6 +178,7 @@ NO_VERDICT = [
 ]
 
 
+@pytest.mark.slow
 def test_a_reply_that_is_no_verdict_is_undecided_kept_as_it_came_and_asked_once(
     run: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:
@@ -243,6 +246,7 @@ def test_a_server_that_dies_leaves_the_verdicts_that_it_gave(
     assert len(rows(JUDGED)) == 40
 
 
+@pytest.mark.slow
 def test_three_engines_vote(run: Any, recipe: Any, scripted: Any, rows: Any) -> None:
     """One finds everything right, one nothing, the third knows what is right and does not answer else."""
 
@@ -268,6 +272,7 @@ def test_three_engines_vote(run: Any, recipe: Any, scripted: Any, rows: Any) -> 
     assert accounted == [["correct@a", "24"], ["incorrect@a", "24"], ["third@a", "24"]]
 
 
+@pytest.mark.slow
 def test_the_funnel_waits_only_for_what_the_judge_is_asked_about(
     run: Any, recipe: Any, scripted: Any, rows: Any
 ) -> None:

@@ -290,6 +290,7 @@ def test_outputs_agree_by_lines_or_by_words_and_digits() -> None:
     assert reasons(found) == ["ok", "ok", "wrong_answer", "ok", "ok", "wrong_answer"]
 
 
+@pytest.mark.slow
 def test_what_a_program_prints_can_be_asked_for() -> None:
     program = "import sys, random\nprint(sys.stdin.read(), sys.argv[1:], random.random() if sys.argv[1:] else '')"
     box = Sandbox(LIMITS)
