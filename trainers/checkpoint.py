@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from schemas.keys import key
 from schemas.manifest import Manifest
 from trainers.config import SftConfig
 from trainers.data import read_manifest
+from warehouse.writing import fsync
 
 if TYPE_CHECKING:
     import torch
@@ -255,17 +255,9 @@ def _publish(making: Path, final: Path) -> None:
     _sync_files(making)
     shutil.rmtree(final, ignore_errors=True)
     making.rename(final)
-    _sync(final.parent)
+    fsync(final.parent)
 
 
 def _sync_files(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        _sync(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        fsync(path)

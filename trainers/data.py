@@ -1,6 +1,5 @@
 """From a snapshot's files to micro-batches of token ids, in an order that depends on seed and content only."""
 
-import hashlib
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from dataengine.chat_template import FAULTS, ChatTemplate, Rendered
 from schemas.errors import ConfigError, SnapshotError
 from schemas.keys import key
 from schemas.manifest import Manifest
-from warehouse.snapshot import find_snapshot, open_snapshot
+from warehouse.snapshot import find_snapshot, open_snapshot, sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -95,8 +94,7 @@ def read_rows(warehouse: Path, manifest: Manifest) -> dict[str, list[Row]]:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise SnapshotError(f"{folder}: the manifest names {file.path}, outside of the snapshot's folder")
         try:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest = sha256_of(path)
         except OSError as e:
             raise SnapshotError(f"{path}: cannot be read: {e.strerror}; restore it or snapshot again") from None
         if digest != file.sha256:

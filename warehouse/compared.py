@@ -13,6 +13,7 @@ import duckdb
 from schemas.errors import ConfigError, SnapshotError
 from warehouse.quoting import identifier, literal
 from warehouse.snapshot import KINDS, Snapshot
+from warehouse.writing import fsync
 
 # Columns with few different values, by which rows are counted.
 _FEW_VALUES = (
@@ -225,8 +226,7 @@ def write_rows(found: Compared, out: Path) -> None:
                 f"COPY (SELECT * REPLACE ({lists.format('changed')}, {lists.format('why')}) FROM ({_happened(found)})) "
                 f"TO {literal(str(work))} ({_ENDINGS[out.suffix]})"
             )
-            with work.open("rb") as file:
-                os.fsync(file.fileno())
+            fsync(work)
             work.replace(out)
         finally:
             work.unlink(missing_ok=True)

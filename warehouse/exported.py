@@ -15,7 +15,7 @@ from warehouse.quoting import literal
 from warehouse.snapshot import KINDS, Snapshot, list_snapshots, open_snapshot
 
 #: By kind of rows the id by which its rows are told apart.
-ROW_ID = {name: kind.order.partition(",")[0] for name, kind in KINDS.items()}
+ROW_ID = {name: kind.ident for name, kind in KINDS.items()}
 # What a row says, by format: the columns that hold content, and not ids.
 _CONTENT = {
     "messages": ("messages",),

@@ -45,7 +45,7 @@ def preview_mix(
 ) -> MixPreview:
     """What `create_snapshot` would take, given the same. Raises SnapshotError and ConfigError where that would."""
     kind = KINDS[mix.rows]
-    ident = kind.order.partition(",")[0]
+    ident = kind.ident
     tokens = "sum(s.weight * s.completion_tokens)" if mix.rows == "samples" else "NULL"
     with connect(path) as connection:
         kind.select(connection, mix, systems, chat_of(mix, open_chat))

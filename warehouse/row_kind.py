@@ -32,6 +32,11 @@ class RowKind:
     dropped: Sequence[str]
     checks: str
 
+    @property
+    def ident(self) -> str:
+        """The id by which its rows are told apart."""
+        return self.order.partition(",")[0]
+
     def left_out(self, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
         """How many rows each rule left out."""
         sql = "SELECT dropped, count(*) FROM chosen WHERE dropped IS NOT NULL GROUP BY 1"

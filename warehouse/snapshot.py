@@ -285,7 +285,7 @@ class _Shard:
 
 def _shards(connection: duckdb.DuckDBPyConnection, kind: RowKind) -> list[_Shard]:
     """The files that the rows go to: as many rows each, by the first of the columns that sort them."""
-    ident = kind.order.partition(",")[0]
+    ident = kind.ident
     shards = []
     for split in SPLITS:
         found = connection.execute(

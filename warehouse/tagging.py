@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from schemas.errors import SnapshotError
 from schemas.mix import NAME
+from warehouse.writing import fsync
 
 if TYPE_CHECKING:
     from warehouse.snapshot import Snapshot
@@ -90,13 +90,7 @@ def locked_tags(folder: Path) -> Iterator[None]:
 def _write(folder: Path, tags: dict[str, int]) -> None:
     """Replaces the file whole. Under the lock, so the temporary name is this process's alone."""
     fresh = folder / f".{_FILE}"
-    with fresh.open("w", encoding="utf-8") as f:
-        f.write(json.dumps(tags, indent=2, sort_keys=True) + "\n")
-        f.flush()
-        os.fsync(f.fileno())
+    fresh.write_text(json.dumps(tags, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    fsync(fresh)
     fresh.replace(folder / _FILE)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    fsync(folder)
