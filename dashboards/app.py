@@ -12,15 +12,14 @@ import streamlit as st
 
 from schemas.errors import UserError
 from warehouse.connect import connect
+from warehouse.fetching import as_dicts
 
 _PAGE = 20
 
 
 def rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any] | None = None) -> list[dict[str, Any]]:
     """A query's rows as dicts."""
-    cursor = connection.execute(sql, parameters or [])
-    names = [d[0] for d in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return as_dicts(connection.execute(sql, parameters or []))
 
 
 def funnel_page(connection: duckdb.DuckDBPyConnection) -> None:

@@ -11,6 +11,7 @@ from dataengine.shipped import systems_of
 from dataengine.tables import table
 from schemas.errors import SnapshotError
 from schemas.mix import AnyMix, Mix
+from warehouse.fetching import as_dicts
 from warehouse.fitting import chat_of
 from warehouse.gate import unproven
 from warehouse.mixing import Condition, choose, conditions, unmet, without_verdicts
@@ -184,9 +185,7 @@ def _chosen(
         f"SELECT *, {SPLIT} AS split FROM chosen WHERE list_contains($ids::VARCHAR[], id) ORDER BY source",
         {"ids": list(idents), "salt": mix.salt, "share": mix.validation},
     )
-    names = [d[0] for d in cursor.description or []]
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in cursor.fetchall():
-        fate = dict(zip(names, row, strict=True))
+    for fate in as_dicts(cursor):
         found.setdefault(fate["id"], []).append(fate)
     return found

@@ -12,7 +12,7 @@ from dataengine.screen import one_line
 from dataengine.tables import table
 from schemas.mix import AnyMix
 from warehouse.exported import ROW_ID
-from warehouse.quoting import literal
+from warehouse.quoting import literal, parquet
 from warehouse.snapshot import Snapshot
 
 # The columns of snapshots that hold verdicts.
@@ -63,8 +63,9 @@ def _stored(
     """Of rows of the snapshot what tells how they stand there: the system prompt that they begin with, and verdicts."""
     if not idents:
         return {}
-    files = ", ".join(literal(str(file)) for file in snapshot.data_files())
-    relation = connection.sql(f"FROM read_parquet([{files}]) WHERE {key} IN ({', '.join(map(literal, idents))})")
+    relation = connection.sql(
+        f"FROM {parquet(snapshot.data_files())} WHERE {key} IN ({', '.join(map(literal, idents))})"
+    )
     columns = set(relation.columns)
     messages = "messages" if "messages" in columns else "prompt"
     chosen = [f"CASE WHEN {messages}[1].role = 'system' THEN {messages}[1].content END AS system"]

@@ -9,6 +9,7 @@ import duckdb
 from dataengine.evidence import each_text, secrets_hidden, spans_of
 from schemas.errors import InputError
 from schemas.keys import seed_of
+from warehouse.fetching import as_dicts
 
 Row = dict[str, Any]
 
@@ -79,9 +80,8 @@ _OF_THE_PAIR = "trajectory_id IN (SELECT unnest([a_id, b_id]) FROM pairs WHERE p
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, ident: Any) -> list[Row]:
-    cursor = connection.execute(sql, {"id": ident})
-    names = [d[0] for d in cursor.description or []]
-    return [{name: _read(name, value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
+    rows = as_dicts(connection.execute(sql, {"id": ident}))
+    return [{name: _read(name, value) for name, value in row.items()} for row in rows]
 
 
 _CURRENT_PROMPT = "SELECT * FROM prompts_current WHERE prompt_id = $id"

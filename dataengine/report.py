@@ -14,6 +14,7 @@ from dataengine.tables import table
 from schemas.keys import key
 from schemas.recipe import Recipe, ReportStep
 from warehouse.connect import connect
+from warehouse.fetching import as_dicts
 from warehouse.snapshot import list_snapshots
 from warehouse.store import Warehouse
 
@@ -241,9 +242,7 @@ def _balance(warehouse: Warehouse) -> list[str]:
 
 def _rows(warehouse: Warehouse, sql: str, *parameters: Any) -> list[dict[str, Any]]:
     with connect(warehouse.path) as connection:
-        cursor = connection.execute(sql, parameters)
-        names = [d[0] for d in cursor.description or []]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return as_dicts(connection.execute(sql, parameters))
 
 
 def _order(rungs: Sequence[dict[str, Any]]) -> list[str]:

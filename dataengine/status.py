@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 
 from warehouse.connect import connect
+from warehouse.fetching import as_dicts
 from warehouse.snapshot import Damaged, every_snapshot
 
 OUTCOMES = ("pass", "fail", "undecided", "error", "pending")
@@ -97,6 +98,4 @@ def status(path: Path) -> Status:
 
 
 def _dicts(connection: duckdb.DuckDBPyConnection, sql: str) -> list[dict[str, Any]]:
-    cursor = connection.execute(sql)
-    names = [d[0] for d in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return as_dicts(connection.execute(sql))

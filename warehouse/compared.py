@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from schemas.errors import ConfigError, SnapshotError
-from warehouse.quoting import identifier, literal
+from warehouse.quoting import identifier, literal, parquet
 from warehouse.snapshot import KINDS, Snapshot
 from warehouse.writing import fsync
 
@@ -106,9 +106,8 @@ def _open(connection: duckdb.DuckDBPyConnection, side: str, snapshot: Snapshot) 
     for path in snapshot.data_files():
         if not path.is_file():
             raise SnapshotError(f"{snapshot.manifest.id}: {path} is gone; restore it from a copy")
-    files = ", ".join(literal(str(path)) for path in snapshot.data_files())
     with _reading(snapshot):
-        connection.execute(f"CREATE VIEW {side}_files AS FROM read_parquet([{files}])")
+        connection.execute(f"CREATE VIEW {side}_files AS FROM {parquet(snapshot.data_files())}")
         described = connection.execute(f"DESCRIBE {side}_files").fetchall()
     return {str(row[0]): str(row[1]) for row in described}
 

@@ -13,7 +13,7 @@ from schemas.duckdb_types import duckdb_columns
 from schemas.errors import ConfigError, QueryError, WarehouseError
 from schemas.records import RECORDS
 from warehouse.columns import outcome_column, score_column
-from warehouse.quoting import literal
+from warehouse.quoting import literal, parquet
 from warehouse.store import DEPENDENTS_FIRST, Warehouse
 from warehouse.writing import IO_ERRORS, io_error
 
@@ -146,7 +146,7 @@ def _define_tables(
 
 def _select(table: str, paths: list[str]) -> str:
     if paths:
-        return f"SELECT * FROM read_parquet([{', '.join(map(literal, paths))}])"
+        return f"SELECT * FROM {parquet(paths)}"
     columns = ", ".join(f'CAST(NULL AS {t}) AS "{name}"' for name, t in duckdb_columns(RECORDS[table]).items())
     return f"SELECT {columns} WHERE false"
 

@@ -17,7 +17,7 @@ from schemas.errors import SnapshotError
 from warehouse.card import card
 from warehouse.croissant import DataFile, croissant
 from warehouse.formats import ALTERNATES, FORMATS, LINES, REASONING
-from warehouse.quoting import literal
+from warehouse.quoting import literal, parquet
 from warehouse.snapshot import SPLITS, Snapshot, sha256_of, verify_files
 from warehouse.stanzas import Exported, stanzas
 from warehouse.writing import IO_ERRORS, fsync, io_error
@@ -93,8 +93,7 @@ def _write(
     shape, manifest = FORMATS[form], snapshot.manifest
     columns = shape.kinds[manifest.rows_of](reasoning)
     alternates = _alternate(connection, snapshot, form)
-    every = ", ".join(literal(str(file)) for file in snapshot.data_files())
-    connection.execute(f"CREATE VIEW rows AS FROM read_parquet([{every}])")
+    connection.execute(f"CREATE VIEW rows AS FROM {parquet(snapshot.data_files())}")
     files: dict[str, list[DataFile]] = {}
     for split in SPLITS:
         total = manifest.counts["split"].get(split, 0)

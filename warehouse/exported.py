@@ -10,8 +10,9 @@ from typing import Any
 import duckdb
 
 from schemas.errors import InputError, SnapshotError
+from warehouse.fetching import as_dicts
 from warehouse.formats import FORMATS
-from warehouse.quoting import literal
+from warehouse.quoting import literal, parquet
 from warehouse.snapshot import KINDS, Snapshot, list_snapshots, open_snapshot
 
 #: By kind of rows the id by which its rows are told apart.
@@ -63,9 +64,7 @@ def _of_parquet(file: Path, line: int) -> Any:
             )
         except duckdb.Error as e:
             raise ValueError(str(e)) from e
-        names = [d[0] for d in found.description or []]
-        row = found.fetchone()
-    return dict(zip(names, row, strict=True)) if row else None
+        return next(iter(as_dicts(found)), None)
 
 
 def _of_lines(file: Path, line: int) -> Any:
@@ -114,8 +113,7 @@ def _by_content(row: dict[str, Any], snapshots: Iterable[Snapshot], place: str) 
 def _saying(row: dict[str, Any], snapshot: Snapshot, form: str, reasoning: str) -> list[str]:
     """The ids of the snapshot's rows that are exported as this one."""
     kind = snapshot.manifest.rows_of
-    files = ", ".join(literal(str(file)) for file in snapshot.data_files())
-    rows = f"SELECT {FORMATS[form].kinds[kind](reasoning)} FROM read_parquet([{files}])"
+    rows = f"SELECT {FORMATS[form].kinds[kind](reasoning)} FROM {parquet(snapshot.data_files())}"
     with duckdb.connect(":memory:") as connection:
         exported = connection.sql(rows)
         types = {name: str(t) for name, t in zip(exported.columns, exported.types, strict=True)}

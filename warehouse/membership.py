@@ -9,7 +9,8 @@ from typing import Any
 import duckdb
 
 from schemas.errors import SnapshotError
-from warehouse.quoting import literal
+from warehouse.fetching import as_dicts
+from warehouse.quoting import literal, parquet
 from warehouse.snapshot import list_snapshots
 
 # The columns of the view, and by kind of rows those of them that its files have.
@@ -55,7 +56,7 @@ def _part(kind: str, paths: Sequence[str]) -> str:
         SELECT concat(split_part(filename, '/', -3), '@', substr(split_part(filename, '/', -2), 2)) AS snapshot,
             split_part(filename, '/', -3) AS name, substr(split_part(filename, '/', -2), 2)::BIGINT AS version,
             {literal(kind)} AS rows_of, split, split_part(filename, '/', -1) AS file, file_row_number + 1 AS row, {held}
-        FROM read_parquet([{", ".join(map(literal, paths))}], filename = true, file_row_number = true)"""
+        FROM {parquet(paths, "filename = true", "file_row_number = true")}"""
 
 
 def rows_holding(
@@ -71,9 +72,7 @@ def rows_holding(
     if not wanted:
         return []
     selects = " UNION ALL ".join(f"SELECT * FROM snapshot_rows WHERE {condition}" for condition in wanted)
-    cursor = connection.execute(f"{selects} ORDER BY name, version, split, file, row")
-    names = [d[0] for d in cursor.description or []]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return as_dicts(connection.execute(f"{selects} ORDER BY name, version, split, file, row"))
 
 
 def trained_on(warehouse: Path, snapshots: Mapping[str, str]) -> dict[str, list[str]]:

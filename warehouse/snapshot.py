@@ -23,7 +23,7 @@ from warehouse.connect import connect
 from warehouse.decontamination import decontamination
 from warehouse.fitting import OpenChat, chat_of, template_check
 from warehouse.hashing import LogicalHash, logical_hash
-from warehouse.quoting import identifier, literal
+from warehouse.quoting import identifier, literal, parquet
 from warehouse.row_kind import RowKind, refuse_empty
 from warehouse.rows_labels import LABELS
 from warehouse.rows_pairs import PAIRS
@@ -194,8 +194,7 @@ def create_snapshot(
             refuse_empty(connection, mix, kind)
             clean, fits = decontamination(connection, mix), template_check(connection, mix, chat)
             files, content = _write_files(connection, work, kind)
-            rows = ", ".join(literal(str(work / file.path)) for file in files)
-            connection.execute(f"CREATE VIEW hashed AS FROM read_parquet([{rows}])")
+            connection.execute(f"CREATE VIEW hashed AS FROM {parquet(work / file.path for file in files)}")
             if newest and newest.manifest.logical_hash == content and newest.manifest.promises(clean, fits):
                 return newest, False
             manifest = Manifest(
