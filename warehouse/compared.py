@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from schemas.errors import ConfigError, SnapshotError
+from warehouse.connect import opened
 from warehouse.quoting import identifier, literal, parquet
 from warehouse.snapshot import KINDS, Snapshot
 from warehouse.writing import fsync
@@ -21,8 +22,7 @@ _FEW_VALUES = (
     *("rejected_policy", "labelled_by", "verifier", "answer_form"),
 )
 _ENDINGS = {".parquet": "FORMAT parquet, COMPRESSION zstd", ".jsonl": "FORMAT json", ".csv": "FORMAT csv, HEADER"}
-# Past this, DuckDB moves tables to disk. Each thread holds texts of a group of rows, so there are not more of them.
-_MEMORY_LIMIT = "2GB"
+# Each thread holds texts of a group of rows, so there are not more of them.
 _MOST_THREADS = 4
 
 
@@ -56,10 +56,9 @@ def compared(before: Snapshot, after: Snapshot, limit: int | None = None) -> Ite
     says.
     """
     sides = {"before": before, "after": after}
-    with tempfile.TemporaryDirectory(prefix="dataengine-diff-") as spill, duckdb.connect(":memory:") as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY_LIMIT}'")
-        connection.execute("SET temp_directory = ?", [spill])
-        connection.execute(f"SET threads = {min(os.cpu_count() or 1, _MOST_THREADS)}")
+    with tempfile.TemporaryDirectory(prefix="dataengine-diff-") as spill, opened(Path(spill)) as connection:
+        ((threads,),) = connection.execute("SELECT current_setting('threads')").fetchall()
+        connection.execute(f"SET threads = {min(threads, _MOST_THREADS)}")
         connection.execute("SET preserve_insertion_order = false")
         types = {side: _open(connection, side, snapshot) for side, snapshot in sides.items()}
         both = [name for name in types["before"] if name in types["after"]]
