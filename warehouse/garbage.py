@@ -15,7 +15,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-from schemas.errors import SnapshotError, WarehouseError
+from schemas.errors import ConfigError, SnapshotError, WarehouseError
 from schemas.records import RECORDS
 from warehouse.connect import refresh_duckdb_file
 from warehouse.snapshot import Damaged, Snapshot, every_snapshot
@@ -77,9 +77,13 @@ def collect(
     `keep` is how many of the newest versions of each snapshot stay; None is all. What is tagged stays too, and what a
     checkpoint was trained on: those in the warehouse's `checkpoints` and in the folders named. Of tables the files of
     the newest version stay, those of every version that was the newest within `history`, at least a day, and those of
-    the versions that a snapshot names. Raises WarehouseError when there is no warehouse.
+    the versions that a snapshot names. Raises WarehouseError when there is no warehouse, ConfigError for a folder of
+    checkpoints that is not there, since a wrong name would leave what they need unprotected.
     """
     warehouse = Warehouse.open(path)
+    for folder in checkpoints:
+        if not folder.is_dir():
+            raise ConfigError(f"--checkpoints {folder}: is no folder; name one that holds checkpoints")
     history = max(history, _A_DAY)
     found = Collected()
     gone = _snapshots(warehouse.path, keep, checkpoints, delete, found)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import WarehouseError
+from schemas.errors import ConfigError, WarehouseError
 from schemas.records import RECORDS, Metric
 from tests.warehouse.conftest import Grow, MakePrompt
 from warehouse.connect import connect, refresh_duckdb_file
@@ -285,6 +285,14 @@ def test_what_cannot_be_told_stays_and_is_named(folder: Path, worn: list[Snapsho
     else:
         assert {g.kind for g in found.garbage} == {"table"}
         assert all(name.startswith("tables/") for name in gone)
+
+
+def test_checkpoints_that_are_not_there_are_refused_before_anything_goes(
+    folder: Path, worn: list[Snapshot], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="nowhere: is no folder; name one that holds checkpoints"):
+        collect(folder, keep=1, checkpoints=[tmp_path / "nowhere"], delete=True)
+    assert [s.manifest.id for s in list_snapshots(folder)] == [s.manifest.id for s in worn]
 
 
 def test_a_table_that_is_being_compacted_is_left_for_the_next_time(
