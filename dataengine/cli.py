@@ -12,6 +12,7 @@ from dataengine.cli_common import DEFAULT_WAREHOUSE, WarehouseOption, say
 from dataengine.cli_snapshot import mix_app, snapshot_app
 from dataengine.screen import first_of
 from schemas.errors import ConfigError, UserError
+from warehouse.interrupts import interruptible
 
 app = typer.Typer(
     help="Reasoning data for post-training: generate, verify, filter, snapshot, train, evaluate.",
@@ -359,7 +360,8 @@ def main() -> None:
     # A scheduler that ends a job is answered as Ctrl-C is: what was finished is kept.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
     try:
-        app(standalone_mode=True)
+        with interruptible():
+            app(standalone_mode=True)
     except UserError as e:
         say(f"{type(e).__name__}: {e}", err=True)
         sys.exit(2)

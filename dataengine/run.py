@@ -55,6 +55,7 @@ from schemas.recipe import (
 )
 from schemas.records import Stage
 from warehouse.connect import refresh_duckdb_file
+from warehouse.interrupts import interruptible
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
 
@@ -94,7 +95,8 @@ def run_recipe(recipe: Recipe, path: str | Path, *, limit: int | None = None, sa
     warehouse = Warehouse.open(path, create=True)
     loop = _Loop(recipe, warehouse, limit, say)
     try:
-        loop.run()
+        with interruptible():
+            loop.run()
     except (KeyboardInterrupt, UserError) as e:
         # On a full disk this fails as well: it is the first problem that has to be told.
         with suppress(UserError):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from schemas.errors import UserError
+from warehouse.interrupts import interruptible
 
 app = typer.Typer(
     name="trainers",
@@ -72,7 +73,8 @@ def evaluate(config: ConfigFile, overrides: Overrides = None) -> None:
 def main() -> None:
     """Entry point: a problem the user can mend is one line on stderr and exit code 2; an interruption is 130."""
     try:
-        app()
+        with interruptible():
+            app()
     except UserError as e:
         print(f"{type(e).__name__}: {e}", file=sys.stderr)
         sys.exit(2)

@@ -5,12 +5,15 @@ import hashlib
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 Cli = Callable[..., Any]
@@ -255,3 +258,15 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "[]\n"
     assert "Usage: " in done.stdout
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_query_is_stopped_by_one_line(process: Any, filled: None, sent: int) -> None:
+    child = process("sql", "SELECT count(*) FROM range(1_000_000_000_000) t(a) WHERE hash(a) % 7 = 1")
+    while sum(psutil.Process(child.pid).cpu_times()[:2]) < 2.0:  # it has started and is in the midst of the query
+        time.sleep(0.05)
+    child.send_signal(sent)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, out) == (130, "")
+    assert err.splitlines()[-1].startswith("interrupted: ")
+    assert "Traceback" not in err
