@@ -8,6 +8,7 @@ it says that the reward cannot be told, and the sample is left out.
 A completion is the whole reply: where its start was prefilled, such as with `<think>`, that belongs to it.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -28,11 +29,12 @@ _NO_REFERENCE = {"no_reference", "reference_not_usable", "reference_not_parsed",
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What the prompt's verifier says of a reply."""
+    """What the prompt's verifier says of a reply, and how long it took, in the mean over its batch."""
 
     check: Check
     sample: Sample
     opinion: Opinion
+    seconds: float
 
 
 class Accuracy:
@@ -72,8 +74,11 @@ class Accuracy:
                 by_name.setdefault(sample.verifier, []).append(i)
         for name, indices in by_name.items():
             check = self.verifier(name)
-            for i, opinion in zip(indices, check([samples[i] for i in indices]), strict=True):
-                found[i] = Verified(check, samples[i], opinion)
+            started = time.monotonic()
+            opinions = check([samples[i] for i in indices])
+            each = (time.monotonic() - started) / len(indices)
+            for i, opinion in zip(indices, opinions, strict=True):
+                found[i] = Verified(check, samples[i], opinion, each)
         return found
 
     def reward(self, verified: Verified | None) -> float | None:
