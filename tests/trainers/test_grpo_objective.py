@@ -96,13 +96,14 @@ class Trl:
     """TRL's loss on log-probabilities that are given: its trainer's own function, on a stand-in for the trainer."""
 
     def __init__(self, loss_type: str) -> None:
+        alone = SimpleNamespace(gather=lambda x: x, reduce=lambda x, reduction: x)
         plain = {"delta": None, "use_bias_correction_kl": False}
         self.trainer = SimpleNamespace(
             aux_loss_enabled=False, top_entropy_quantile=1.0, off_policy_mask_threshold=None, use_vllm=False,
             importance_sampling_level="token", beta=SETTINGS["kl_coefficient"], loss_type=loss_type,
             epsilon_low=SETTINGS["clip_low"], epsilon_high=SETTINGS["clip_high"], args=SimpleNamespace(**plain),
             model=SimpleNamespace(training=False), _entropy_bonus_enabled=False, use_adaptive_entropy=False,
-            accelerator=SimpleNamespace(gather=lambda x: x, reduce=lambda x, reduction: x), _metrics=defaultdict(lambda: defaultdict(list)),
+            accelerator=alone, _metrics=defaultdict(lambda: defaultdict(list)),
         )  # fmt: skip
 
     def loss(self, now: torch.Tensor, old: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
