@@ -525,6 +525,11 @@ class EvaluateStep(_Sampled):
 
     kind: Literal["evaluate"]
 
+    @property
+    def check_specs(self) -> list[CheckSpec]:
+        """The checks, and `vote`: cons@k counts equal answers."""
+        return [*super().check_specs, CheckSpec(check="vote")]
+
 
 class ReportStep(_Strict):
     """Print funnel, tables and samples, and write the HTML report."""
