@@ -212,6 +212,21 @@ class FileSource(FileSpec):
     exclude: list[str] = Field(default_factory=list)
 
 
+class DatasetsSource(FileSpec):
+    """The prompts of one split of a data set that the library `datasets` reads (the extra `datasets`)."""
+
+    source: Literal["datasets"]
+    path: str = Field(description="an id on the hub, or a folder: of `save_to_disk`, or of Parquet, JSON or CSV files")
+    config: str | None = Field(default=None, description="which of the data set's configurations")
+    split: str = "test"
+    revision: str | None = Field(default=None, description="a commit or tag on the hub; default: the newest")
+    file: str | None = Field(
+        default=None, description="the name of a file with the same rows, for `trainers evaluate ... data=FOLDER`"
+    )
+    demonstrations: list[Demonstration] = Field(default_factory=list)
+    exclude: list[str] = Field(default_factory=list)
+
+
 class InlinePrompt(_Strict):
     """A prompt written in the recipe."""
 
@@ -238,7 +253,7 @@ class InlineSource(_Strict):
         return [self.name]
 
 
-Source = Annotated[ReasoningGymSource | FileSource | InlineSource, Field(discriminator="source")]
+Source = Annotated[ReasoningGymSource | FileSource | DatasetsSource | InlineSource, Field(discriminator="source")]
 
 
 Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
