@@ -150,7 +150,7 @@ class Demonstration(_Strict):
     """A worked example shown before the question."""
 
     question: str
-    reasoning: str
+    reasoning: str = Field(description="what stands between the think tags; empty for an answer without them")
     answer: str = Field(description="the summary with the final answer in its tags")
 
 
