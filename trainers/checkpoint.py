@@ -10,20 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from schemas.errors import ConfigError, SnapshotError, UserError
 from schemas.keys import key
 from schemas.manifest import Manifest
-from trainers.config import SftConfig
+from trainers.card import model_card
+from trainers.config import TrainingConfig
 from trainers.data import read_manifest
 from warehouse.writing import fsync
 
 if TYPE_CHECKING:
     import torch
 
-# Raised when the same settings on the same rows come to train other weights.
-_TRAINER = "sft-1"
 _MARK = "training.json"
 _PLANNED = "planned.json"
 
@@ -41,7 +38,7 @@ class Start:
 class Plan:
     """One training: what goes in, the key of what comes out, and the folder for it."""
 
-    config: SftConfig
+    config: TrainingConfig
     manifest: Manifest
     start: Start
     key: str
@@ -57,22 +54,25 @@ class Plan:
         return self.folder.with_name(f"{self.folder.name}.partial")
 
 
-def make_plan(config: SftConfig) -> Plan:
+def make_plan(config: TrainingConfig) -> Plan:
     """Works out the training key; reads the manifest and the identity of the start weights, and loads no torch.
 
     key = key(trainer, settings that change the result, snapshot's logical hash, sha256 of the start weights). Raises
     SnapshotError or ConfigError when one of the inputs is not there.
     """
     manifest = read_manifest(config.warehouse, config.snapshot)
-    if manifest.rows_of != "samples":
-        raise SnapshotError(f"{manifest.id}: its rows are {manifest.rows_of}, and this trainer learns from samples")
+    if manifest.rows_of != config.ROWS_OF:
+        raise SnapshotError(
+            f"{manifest.id}: its rows are {manifest.rows_of}, and this trainer learns from {config.ROWS_OF}"
+        )
     # A tag may move: what is written down of the training names the version.
     config = config.model_copy(update={"snapshot": manifest.id})
     start = start_weights(config.model.expanduser())
-    return Plan(config, manifest, start, key(_TRAINER, config.result_settings(), manifest.logical_hash, start.sha256))
+    settings = config.result_settings()
+    return Plan(config, manifest, start, key(config.TRAINER, settings, manifest.logical_hash, start.sha256))
 
 
-def planned_checkpoint(config: SftConfig) -> Path:
+def planned_checkpoint(config: TrainingConfig) -> Path:
     """The folder that a training with this configuration ends in, whether it is there yet or not."""
     return make_plan(config).folder
 
@@ -122,15 +122,22 @@ def sole_trainer(plan: Plan) -> Iterator[None]:
         yield
 
 
-def save_state(plan: Plan, step: int, tensors: dict[str, Any], progress: dict[str, Any]) -> None:
-    """Keeps what resuming at `step` needs, whole or not at all, and then removes older states."""
+def save_state(
+    plan: Plan, step: int, model: Any, tokenizer: Any, tensors: dict[str, Any], progress: dict[str, Any]
+) -> None:
+    """Keeps what resuming at `step` needs, whole or not at all, and then removes older states.
+
+    A state is a model in Hugging Face format, with `state.pt` (`tensors`) and `progress.json` beside it.
+    """
     import torch
 
     new = plan.partial / f"state-{step:08d}"
     making = plan.partial / "state.making"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    torch.save(tensors, making / "tensors.pt")
+    model.save_pretrained(making)
+    tokenizer.save_pretrained(making)
+    torch.save(tensors, making / "state.pt")
     _write_json(making / "progress.json", {"key": plan.key, "step": step, **progress})
     _publish(making, new)
     for old in plan.partial.glob("state-*"):
@@ -138,8 +145,17 @@ def save_state(plan: Plan, step: int, tensors: dict[str, Any], progress: dict[st
             shutil.rmtree(old)
 
 
-def load_state(plan: Plan, device: "torch.device") -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The newest state as (tensors, progress), or None at the start. Raises UserError for one that cannot be used."""
+@dataclass(frozen=True)
+class State:
+    """Where an unfinished training stands: a folder with the model, and what else `save_state` was given."""
+
+    folder: Path
+    tensors: dict[str, Any]
+    progress: dict[str, Any]
+
+
+def load_state(plan: Plan, device: "torch.device") -> State | None:
+    """The newest state, or None at the start. Raises UserError for one that cannot be used."""
     import pickle
 
     import torch
@@ -150,18 +166,21 @@ def load_state(plan: Plan, device: "torch.device") -> tuple[dict[str, Any], dict
     remedy = f"remove {plan.partial} to start again"
     try:
         progress = json.loads((states[-1] / "progress.json").read_bytes())
-        tensors = torch.load(states[-1] / "tensors.pt", map_location=device, weights_only=True)
+        tensors = torch.load(states[-1] / "state.pt", map_location=device, weights_only=True)
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         raise UserError(f"{states[-1]}: damaged ({type(e).__name__}); {remedy}") from None
     if progress.get("key") != plan.key:
         raise UserError(f"{states[-1]}: is of another training (other settings, snapshot or start weights); {remedy}")
-    return tensors, progress
+    return State(states[-1], tensors, progress)
 
 
-def publish_checkpoint(plan: Plan, model: Any, tokenizer: Any, result: dict[str, Any]) -> dict[str, Any]:
+def publish_checkpoint(
+    plan: Plan, model: Any, tokenizer: Any, result: dict[str, Any], method: str, facts: dict[str, str]
+) -> dict[str, Any]:
     """Writes the finished checkpoint and removes the unfinished one; returns `training.json`, with the policy.
 
-    All files are on disk before `training.json` is, and that before the folder gets its name.
+    All files are on disk before `training.json` is, and that before the folder gets its name. `method` and `facts` are
+    for the card.
     """
     making = plan.partial / "checkpoint.making"
     shutil.rmtree(making, ignore_errors=True)
@@ -172,6 +191,7 @@ def publish_checkpoint(plan: Plan, model: Any, tokenizer: Any, result: dict[str,
     sha256 = weights_sha256(making)
     training = {
         "name": plan.config.name,
+        "trainer": plan.config.TRAINER.partition("-")[0],
         "policy": f"{plan.config.name}@{sha256[:12]}",
         "key": plan.key,
         "snapshot": plan.manifest.id,
@@ -181,7 +201,7 @@ def publish_checkpoint(plan: Plan, model: Any, tokenizer: Any, result: dict[str,
         "weights_sha256": sha256,
         **result,
     }
-    (making / "README.md").write_text(_model_card(training, plan.manifest), encoding="utf-8")
+    (making / "README.md").write_text(model_card(training, plan.manifest, method, facts), encoding="utf-8")
     _sync_files(making)
     _write_json(making / _MARK, training)
     _publish(making, plan.folder)
@@ -192,48 +212,6 @@ def publish_checkpoint(plan: Plan, model: Any, tokenizer: Any, result: dict[str,
 def clean_up(plan: Plan) -> None:
     """Removes what an unfinished training left, once its checkpoint is whole."""
     shutil.rmtree(plan.partial, ignore_errors=True)
-
-
-def _model_card(training: dict[str, Any], manifest: Manifest) -> str:
-    """The card: front matter in the hub's terms, then what was trained on what. No path of this machine is in it."""
-    config, losses = training["config"], training["losses"]
-    validation = losses["validation"]
-    held_out = "no held-out rows" if validation is None else f"{validation:.4f} on held-out rows"
-    return (
-        f"---\n{yaml.safe_dump(_front_matter(training, manifest), sort_keys=False)}---\n\n"
-        f"# {training['policy']}\n\n"
-        f"Supervised fine-tuning of all weights of `{training['start']['policy']}` on the snapshot "
-        f"`{training['snapshot']}`, logical hash `{training['snapshot_hash']}`.\n\n"
-        f"In its warehouse `dataengine snapshot show {training['snapshot']}` tells what it holds and how it was made, "
-        f"and `dataengine explain ID --snapshot {training['snapshot']}` where a row of it is from.\n\n"
-        f"| | |\n|---|---|\n"
-        f"| rows | {training['rows']['train']:,} |\n"
-        f"| optimizer steps | {training['steps']:,} of {config['batch_size']} rows, {config['epochs']} epochs |\n"
-        f"| labelled tokens seen | {training['labelled_tokens']:,} |\n"
-        f"| learning rate | {config['learning_rate']:g}, cosine to {config['final_learning_rate']:g} |\n"
-        f"| loss, nats per token | {losses['first']:.4f} at the first step, {losses['last_epoch']:.4f} over the last "
-        f"epoch, {held_out} |\n\n"
-        f"`training.json` says the rest: settings, hashes, versions. `metrics.jsonl` holds every step.\n"
-    )
-
-
-def _front_matter(training: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
-    """What the hub reads of a card; names cannot have an `@` there, so the version and the hashes stand beside them."""
-    start = training["start"]
-    languages = [code for code in manifest.counts.get("language", {}) if len(code) in (2, 3)]
-    return {
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "base_model": start["policy"].partition("@")[0],
-        "base_model_relation": "finetune",
-        "base_model_sha256": start["sha256"],
-        "datasets": [manifest.name],
-        "snapshot": training["snapshot"],
-        "snapshot_hash": training["snapshot_hash"],
-        **({"license": start["license"].lower()} if "license" in start else {}),
-        **({"language": languages} if languages else {}),
-        "tags": ["dataengine", "sft"],
-    }
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

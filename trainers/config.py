@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -11,10 +11,14 @@ from schemas.mix import NAME
 SNAPSHOT_ID = NAME.removesuffix("$") + r"@(?:[1-9][0-9]*|[A-Za-z][A-Za-z0-9._-]{0,99})$"
 
 
-class SftConfig(BaseModel):
-    """Supervised fine-tuning of all weights on one snapshot. Relative paths start at the current folder."""
+class TrainingConfig(BaseModel):
+    """What every training has. Relative paths start at the current folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    TRAINER: ClassVar[str]
+    """Part of the training key; it changes when the same settings on the same rows come to train other weights."""
+    ROWS_OF: ClassVar[str]
+    """The kind of snapshot that the trainer learns from."""
 
     name: str = Field(pattern=NAME, description="the checkpoint's name: letters, digits, `.`, `_` and `-`")
     warehouse: Path = Field(description="the warehouse's folder")
@@ -24,24 +28,11 @@ class SftConfig(BaseModel):
     model: Path = Field(description="folder with the start weights in Hugging Face format")
     output: Path = Field(description="folder that gets the checkpoint, as <name>-<key>")
 
-    epochs: int = Field(default=2, ge=1, description="how often every training row is seen")
-    batch_size: int = Field(default=16, ge=1, description="rows per optimizer step, at most")
     learning_rate: float = Field(default=5e-5, gt=0, allow_inf_nan=False, description="peak, reached after the warmup")
-    final_learning_rate: float = Field(
-        default=5e-6, ge=0, allow_inf_nan=False, description="where the cosine ends, at the last step"
-    )
-    warmup_ratio: float = Field(default=0.03, ge=0, lt=1, description="share of all steps with a linear warmup")
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="AdamW's; on matrices only")
     betas: tuple[float, float] = Field(default=(0.9, 0.95), description="AdamW's two decay rates, in [0, 1)")
     max_grad_norm: float = Field(
         default=1.0, gt=0, allow_inf_nan=False, description="the gradient's norm is clipped here"
-    )
-    max_length: int = Field(
-        default=2048, ge=8, description="tokens of a row, from the prompt's first to the reply's end"
-    )
-    overlong: Literal["error", "drop", "truncate"] = Field(
-        default="error",
-        description="what becomes of longer rows: refuse to train, leave them out, or cut their end off",
     )
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="decides the order of the rows, and dropout where a model has it"
@@ -58,12 +49,7 @@ class SftConfig(BaseModel):
     log_every: int = Field(default=1, ge=1, description="optimizer steps between two lines of progress")
 
     @model_validator(mode="after")
-    def _sensible(self) -> "SftConfig":
-        if self.final_learning_rate > self.learning_rate:
-            raise ValueError(
-                f"final_learning_rate is {self.final_learning_rate:g}, above learning_rate {self.learning_rate:g}; "
-                "the cosine goes down: lower it"
-            )
+    def _betas_in_range(self) -> Self:
         if not all(0 <= b < 1 and math.isfinite(b) for b in self.betas):
             raise ValueError(f"betas are {list(self.betas)}; each must be at least 0 and below 1")
         return self
@@ -73,3 +59,33 @@ class SftConfig(BaseModel):
         elsewhere = {"warehouse", "snapshot", "model", "output"}
         harmless = {"micro_batch_tokens", "threads", "save_every", "log_every"}
         return self.model_dump(mode="json", exclude=elsewhere | harmless)
+
+
+class SftConfig(TrainingConfig):
+    """Supervised fine-tuning of all weights on one snapshot."""
+
+    TRAINER: ClassVar[str] = "sft-1"
+    ROWS_OF: ClassVar[str] = "samples"
+
+    epochs: int = Field(default=2, ge=1, description="how often every training row is seen")
+    batch_size: int = Field(default=16, ge=1, description="rows per optimizer step, at most")
+    final_learning_rate: float = Field(
+        default=5e-6, ge=0, allow_inf_nan=False, description="where the cosine ends, at the last step"
+    )
+    warmup_ratio: float = Field(default=0.03, ge=0, lt=1, description="share of all steps with a linear warmup")
+    max_length: int = Field(
+        default=2048, ge=8, description="tokens of a row, from the prompt's first to the reply's end"
+    )
+    overlong: Literal["error", "drop", "truncate"] = Field(
+        default="error",
+        description="what becomes of longer rows: refuse to train, leave them out, or cut their end off",
+    )
+
+    @model_validator(mode="after")
+    def _cosine_goes_down(self) -> Self:
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate is {self.final_learning_rate:g}, above learning_rate {self.learning_rate:g}; "
+                "the cosine goes down: lower it"
+            )
+        return self

@@ -35,8 +35,11 @@ class CompletionLoss(nn.Module):
         return logits
 
 
-def load_model(folder: Path) -> tuple[Any, Any]:
-    """The model (fp32, in training mode) and tokenizer in a folder. Raises ConfigError for what cannot be trained."""
+def load_model(folder: Path, weights: Path | None = None) -> tuple[Any, Any]:
+    """The model (fp32, in training mode) and tokenizer in a folder; `weights` is another folder to take those from.
+
+    Raises ConfigError for what cannot be trained.
+    """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
@@ -46,7 +49,7 @@ def load_model(folder: Path) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, report = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            weights or folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, KeyError, RuntimeError) as e:
         raise ConfigError(f"model: {folder} cannot be loaded: {' '.join(str(e).split())}") from None

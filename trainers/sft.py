@@ -1,44 +1,33 @@
 """Supervised fine-tuning of all weights: the loop, top to bottom."""
 
-import json
 import math
-import platform
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
-from schemas.errors import ConfigError, UserError
-from schemas.records import Metric, now
-from trainers.checkpoint import Plan, load_state, publish_checkpoint, save_state, sole_trainer
+from schemas.errors import ConfigError
+from trainers.checkpoint import Plan, State, load_state, publish_checkpoint, save_state, sole_trainer
 from trainers.config import SftConfig
 from trainers.data import Example, MicroBatch, encode, epoch_batches, micro_batches, read_rows
 from trainers.model import CompletionLoss, end_ids, load_model
-
-
-@dataclass(frozen=True)
-class _Session:
-    """One process's part in a training: `stop` fills when a signal asks to end, `say` prints in one process only."""
-
-    plan: Plan
-    accelerator: Any
-    pad_id: int
-    stop: list[int]
-    say: Callable[[str], None]
-    began: float
-
-    @property
-    def config(self) -> SftConfig:
-        return self.plan.config
+from trainers.training import (
+    Session,
+    StepLog,
+    code_versions,
+    make_optimizer,
+    open_accelerator,
+    open_curves,
+    refuse_infinite,
+    set_rate,
+    stop_after_step,
+    update,
+)
 
 
 def train(plan: Plan) -> dict[str, Any]:
@@ -48,19 +37,17 @@ def train(plan: Plan) -> dict[str, Any]:
     and the first writes, prints and returns the policy too. Progress goes to stderr. Ctrl-C or SIGTERM finishes the
     step, keeps the state and raises KeyboardInterrupt. Raises UserError for what the user can mend.
     """
-    config = plan.config
-    if config.threads:
-        torch.set_num_threads(config.threads)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-    say = _say if accelerator.is_main_process else _say_nothing
+    config = _config(plan)
+    accelerator, say = open_accelerator(config)
     began = time.perf_counter()
 
     # What is learnt from, and what learns. All that can be refused is refused here, before anything is written.
-    curves = _open_curves(config.warehouse.expanduser())
+    curves = open_curves(config.warehouse.expanduser())
     rows = read_rows(config.warehouse, plan.manifest)
     if not rows["train"]:
         raise ConfigError(f"snapshot {plan.manifest.id} has no training rows; lower the mix's `validation`")
-    model, tokenizer = load_model(config.model.expanduser())
+    state = load_state(plan, accelerator.device)
+    model, tokenizer = load_model(config.model.expanduser(), state.folder if state else None)
     ends = end_ids(model, tokenizer)
     learnt = encode(tokenizer, rows["train"], ends, config.max_length, config.overlong)
     held_out = encode(tokenizer, rows["validation"], ends, config.max_length, config.overlong)
@@ -74,23 +61,24 @@ def train(plan: Plan) -> dict[str, Any]:
     with ExitStack() as stack:
         if accelerator.is_main_process:
             stack.enter_context(sole_trainer(plan))
-        stop = stack.enter_context(_stop_after_step())
+        stop = stack.enter_context(stop_after_step())
         model.to(accelerator.device)
-        session = _Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, say, began)
-        log, seconds = _loop(session, model, learnt.examples, held_out.examples)
+        session = Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, say, began)
+        log, seconds = _loop(session, model, tokenizer, learnt.examples, held_out.examples, state)
         result: dict[str, Any] = {
             "rows": {"train": len(learnt.examples), "validation": len(held_out.examples), "overlong": overlong},
-            "steps": len(log),
-            "labelled_tokens": sum(line["labelled_tokens"] for line in log),
-            "losses": _losses(log, config.epochs),
+            "steps": len(log.lines),
+            "labelled_tokens": sum(line["labelled_tokens"] for line in log.lines),
+            "losses": _losses(log.lines, config.epochs),
             "seconds": round(seconds, 3),
-            "versions": _versions(),
+            "versions": code_versions(),
         }
         if accelerator.is_main_process:
             # Before the checkpoint gets its name, or a crash in between would lose the curves for good.
             if curves:
-                curves.append("metrics", _metrics(plan.key, log))
-            result = publish_checkpoint(plan, model, tokenizer, result)
+                curves.append("metrics", log.rows(plan.key))
+            method = "Supervised fine-tuning of all weights"
+            result = publish_checkpoint(plan, model, tokenizer, result, method, _facts(result, config))
             say(f"done: {plan.folder}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
@@ -98,28 +86,29 @@ def train(plan: Plan) -> dict[str, Any]:
 
 
 def _loop(
-    session: _Session, model: Any, learnt: list[Example], held_out: list[Example]
-) -> tuple[list[dict[str, Any]], float]:
+    session: Session,
+    model: Any,
+    tokenizer: Any,
+    learnt: list[Example],
+    held_out: list[Example],
+    state: State | None,
+) -> tuple[StepLog, float]:
     """All steps that are left; returns what was measured at every step, and the seconds of all sessions together."""
-    plan, config, accelerator, say = session.plan, session.config, session.accelerator, session.say
+    plan, config, accelerator, say = session.plan, _config(session.plan), session.accelerator, session.say
     # Where it stands. The order of rows, the rate and the dropout are functions of the step, so a state is weights,
     # optimizer and step; nothing else has to be remembered.
-    optimizer = _optimizer(model, config)
+    optimizer = make_optimizer(model, config)
     lengths = [len(e.ids) for e in learnt]
     steps_per_epoch = math.ceil(len(lengths) / config.batch_size)
     total = config.epochs * steps_per_epoch
-    first, seconds, log = 0, 0.0, []
-    if state := load_state(plan, accelerator.device):
-        tensors, progress = state
-        model.load_state_dict(tensors["model"])
-        optimizer.load_state_dict(tensors["optimizer"])
-        first, seconds, log = progress["step"], progress["seconds"], progress["log"]
+    first, seconds = 0, 0.0
+    log = StepLog(plan.partial / "metrics.jsonl" if accelerator.is_main_process else None)
+    if state:
+        optimizer.load_state_dict(state.tensors["optimizer"])
+        first, seconds = state.progress["step"], state.progress["seconds"]
         say(f"resuming after step {first}/{total}")
-        del state, tensors
+    log.begin(state.progress["log"] if state else [])
     scorer, optimizer = accelerator.prepare(CompletionLoss(model), optimizer)
-    metrics = plan.partial / "metrics.jsonl"
-    if accelerator.is_main_process:
-        metrics.write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
     parameters = sum(p.numel() for p in model.parameters())
     say(
         f"{config.name}: {parameters / 1e6:,.1f}M parameters, {len(learnt):,} training and "
@@ -137,15 +126,10 @@ def _loop(
             )
         batch = [learnt[i] for i in batches[number]]
         rate = learning_rate_at(step, total, config)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(config.seed + step * accelerator.num_processes + accelerator.process_index)
-        loss, grad_norm, stopped = _optimizer_step(session, scorer, optimizer, batch)
-        if not math.isfinite(loss) or not math.isfinite(grad_norm):
-            raise UserError(
-                f"the loss is {loss} and the gradient's norm {grad_norm} at step {step + 1}: lower learning_rate, "
-                "or look for broken weights in the start model"
-            )
+        set_rate(optimizer, rate)
+        session.seed(step)
+        loss, grad_norm, stopped = update(session, scorer, optimizer, _losses_of(session, scorer, batch))
+        refuse_infinite(loss, grad_norm, step + 1)
         labelled, tokens = sum(e.labelled for e in batch), sum(len(e.ids) for e in batch)
         speed = tokens / (time.perf_counter() - step_began)
         line = {
@@ -169,14 +153,11 @@ def _loop(
             line["validation/loss"] = _validation_loss(session, scorer, held_out)
             say(f"epoch {epoch + 1}/{config.epochs}  validation loss {line['validation/loss']:.3f}")
         log.append(line)
-        if accelerator.is_main_process:
-            with metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
         if step + 1 < total and ((step + 1) % config.save_every == 0 or stopped):
             if accelerator.is_main_process:
-                tensors = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
                 spent = seconds + time.perf_counter() - session.began
-                save_state(plan, step + 1, tensors, {"seconds": spent, "log": log})
+                tensors = {"optimizer": optimizer.state_dict()}
+                save_state(plan, step + 1, model, tokenizer, tensors, {"seconds": spent, "log": log.lines})
             accelerator.wait_for_everyone()
         if stopped and step + 1 < total:
             say(f"stopped after step {step + 1}/{total}; the same command goes on from here")
@@ -185,38 +166,26 @@ def _loop(
     return log, seconds + time.perf_counter() - session.began
 
 
-def _optimizer_step(
-    session: _Session, scorer: nn.Module, optimizer: Any, batch: Sequence[Example]
-) -> tuple[float, float, bool]:
-    """One update from one global batch: its loss in nats per token, the gradient's norm, and whether to stop after."""
-    accelerator, config = session.accelerator, session.config
-    denominator = _weight(batch)
-    groups = list(micro_batches(_share(accelerator, batch), config.micro_batch_tokens, session.pad_id))
-    summed = torch.zeros((), device=accelerator.device)
-    for i, group in enumerate(groups):
-        # Gradients travel between processes once per step, with the last micro-batch.
-        with nullcontext() if i == len(groups) - 1 else accelerator.no_sync(scorer):
-            loss = _forward(scorer, group.to(accelerator.device)) / denominator
-            # Data-parallel wrappers average over processes, the objective is a sum.
-            accelerator.backward(loss * accelerator.num_processes)
-        summed += loss.detach()
-    grad_norm = accelerator.clip_grad_norm_(scorer.parameters(), config.max_grad_norm)
-    # All processes have to stop after the same step, whichever got the signal.
-    summed, stops = accelerator.reduce(torch.stack([summed, torch.tensor(float(len(session.stop))).to(summed.device)]))
-    if torch.isfinite(summed) and torch.isfinite(grad_norm):
-        optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return summed.item(), grad_norm.item(), stops.item() > 0
+def _losses_of(session: Session, scorer: nn.Module, batch: Sequence[Example]) -> list[Any]:
+    """The parts of a global batch's loss, nats per labelled token, that this process has to work out."""
+    config, denominator = session.plan.config, _weight(batch)
+    groups = micro_batches(_share(session.accelerator, batch), config.micro_batch_tokens, session.pad_id)
+
+    def part(group: MicroBatch) -> torch.Tensor:
+        return _forward(scorer, group.to(session.accelerator.device)) / denominator
+
+    return [partial(part, group) for group in groups]
 
 
 @torch.no_grad()
-def _validation_loss(session: _Session, scorer: nn.Module, examples: Sequence[Example]) -> float:
+def _validation_loss(session: Session, scorer: nn.Module, examples: Sequence[Example]) -> float:
     """The weighted mean loss of held-out rows, nats per labelled token."""
     accelerator = session.accelerator
     scorer.eval()
     summed = torch.zeros((), device=accelerator.device)
     ordered = sorted(examples, key=lambda e: -len(e.ids))
-    for group in micro_batches(_share(accelerator, ordered), session.config.micro_batch_tokens, session.pad_id):
+    size = session.plan.config.micro_batch_tokens
+    for group in micro_batches(_share(accelerator, ordered), size, session.pad_id):
         summed += _forward(scorer, group.to(accelerator.device))
     scorer.train()
     return float(accelerator.reduce(summed).item()) / _weight(examples)
@@ -230,6 +199,11 @@ def learning_rate_at(step: int, total: int, config: SftConfig) -> float:
     done = (step - warmup) / max(1, total - 1 - warmup)
     span = config.learning_rate - config.final_learning_rate
     return config.final_learning_rate + span * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _config(plan: Plan) -> SftConfig:
+    assert isinstance(plan.config, SftConfig)
+    return plan.config
 
 
 def _forward(scorer: nn.Module, group: MicroBatch) -> torch.Tensor:
@@ -248,14 +222,6 @@ def _weight(examples: Iterable[Example]) -> float:
     return math.fsum(e.weight * e.labelled for e in examples)
 
 
-def _optimizer(model: Any, config: SftConfig) -> Any:
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
-
-
 def _losses(log: list[dict[str, Any]], epochs: int) -> dict[str, float | None]:
     last_epoch = [line for line in log if line["epoch"] == epochs]
     validated = [line["validation/loss"] for line in log if "validation/loss" in line]
@@ -268,56 +234,16 @@ def _losses(log: list[dict[str, Any]], epochs: int) -> dict[str, float | None]:
     }
 
 
-def _open_curves(warehouse: Path) -> Any:
-    """The warehouse that the curves go to, or None when the snapshot lies in no whole warehouse."""
-    if not (warehouse / "tables").is_dir():
-        return None
-    from warehouse.store import Warehouse
-
-    return Warehouse.open(warehouse)
-
-
-def _metrics(run_id: str, log: list[dict[str, Any]]) -> list[Metric]:
-    created_at = now()
-    return [
-        Metric(run_id=run_id, step=line["step"], name=name, value=value, created_at=created_at)
-        for line in log
-        for name, value in line.items()
-        if "/" in name
-    ]
-
-
-def _versions() -> dict[str, str]:
-    packages = ("accelerate", "dataengine", "tokenizers", "torch", "transformers")
-    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
-
-
-@contextmanager
-def _stop_after_step() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM instead of dying of them; a second Ctrl-C interrupts at once.
-
-    A second SIGTERM does not: on Ctrl-C in a terminal, the program that started this one sends it on top.
-    """
-    received: list[int] = []
-
-    def receive(number: int, _frame: Any) -> None:
-        if number == signal.SIGINT and number in received:
-            raise KeyboardInterrupt
-        if not received:
-            _say("stopping after this step; Ctrl-C again stops at once")
-        received.append(number)
-
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def _say_nothing(text: str) -> None:
-    """What every process but the first has to say."""
+def _facts(result: dict[str, Any], config: SftConfig) -> dict[str, str]:
+    """What the model card tells of the training."""
+    losses = result["losses"]
+    validation = losses["validation"]
+    held_out = "no held-out rows" if validation is None else f"{validation:.4f} on held-out rows"
+    return {
+        "rows": f"{result['rows']['train']:,}",
+        "optimizer steps": f"{result['steps']:,} of {config.batch_size} rows, {config.epochs} epochs",
+        "labelled tokens seen": f"{result['labelled_tokens']:,}",
+        "learning rate": f"{config.learning_rate:g}, cosine to {config.final_learning_rate:g}",
+        "loss, nats per token": f"{losses['first']:.4f} at the first step, {losses['last_epoch']:.4f} over the last "
+        f"epoch, {held_out}",
+    }

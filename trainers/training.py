@@ -1,0 +1,176 @@
+"""What all trainers do alike: processes, signals, the update of the weights, what is written down of every step."""
+
+import json
+import math
+import platform
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from schemas.errors import UserError
+from schemas.records import Metric, now
+from trainers.checkpoint import Plan
+from trainers.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Session:
+    """One process's part in a training: `stop` fills when a signal asks to end, `say` prints in one process only."""
+
+    plan: Plan
+    accelerator: Any
+    pad_id: int
+    stop: list[int]
+    say: Callable[[str], None]
+    began: float
+
+    def seed(self, step: int) -> None:
+        """Seeds torch for a step; with it dropout is a function of seed, step and process, and needs no state."""
+        count, index = self.accelerator.num_processes, self.accelerator.process_index
+        torch.manual_seed(self.plan.config.seed + step * count + index)
+
+
+@dataclass
+class StepLog:
+    """What was measured at every step: in memory, as lines of `metrics.jsonl`, at the end as rows of `metrics`."""
+
+    path: Path | None
+    lines: list[dict[str, Any]] = field(default_factory=list)
+
+    def begin(self, lines: list[dict[str, Any]]) -> None:
+        """Starts the file with the lines of earlier sessions."""
+        self.lines = lines
+        if self.path is not None:
+            self.path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+    def append(self, line: dict[str, Any]) -> None:
+        """One more step."""
+        self.lines.append(line)
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+    def rows(self, run_id: str) -> list[Metric]:
+        """What has a slash in its name, as rows."""
+        created_at = now()
+        return [
+            Metric(run_id=run_id, step=line["step"], name=name, value=value, created_at=created_at)
+            for line in self.lines
+            for name, value in line.items()
+            if "/" in name
+        ]
+
+
+def open_accelerator(config: TrainingConfig) -> tuple[Any, Callable[[str], None]]:
+    """The process's accelerator, and what prints in the first process and is silent in the others."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    return accelerator, say if accelerator.is_main_process else _say_nothing
+
+
+def open_curves(warehouse: Path) -> Any:
+    """The warehouse that curves and rollouts go to, or None when the snapshot lies in no whole warehouse."""
+    if not (warehouse / "tables").is_dir():
+        return None
+    from warehouse.store import Warehouse
+
+    return Warehouse.open(warehouse)
+
+
+def make_optimizer(model: Any, config: TrainingConfig) -> Any:
+    """AdamW over what is trained, with weight decay on matrices only."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+
+
+def set_rate(optimizer: Any, rate: float) -> None:
+    """Sets the learning rate of the next update."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def update(
+    session: Session, module: nn.Module, optimizer: Any, losses: Sequence[Callable[[], torch.Tensor]]
+) -> tuple[float, float, bool]:
+    """One update of the weights: the global batch's loss, the gradient's norm before clipping, whether to stop after.
+
+    `losses` are this process's micro-batches, at least one, as functions whose scalars sum, over all processes, to the
+    loss of the step. A loss or gradient that is no finite number changes nothing; `refuse_infinite` tells the user.
+    """
+    accelerator = session.accelerator
+    summed = torch.zeros((), device=accelerator.device)
+    for i, forward in enumerate(losses):
+        # Gradients travel between processes once per step, with the last micro-batch.
+        with nullcontext() if i == len(losses) - 1 else accelerator.no_sync(module):
+            loss = forward()
+            # Data-parallel wrappers average over processes, the objective is a sum.
+            accelerator.backward(loss * accelerator.num_processes)
+        summed += loss.detach()
+    grad_norm = accelerator.clip_grad_norm_(module.parameters(), session.plan.config.max_grad_norm)
+    # All processes have to stop after the same step, whichever got the signal.
+    summed, stops = accelerator.reduce(torch.stack([summed, torch.tensor(float(len(session.stop))).to(summed.device)]))
+    if torch.isfinite(summed) and torch.isfinite(grad_norm):
+        optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return summed.item(), grad_norm.item(), stops.item() > 0
+
+
+def refuse_infinite(loss: float, grad_norm: float, step: int) -> None:
+    """Raises UserError when the step's loss or gradient is no finite number."""
+    if not math.isfinite(loss) or not math.isfinite(grad_norm):
+        raise UserError(
+            f"the loss is {loss} and the gradient's norm {grad_norm} at step {step}: lower learning_rate, "
+            "or look for broken weights in the start model"
+        )
+
+
+def code_versions() -> dict[str, str]:
+    """What the weights depend on beside settings and rows."""
+    packages = ("accelerate", "dataengine", "tokenizers", "torch", "transformers")
+    return {"python": platform.python_version(), **{p: version(p) for p in packages}}
+
+
+@contextmanager
+def stop_after_step() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them; a second Ctrl-C interrupts at once.
+
+    A second SIGTERM does not: on Ctrl-C in a terminal, the program that started this one sends it on top.
+    """
+    received: list[int] = []
+
+    def receive(number: int, _frame: Any) -> None:
+        if number == signal.SIGINT and number in received:
+            raise KeyboardInterrupt
+        if not received:
+            say("stopping after this step; Ctrl-C again stops at once")
+        received.append(number)
+
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def say(text: str) -> None:
+    """Progress and notes go to stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _say_nothing(text: str) -> None:
+    """What every process but the first has to say."""
