@@ -31,7 +31,10 @@ class _Panel:
 
 _PANELS = (
     _Panel(
-        "Held-out pass@1 and cons@k", "share of prompts", {r"eval/(pass@1|cons@\d+)": "{source} {what}"}, share=True
+        "Held-out pass@1 and cons@k",
+        "share of prompts",
+        {r"eval/(pass@1)": "{source} {what}", r"eval/(cons@\d+)": "{source} {what}"},
+        share=True,
     ),
     _Panel("Response length", "tokens per reply", {"rollout/length": "rollouts", "eval/length": "{source}"}),
     _Panel("Reflective words", "per reply", {"rollout/reflections": "rollouts", "eval/reflections": "{source}"}),
@@ -43,7 +46,7 @@ _PANELS = (
     ),
     _Panel("Reward and its parts", "mean over replies", {"rollout/reward": "sum", r"rollout/rewards/(\w+)": "{what}"}),
     _Panel(
-        "What is not learnt from",
+        "Groups without spread, replies cut",
         "share",
         {"rollout/groups_without_spread": "groups without spread", "rollout/clipped": "replies cut at the limit"},
         share=True,

@@ -89,7 +89,7 @@ TITLES = (
     "Reflective words",
     "Language consistency",
     "Reward and its parts",
-    "What is not learnt from",
+    "Groups without spread, replies cut",
 )
 
 
