@@ -13,7 +13,7 @@ from dataengine.status import conservation
 from schemas.recipe import Sampling
 from schemas.records import Message, Prompt
 from trainers.rewards import Rewards, RewardSpec, load_rewards
-from trainers.rollout_rows import Written, rollout_checks, write_rollouts
+from trainers.rollout_rows import Written, reward_replies, rollout_checks, write_rollouts
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
@@ -76,14 +76,7 @@ def write(warehouse: Warehouse, prompts: list[Prompt], rewards: Rewards) -> Call
         wanted = plan(prompts, asking)
         replies = [Said(w, WRONG if w.sample_index else right) for w in wanted]
         replies[-1] = replace(replies[-1], text="<think>\nI add", finish_reason="length", tokens=16)
-        columns: dict[str, list[Any]] = {
-            "reference": [w.prompt.reference for w in wanted],
-            "verifier": [w.prompt.verifier for w in wanted],
-            "language": [w.prompt.language for w in wanted],
-            "finish_reason": [r.finish_reason for r in replies],
-        }
-        asked = [[m.model_dump() for m in w.prompt.messages] for w in wanted]
-        rewarded = rewards(asked, [r.text for r in replies], **columns)
+        rewarded = reward_replies(rewards, replies)
         advantages = [None if total is None else total - 2.5 for total in rewarded.sums]
         return write_rollouts(warehouse, "run-1", asking, step, replies, rewards, rewarded, advantages)
 
@@ -201,7 +194,7 @@ def test_samples_of_a_prompt_that_stands_there_twice_are_numbered_on(
     warehouse: Warehouse, prompts: list[Prompt], rewards: Rewards
 ) -> None:
     said = [Said(plan(prompts[:1], ASKING)[0], RIGHT)] * 2
-    rewarded = rewards(["?"] * 2, [RIGHT] * 2, verifier=["math"] * 2, language=["en"] * 2)
+    rewarded = reward_replies(rewards, said)
     with pytest.raises(ValueError, match="numbered on"):
         write_rollouts(warehouse, "run-1", ASKING, 0, said, rewards, rewarded, [None] * 2)
     assert rows(warehouse, "SELECT count(*) FROM trajectories") == [(0,)]
