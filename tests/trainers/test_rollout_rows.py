@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from dataengine.explain import explain
 from dataengine.generate import Asking, Wanted, plan
 from dataengine.runlog import RunLog
 from dataengine.status import conservation
@@ -188,6 +189,14 @@ def test_the_funnel_adds_up_and_knows_what_is_still_to_come(
     lines = {line.check: line for line in conservation(warehouse.path)}
     assert all(line.balanced and not line.counts["pending"] for line in lines.values())
     assert lines["reward_accuracy"].counts == {"pass": 1, "fail": 1, "undecided": 2, "error": 0, "pending": 0}
+
+
+def test_explain_tells_what_was_made_of_it(warehouse: Warehouse, write: Callable[..., Written]) -> None:
+    write(step=4)
+    ((ident,),) = rows(warehouse, "SELECT trajectory_id FROM rollouts WHERE reward = 2")
+    told = " ".join(explain(warehouse.path, ident).split())
+    assert "attempt step reward advantage clipped run_id" in told
+    assert "1 4 2 -0.5 False run-1" in told
 
 
 def test_samples_of_a_prompt_that_stands_there_twice_are_numbered_on(
