@@ -57,8 +57,11 @@ class TrainingConfig(BaseModel):
     def result_settings(self) -> dict[str, Any]:
         """The settings that change the trained weights by more than rounding; they go into the training key."""
         elsewhere = {"warehouse", "snapshot", "model", "output"}
-        harmless = {"micro_batch_tokens", "threads", "save_every", "log_every"}
-        return self.model_dump(mode="json", exclude=elsewhere | harmless)
+        return self.model_dump(mode="json", exclude=elsewhere | self.harmless())
+
+    def harmless(self) -> set[str]:
+        """Settings that change the weights by rounding at most."""
+        return {"micro_batch_tokens", "threads", "save_every", "log_every"}
 
 
 class SftConfig(TrainingConfig):
