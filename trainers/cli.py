@@ -27,7 +27,7 @@ Overrides = Annotated[
 
 @app.command()
 def sft(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Fine-tune all weights on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
+    """Fine-tune on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
     from schemas.yaml_file import load_yaml
     from trainers.checkpoint import clean_up, finished, make_plan
     from trainers.config import SftConfig
