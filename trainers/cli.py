@@ -31,7 +31,7 @@ Overrides = Annotated[
 
 @app.command()
 def sft(config: ConfigFile, overrides: Overrides = None) -> None:
-    """Fine-tune all weights on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
+    """Fine-tune on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
     from trainers.config import SftConfig
 
     training, folder, done_before = _train("trainers.sft", config, SftConfig, overrides)
