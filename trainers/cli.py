@@ -13,7 +13,7 @@ from schemas.errors import UserError
 from warehouse.interrupts import interruptible
 
 if TYPE_CHECKING:
-    from trainers.config import TrainingConfig
+    from trainers.config import SftConfig, TrainingConfig
 
 app = typer.Typer(
     name="trainers",
@@ -34,14 +34,15 @@ def sft(config: ConfigFile, overrides: Overrides = None) -> None:
     """Fine-tune on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
     from trainers.config import SftConfig
 
-    training, folder, done_before = _train("trainers.sft", config, SftConfig, overrides)
-    _end(
-        folder,
-        training,
-        done_before,
-        train_loss=training["losses"]["last_epoch"],
-        validation_loss=training["losses"]["validation"],
-    )
+    _supervised(config, SftConfig, overrides)
+
+
+@app.command()
+def distill(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Fine-tune a student on a snapshot of what a teacher wrote: as `sft`, with the teacher named and held to."""
+    from trainers.config import DistillConfig
+
+    _supervised(config, DistillConfig, overrides)
 
 
 @app.command()
@@ -51,6 +52,17 @@ def grpo(config: ConfigFile, overrides: Overrides = None) -> None:
 
     training, folder, done_before = _train("trainers.grpo", config, GrpoConfig, overrides)
     _end(folder, training, done_before, rewards=training["rewards"], evaluations=training["evaluations"])
+
+
+def _supervised(file: Path, config: "type[SftConfig]", overrides: list[str] | None) -> None:
+    training, folder, done_before = _train("trainers.sft", file, config, overrides)
+    _end(
+        folder,
+        training,
+        done_before,
+        train_loss=training["losses"]["last_epoch"],
+        validation_loss=training["losses"]["validation"],
+    )
 
 
 def _train(
@@ -86,6 +98,24 @@ def _end(folder: Path, training: dict[str, Any], done_before: bool, **more: Any)
         "done_before": done_before,
     }
     print(json.dumps(summary), flush=True)
+
+
+@app.command()
+def presets() -> None:
+    """List the presets, settings that the R1 report publishes, by trainer; a file takes one by `preset: NAME`."""
+    from trainers.fields import list_presets
+
+    for line in list_presets():
+        print(line)
+
+
+@app.command()
+def fields(trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="sft, distill, evaluate")]) -> None:
+    """List a trainer's settings with their defaults and what they mean."""
+    from trainers.fields import list_fields
+
+    for line in list_fields(trainer):
+        print(line)
 
 
 @app.command()
