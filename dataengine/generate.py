@@ -75,9 +75,20 @@ class Asking:
 
     @cached_property
     def _drawn_as_json(self) -> list[str]:
-        # A file's name changes no answer, so it is in the row and not in the key.
-        named = {} if self.rewriting is None else {"rewrite": self.rewriting.named}
+        # In the row, not in the key: a file's name changes no answer, and the key holds what is rendered as it is sent.
+        named: dict[str, Any] = {} if self.rewriting is None else {"rewrite": self.rewriting.named}
+        if self.stage == "eval":
+            named |= {"template": self.template, **self._shown}
         return [canonical_json(drawn | named) for drawn in self._drawn]
+
+    @property
+    def _shown(self) -> dict[str, Any]:
+        """How many worked examples go before each question, and which, so that SQL can tell evaluations apart."""
+        shots = max(map(len, self.demonstrations.values()), default=0)
+        if not shots:
+            return {"shots": 0}
+        shown = {source: [d.model_dump() for d in examples] for source, examples in self.demonstrations.items()}
+        return {"shots": shots, "examples": key(shown)[:8]}
 
     def drawn(self, index: int) -> dict[str, Any]:
         """The sampling parameters of a prompt's sample number `index`, as its key holds them."""

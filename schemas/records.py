@@ -128,7 +128,9 @@ class Trajectory(Record):
     stage: Stage
     policy: str = Field(description="model@revision, or checkpoint@hash of its weights")
     engine: str = Field(description="embedded, endpoint, import, or review for what a person edited")
-    sampling: JsonText = Field(description="sampling parameters without max_tokens")
+    sampling: JsonText = Field(
+        description="sampling parameters without max_tokens; of an evaluation also its template, shots and examples"
+    )
     sample_index: int = Field(ge=0)
     parent_id: str | None = Field(default=None, description="the trajectory this one rewrites")
     rendered_key: str = Field(description="key(messages as rendered), few-shot turns and prefill included")

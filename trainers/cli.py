@@ -24,6 +24,13 @@ app = typer.Typer(
 )
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the settings")]
+Evaluated = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="a benchmark (aime, arc, bbh, gpqa, gsm8k, humaneval, ifeval, math-500, mbpp, mgsm), or a YAML file",
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings that replace those of the file")
 ]
@@ -119,13 +126,12 @@ def fields(trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="sft, 
 
 
 @app.command()
-def evaluate(config: ConfigFile, overrides: Overrides = None) -> None:
+def evaluate(config: Evaluated, overrides: Overrides = None) -> None:
     """Sample held-out prompts and score them; run again, it asks only for what is not in the warehouse yet."""
-    from schemas.yaml_file import load_yaml
-    from trainers.evaluate import EvaluateConfig
     from trainers.evaluate import evaluate as run
+    from trainers.evaluate import load_evaluation
 
-    result = run(load_yaml(config, EvaluateConfig, overrides or []))
+    result = run(load_evaluation(config, overrides or []))
     print(json.dumps(result), flush=True)
     if result["errors"]:
         sys.exit(1)
