@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schemas.recipe import CheckSpec, EndpointEngine, Engine, EvaluateStep, Sampling, Source
 from schemas.records import Stage
+from trainers.pairwise import Pairwise, compare
 
 
 class EvaluateConfig(BaseModel):
@@ -24,7 +25,10 @@ class EvaluateConfig(BaseModel):
     sampling: Sampling = Field(default_factory=lambda: Sampling(temperature=0.6, top_p=0.95))
     max_tokens: int = Field(default=1024, ge=1, description="budget of a reply; part of what is evaluated")
     template: str = Field(default="think", description="how a prompt is put to the model")
-    checks: list[str | CheckSpec] = Field(min_length=1, description="a verifier and the form that replies must keep")
+    checks: list[str | CheckSpec] = Field(
+        default_factory=list, description="a verifier and the form that replies must keep; none needed with `pairwise`"
+    )
+    pairwise: Pairwise | None = Field(default=None, description="for sets without a rule: docs/trainers.md")
     limit: int | None = Field(default=None, ge=1, description="at most so many prompts of each set")
     run_id: str | None = Field(default=None, description="set by `dataengine run`: the run these rows belong to")
 
@@ -32,6 +36,8 @@ class EvaluateConfig(BaseModel):
     def _folder(self) -> "EvaluateConfig":
         if not isinstance(self.engine, EndpointEngine) and self.engine.model is None:
             raise ValueError("engine: give `model`, a folder; `checkpoint` names a recipe's step and is for recipes")
+        if not self.checks and self.pairwise is None:
+            raise ValueError("checks: name a verifier, or compare answers by a judge with `pairwise`")
         for name in self.sets or []:
             if name not in self.prompts:
                 raise ValueError(f"sets: {name!r} is no prompt set (there are: {', '.join(self.prompts)})")
@@ -64,6 +70,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         template=config.template,
         checks=config.checks,
     )
+    if config.pairwise is not None:
+        return compare(config, warehouse, prompts, policy, step)
     stage: Stage = "eval"
     log = RunLog(
         warehouse,
