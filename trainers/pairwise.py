@@ -125,7 +125,7 @@ def compare(
         "step": named,
         "asked": ours.requests,
         "errors": ours.errors + (baseline.errors if isinstance(baseline, Asked) else 0) + judged.missing,
-        "draws": judged.asked,
+        "judged": judged.asked,
         "no_baseline": {f"turn {turn}": questions for turn, questions in matched.no_baseline.items()},
     }
     figures, lines = _figures(read_compared(warehouse.path, log.recipe, named, judge.name, judge.version))
@@ -232,7 +232,9 @@ def _write_pairs(warehouse: "Warehouse", log: "RunLog", step: str, matched: _Mat
         for (a, b), prompt_id in matched.pairs.items()
     }
     with connect(warehouse.path, tables=("pairs", "pair_steps")) as connection:
-        there = {row[0] for row in connection.execute("SELECT pair_id FROM pairs").fetchall()}
+        connection.execute("CREATE TABLE wanted AS SELECT unnest(?::VARCHAR[]) AS pair_id", [list(pairs)])
+        found = connection.execute("SELECT pair_id FROM pairs SEMI JOIN wanted USING (pair_id)")
+        there = {row[0] for row in found.fetchall()}
         held = connection.execute("SELECT pair_id FROM pair_steps WHERE recipe = ? AND step = ?", [log.recipe, step])
         known = {row[0] for row in held.fetchall()}
     if new := [pair for ident, pair in pairs.items() if ident not in there]:
@@ -251,8 +253,10 @@ def _figures(compared: "Sequence[Compared]") -> tuple[dict[str, Any], list[str]]
     from dataengine.tables import table
 
     whole = win_rates(compared)
-    parts = {part: win_rates(pairs) for part, pairs in by_part(compared).items()}
-    lines = table([_shown("(all)", whole), *(_shown(part, rates) for part, rates in parts.items())]).splitlines()
+    apart = by_part(compared)
+    parts = {part: whole if len(apart) == 1 else win_rates(pairs) for part, pairs in apart.items()}
+    shown = parts if len(apart) == 1 else {"(all)": whole, **parts}
+    lines = table([_shown(part, rates) for part, rates in shown.items()]).splitlines()
     if whole.extrapolated:
         side = "longer" if whole.length > whole.baseline_length else "shorter"
         lines.append(f"every answer is the {side} one: what they would win at equal length is extrapolated")

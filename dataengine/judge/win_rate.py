@@ -40,6 +40,11 @@ class Compared:
     """Characters of the evaluated answer."""
     baseline_length: int
 
+    @property
+    def over(self) -> int:
+        """By how much the evaluated answer is longer; 0 where one is lacking: to be silent is not to be brief."""
+        return 0 if self.no_answer else self.length - self.baseline_length
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -106,7 +111,7 @@ def win_rates(pairs: Sequence[Compared], seed: int = 0) -> WinRates:
     told = [p for p in pairs if p.won is not None]
     orders = [p.consistent for p in pairs if p.consistent is not None]
     won, controlled = _rates(told, seed) if told else (None, None)
-    over = [p.length - p.baseline_length for p in told]
+    over = [p.over for p in told if not p.no_answer]
     return WinRates(
         questions=len({p.question_id for p in told}),
         pairs=len(pairs),
@@ -134,14 +139,14 @@ def _rates(told: Sequence[Compared], seed: int) -> tuple[Rate, Rate]:
     """The raw and the length-controlled win rate of pairs that have a verdict."""
     _, question, pairs = np.unique([p.question_id for p in told], return_inverse=True, return_counts=True)
     won = np.array([p.won for p in told], dtype=np.float64)
-    over = np.array([p.length - p.baseline_length for p in told], dtype=np.float64)
+    over = np.array([p.over for p in told], dtype=np.float64)
     # A question weighs the same however many pairs it has, and is drawn as a whole.
-    share = 1.0 / pairs[question]
+    share, means = 1.0 / pairs[question], np.bincount(question, won) / pairs
     often = np.random.default_rng(seed).multinomial(len(pairs), np.full(len(pairs), 1 / len(pairs)), _RESAMPLES)
     raw, controlled = [], []
     for drawn in (np.ones_like(often[:1]), *np.array_split(often, _RESAMPLES // _AT_ONCE)):
         weights: Floats = drawn[:, question] * share
-        raw.append(weights @ won / weights.sum(axis=1))
+        raw.append(drawn @ means / len(pairs))
         controlled.append(length_controlled(won, over, weights))
     return _rate(np.concatenate(raw)), _rate(np.concatenate(controlled))
 
@@ -172,11 +177,12 @@ def length_controlled(won: Floats, over: Floats, weights: Floats | None = None) 
     rows = np.ones((1, len(won))) if weights is None else weights
     std = over.std(ddof=1) if len(over) > 1 else 0.0
     features = np.stack([np.ones_like(over), np.tanh(over / std) if std > 0 else np.zeros_like(over)])
+    products = np.stack([a * b for a in features for b in features])
     terms = np.zeros((len(rows), 2))
     for _ in range(_STEPS):
         expected = _sigmoid(terms @ features)
         slope = (rows * (won - expected)) @ features.T - _PRIOR * terms
-        curved = np.einsum("rp,ip,jp->rij", rows * expected * (1 - expected), features, features)
+        curved = (rows * expected * (1 - expected) @ products.T).reshape(-1, 2, 2)
         step = np.linalg.solve(curved + _PRIOR * np.eye(2), slope[..., None])[..., 0]
         # Newton's step may go far past where the sigmoid is flat.
         step *= np.minimum(1.0, 1.0 / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-12))

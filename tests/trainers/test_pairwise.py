@@ -201,7 +201,7 @@ def test_answers_are_compared_in_both_orders_and_sql_gives_the_same_rates(bench:
 
     before = len(bench.server.asked)
     again = bench.result()
-    assert again == told | {"asked": 0, "draws": 0}
+    assert again == told | {"asked": 0, "judged": 0}
     assert len(bench.server.asked) == before
     assert bench.rows("SELECT count(DISTINCT run_id), count(*) FROM runs") == [(1, 2)]
 
@@ -288,7 +288,7 @@ def test_draws_that_failed_are_named_and_asked_again(bench: Bench) -> None:
     assert (told["errors"], told["wins"]) == (2, 19)
     bench.server.fault = lambda body, before: None
     told = bench.result()
-    assert (told["errors"], told["missing"], told["wins"], told["draws"]) == (0, 0, 20, 2)
+    assert (told["errors"], told["missing"], told["wins"], told["judged"]) == (0, 0, 20, 2)
 
 
 @pytest.fixture
@@ -355,9 +355,9 @@ def test_the_baseline_may_be_a_policy_that_is_asked_or_was(bench: Bench) -> None
     assert done.code == 2
     assert done.err.splitlines()[-1].startswith("InputError: evaluation open: theirs@1 has answered none of 20 samples")
     first = bench.result(pairwise={"against": {"engine": bench.engine("theirs")}})
-    assert (first["baseline"], first["wins"], first["draws"]) == ("theirs@1", 20, 40)
+    assert (first["baseline"], first["wins"], first["judged"]) == ("theirs@1", 20, 40)
     named = bench.result(pairwise={"against": against})
-    assert named == first | {"asked": 0, "draws": 0}
+    assert named == first | {"asked": 0, "judged": 0}
     other = bench.evaluate(pairwise={"against": against}, max_tokens=7)
     assert other.code == 2 and "has answered none" in other.err
     itself = bench.evaluate(pairwise={"against": {"policy": "ours@1"}})

@@ -62,6 +62,16 @@ def test_one_pair_and_none_have_their_figures() -> None:
     assert win_rates([]).pairs == 0
 
 
+def test_a_loss_by_silence_is_not_excused_as_one_by_brevity() -> None:
+    """Where length counts for nothing, it still does not once half of the answers are empty and so lost."""
+    told = [compared(q, float(q % 2), (-1) ** (q // 2) * 50) for q in range(40)]
+    silent = [Compared(f"s{q}", "set", 1, 0.0, None, False, True, False, 0, 500) for q in range(40)]
+    rates = win_rates(told + silent)
+    assert rates.won is not None and rates.controlled is not None
+    assert (rates.won.value, round(rates.controlled.value, 2)) == (0.25, 0.25)
+    assert not rates.extrapolated
+
+
 def test_the_interval_is_over_questions_and_holds_the_rate() -> None:
     """Ten samples of a question that agree are one observation, not ten."""
     few = [compared(q, float(q % 2), 0) for q in range(20)]
