@@ -72,7 +72,12 @@ def _batch(group: list[Trained], pad_id: int, device: Any) -> Batch:
 
 @torch.no_grad()
 def with_logprobs(
-    module: nn.Module, trained: Sequence[Trained], name: Literal["old", "reference"], max_tokens: int, pad_id: int, device: Any
+    module: nn.Module,
+    trained: Sequence[Trained],
+    name: Literal["old", "reference"],
+    max_tokens: int,
+    pad_id: int,
+    device: Any,
 ) -> list[Trained]:
     """The same replies with `name` (`old` or `reference`): log-probabilities of their tokens by the module as it is."""
     training = module.training
