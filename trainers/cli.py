@@ -117,7 +117,7 @@ def presets() -> None:
 
 
 @app.command()
-def fields(trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="sft, distill, evaluate")]) -> None:
+def fields(trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="sft, distill, grpo, evaluate")]) -> None:
     """List a trainer's settings with their defaults and what they mean."""
     from trainers.fields import list_fields
 
