@@ -105,7 +105,8 @@ def test_the_table_of_published_figures_says_what_the_presets_have() -> None:
     shown: dict[str, dict[str, Any]] = {name: {} for name in PRESETS}
     for presets, settings in published():
         for pattern in presets:
-            assert (meant := fnmatch.filter(PRESETS, pattern)), f"there is no preset {pattern}"
+            meant = fnmatch.filter(PRESETS, pattern)
+            assert meant, f"there is no preset {pattern}"
             for name in meant:
                 shown[name] |= settings
     assert shown == {name: preset.values for name, preset in PRESETS.items()}
