@@ -139,7 +139,9 @@ def save_state(
     making.mkdir()
     model.save_pretrained(making)
     tokenizer.save_pretrained(making)
-    torch.save(tensors, making / "state.pt")
+    # Into a file that is open: given a path, torch does not say what the system said of a full disk.
+    with (making / "state.pt").open("wb") as file:
+        torch.save(tensors, file)
     _write_json(making / "progress.json", {"key": plan.key, "step": step, **progress})
     _publish(making, new)
     for old in plan.partial.glob("state-*"):

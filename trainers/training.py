@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from safetensors import SafetensorError
 from torch import nn
 
 from schemas.errors import UserError
 from schemas.records import Metric, now
 from trainers.checkpoint import Plan
 from trainers.config import TrainingConfig
+from warehouse.writing import refusal
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,21 @@ def code_versions() -> dict[str, str]:
     """What the weights depend on beside settings and rows."""
     packages = ("accelerate", "dataengine", "tokenizers", "torch", "transformers")
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
+
+
+@contextmanager
+def tell_of_full_disks(folder: Path) -> Iterator[None]:
+    """Raises UserError, one line with the way out, where the system refuses to write what belongs to a training."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch reports a write that failed in words of its own, while it handles the system's.
+        cause: BaseException | None = error
+        while cause is not None:
+            if refused := refusal(cause):
+                raise UserError(f"{folder}: cannot be written: {refused}") from error
+            cause = cause.__context__
+        raise
 
 
 @contextmanager
