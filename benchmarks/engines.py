@@ -25,7 +25,7 @@ import aiohttp
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from dataengine.engines.decoder import Decoder, Request
+from dataengine.engines.decoder import Decoder, Request, load_for_decoding
 from dataengine.engines.weights import SHIPPED, find_model
 from dataengine.generate import Asking
 from dataengine.policy import Policy
@@ -72,7 +72,7 @@ def token_ids(tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
 
 
 def ours(kind: type[Decoder], folder: Path) -> Callable[[list[list[int]], int], tuple[int, float]]:
-    decoder = kind(folder, slots=96, stop=STOP)
+    decoder = kind(load_for_decoding(folder), slots=96, stop=STOP)
 
     def run(prompts: list[list[int]], samples: int) -> tuple[int, float]:
         before = decoder.generated_tokens

@@ -24,6 +24,13 @@ app = typer.Typer(
 )
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the settings")]
+Evaluated = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="a benchmark (aime, arc, bbh, gpqa, gsm8k, humaneval, ifeval, math-500, mbpp, mgsm), or a YAML file",
+    ),
+]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings that replace those of the file")
 ]
@@ -34,7 +41,7 @@ DryRun = Annotated[
 
 @app.command()
 def sft(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Fine-tune all weights on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
+    """Fine-tune on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
     from trainers.config import SftConfig
 
     _supervised(config, SftConfig, overrides, dry_run)
@@ -46,6 +53,15 @@ def distill(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = F
     from trainers.config import DistillConfig
 
     _supervised(config, DistillConfig, overrides, dry_run)
+
+
+@app.command()
+def grpo(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Reinforcement learning on a snapshot's prompts, rewarded by rules; run it again to resume, or when it is done."""
+    from trainers.grpo_config import GrpoConfig
+
+    training, folder, done_before = _train("trainers.grpo", config, GrpoConfig, overrides)
+    _end(folder, training, done_before, rewards=training["rewards"], evaluations=training["evaluations"])
 
 
 def _supervised(file: Path, config: "type[SftConfig]", overrides: list[str] | None, dry_run: bool) -> None:
@@ -118,7 +134,7 @@ def presets() -> None:
 
 
 @app.command()
-def fields(trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="sft, distill, evaluate")]) -> None:
+def fields(trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="sft, distill, grpo, evaluate")]) -> None:
     """List a trainer's settings with their defaults and what they mean."""
     from trainers.fields import list_fields
 
@@ -127,13 +143,12 @@ def fields(trainer: Annotated[str, typer.Argument(metavar="TRAINER", help="sft, 
 
 
 @app.command()
-def evaluate(config: ConfigFile, overrides: Overrides = None) -> None:
+def evaluate(config: Evaluated, overrides: Overrides = None) -> None:
     """Sample held-out prompts and score them; run again, it asks only for what is not in the warehouse yet."""
-    from schemas.yaml_file import load_yaml
-    from trainers.evaluate import EvaluateConfig
     from trainers.evaluate import evaluate as run
+    from trainers.evaluate import load_evaluation
 
-    result = run(load_yaml(config, EvaluateConfig, overrides or []))
+    result = run(load_evaluation(config, overrides or []))
     print(json.dumps(result), flush=True)
     if result["errors"]:
         sys.exit(1)

@@ -12,6 +12,25 @@ from trainers.presets import values_of
 SNAPSHOT_ID = NAME.removesuffix("$") + r"@(?:[1-9][0-9]*|[A-Za-z][A-Za-z0-9._-]{0,99})$"
 
 
+class LoraConfig(BaseModel):
+    """Low-rank adapters, which are trained in the place of all weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    r: int = Field(default=16, ge=1, description="rank of the adapters")
+    alpha: int = Field(default=32, ge=1, description="what they add is scaled by alpha / r")
+    dropout: float = Field(default=0.0, ge=0, lt=1, allow_inf_nan=False, description="of what the adapters read")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        default="all-linear",
+        description="which layers get one: all linear layers but the output layer, or names such as [q_proj, v_proj]",
+    )
+    merge: bool = Field(
+        default=True,
+        description="the checkpoint holds the model with the adapters added to its weights; false: the adapters alone, "
+        "in PEFT's format",
+    )
+
+
 class TrainingConfig(BaseModel):
     """What every training has. Relative paths start at the current folder."""
 
@@ -40,6 +59,20 @@ class TrainingConfig(BaseModel):
     )
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="decides the order of the rows, and dropout where a model has it"
+    )
+    lora: LoraConfig | None = Field(
+        default=None, description="train low-rank adapters; `lora: {}` takes their defaults. None: all weights"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="of the matrix products; the weights and their updates are fp32"
+    )
+
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if torch sees one")
+    attention: Literal["sdpa", "eager", "flex_attention", "flash_attention_2"] = Field(
+        default="sdpa", description="transformers' implementation; flash_attention_2 needs the package flash-attn"
+    )
+    activation_checkpointing: bool = Field(
+        default=False, description="keep a layer's input only and work out the rest again: less memory, more time"
     )
 
     micro_batch_tokens: int = Field(
@@ -90,7 +123,16 @@ class TrainingConfig(BaseModel):
 
     def harmless(self) -> set[str]:
         """Settings that change the weights by rounding at most."""
-        return {"preset", "micro_batch_tokens", "threads", "save_every", "log_every"}
+        return {
+            "activation_checkpointing",
+            "attention",
+            "device",
+            "log_every",
+            "micro_batch_tokens",
+            "preset",
+            "save_every",
+            "threads",
+        }
 
 
 class Curriculum(BaseModel):
@@ -115,7 +157,7 @@ class Curriculum(BaseModel):
 
 
 class SftConfig(TrainingConfig):
-    """Supervised fine-tuning of all weights on one snapshot."""
+    """Supervised fine-tuning on one snapshot."""
 
     TRAINER: ClassVar[str] = "sft-1"
     ROWS_OF: ClassVar[str] = "samples"

@@ -12,9 +12,15 @@ from pydantic_core import PydanticUndefined
 from schemas.errors import ConfigError
 from trainers.config import DistillConfig, SftConfig
 from trainers.evaluate import EvaluateConfig
+from trainers.grpo_config import GrpoConfig
 from trainers.presets import PRESETS
 
-CONFIGS: dict[str, type[BaseModel]] = {"sft": SftConfig, "distill": DistillConfig, "evaluate": EvaluateConfig}
+CONFIGS: dict[str, type[BaseModel]] = {
+    "sft": SftConfig,
+    "distill": DistillConfig,
+    "grpo": GrpoConfig,
+    "evaluate": EvaluateConfig,
+}
 
 
 def list_fields(trainer: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning of all weights: the loop, top to bottom."""
+"""Supervised fine-tuning: the loop, top to bottom."""
 
 import json
 import math
@@ -18,7 +18,8 @@ from trainers.checkpoint import Plan, State, load_state, publish_checkpoint, sav
 from trainers.config import DistillConfig, SftConfig
 from trainers.curriculum import Order, order_of, told
 from trainers.data import Example, MicroBatch, encode, micro_batches, read_rows
-from trainers.model import CompletionLoss, end_ids, load_model
+from trainers.model import TokenLogProbs, end_ids
+from trainers.objective import weighted_nll
 from trainers.origins import origins, teachers_of
 from trainers.training import (
     Session,
@@ -27,8 +28,10 @@ from trainers.training import (
     make_optimizer,
     open_accelerator,
     open_curves,
+    open_model,
     refuse_infinite,
     set_rate,
+    size_of,
     stop_after_step,
     tell_of_full_disks,
     update,
@@ -52,7 +55,7 @@ def train(plan: Plan) -> dict[str, Any]:
     if not rows["train"]:
         raise ConfigError(f"snapshot {plan.manifest.id} has no training rows; lower the mix's `validation`")
     state = load_state(plan, accelerator.device)
-    model, tokenizer = load_model(config.model.expanduser(), state.folder if state else None)
+    model, tokenizer = open_model(config, state, accelerator.device)
     ends = end_ids(model, tokenizer)
     learnt = encode(tokenizer, rows["train"], ends, config.max_length, config.overlong)
     held_out = encode(tokenizer, rows["validation"], ends, config.max_length, config.overlong)
@@ -72,7 +75,6 @@ def train(plan: Plan) -> dict[str, Any]:
         if accelerator.is_main_process:
             stack.enter_context(sole_trainer(plan))
         stop = stack.enter_context(stop_after_step())
-        model.to(accelerator.device)
         session = Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, say, began)
         log, seconds = _loop(session, model, tokenizer, learnt.examples, held_out.examples, order, state)
         result: dict[str, Any] = {
@@ -88,7 +90,7 @@ def train(plan: Plan) -> dict[str, Any]:
             # Before the checkpoint gets its name, or a crash in between would lose the curves for good.
             if curves:
                 curves.append("metrics", log.rows(plan.key))
-            method = "Supervised fine-tuning of all weights"
+            method = "Supervised fine-tuning"
             if "teachers" in origin:
                 names = ", ".join(f"`{policy}`" for policy in origin["teachers"])
                 method = f"Distillation of {names} by {method[0].lower()}{method[1:]}"
@@ -136,10 +138,9 @@ def _loop(
         first, seconds = state.progress["step"], state.progress["seconds"]
         say(f"resuming after step {first}/{total}")
     log.begin(state.progress["log"] if state else [])
-    scorer, optimizer = accelerator.prepare(CompletionLoss(model), optimizer)
-    parameters = sum(p.numel() for p in model.parameters())
+    scorer, optimizer = accelerator.prepare(TokenLogProbs(model), optimizer)
     say(
-        f"{config.name}: {parameters / 1e6:,.1f}M parameters, {len(learnt):,} training and "
+        f"{config.name}: {size_of(model)}, {len(learnt):,} training and "
         f"{len(held_out):,} validation rows of {plan.manifest.id}, {total:,} steps"
     )
 
@@ -233,8 +234,7 @@ def _config(plan: Plan) -> SftConfig:
 
 
 def _forward(scorer: nn.Module, group: MicroBatch) -> torch.Tensor:
-    loss: torch.Tensor = scorer(group.input_ids, group.positions, group.targets, group.weights)
-    return loss
+    return weighted_nll(scorer(group.input_ids, group.positions, group.targets), group.weights)
 
 
 def _share(accelerator: Any, examples: Sequence[Example]) -> Sequence[Example]:

@@ -64,9 +64,10 @@ class Request:
 
 @dataclass
 class Reply:
-    """What came out: token ids without the end token, natural-log probabilities before temperature."""
+    """What came out: token ids, the end token apart, and natural-log probabilities of all before temperature."""
 
     tokens: list[int] = field(default_factory=list)
+    end: int | None = None
     logprobs: list[float] = field(default_factory=list)
     finish_reason: str = "length"
 
@@ -103,9 +104,10 @@ class _StoreLayer(DynamicLayer):  # type: ignore[misc]  # transformers is untype
 class _Store:
     """Keys and values of all running sequences: per layer [rows, kv heads, columns, head size]."""
 
-    def __init__(self, layers: int, rows: int, heads: int, columns: int, size: int, dtype: torch.dtype) -> None:
-        self.keys = [torch.zeros(rows, heads, columns, size, dtype=dtype) for _ in range(layers)]
-        self.values = [torch.zeros(rows, heads, columns, size, dtype=dtype) for _ in range(layers)]
+    def __init__(self, layers: int, rows: int, heads: int, columns: int, size: int, device: torch.device) -> None:
+        shape = (rows, heads, columns, size)
+        self.keys = [torch.zeros(shape, dtype=torch.float32, device=device) for _ in range(layers)]
+        self.values = [torch.zeros(shape, dtype=torch.float32, device=device) for _ in range(layers)]
         self.rows, self.columns = rows, columns
         self.column = 0  # written next
         self.low = 0  # the first column that any running row uses
@@ -132,14 +134,18 @@ class _Store:
         self.column += by
 
 
+def load_for_decoding(folder: str | Path) -> Any:
+    """The model in a folder, as a Decoder takes it."""
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
+
+
 class Decoder:
     """A model that answers many requests at once. Not thread-safe: one thread submits and steps."""
 
-    def __init__(self, folder: str | Path, *, slots: int, stop: set[int], threads: int | None = None) -> None:
-        if threads:
-            torch.set_num_threads(threads)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-        self.model.eval()
+    def __init__(self, model: Any, *, slots: int, stop: set[int]) -> None:
+        """`model` is a Hugging Face causal model in evaluation mode, whose weights do not change meanwhile."""
+        self.model = model
+        self._device = model.device
         # The keyword for keys and values differs between models and between versions of transformers.
         named = inspect.signature(self.model.model.forward).parameters
         self._cache_keyword = "cache" if "cache" in named else "past_key_values"
@@ -183,11 +189,11 @@ class Decoder:
             return
         if store.column == store.columns:
             self._shift(-store.low)
-        tokens = torch.tensor([[row.last] for row in self._rows])
-        starts = torch.tensor([row.start for row in self._rows])
+        tokens = torch.tensor([[row.last] for row in self._rows], device=self._device)
+        starts = torch.tensor([row.start for row in self._rows], device=self._device)
         positions = (store.column - starts)[:, None]
-        columns = torch.arange(store.low, store.column + 1)
-        mask = torch.zeros(len(self._rows), 1, 1, len(columns))
+        columns = torch.arange(store.low, store.column + 1, device=self._device)
+        mask = torch.zeros(len(self._rows), 1, 1, len(columns), device=self._device)
         mask.masked_fill_((columns[None, :] < starts[:, None])[:, None, None, :], -math.inf)
         hidden = self._forward(store.cache, input_ids=tokens, position_ids=positions, attention_mask=mask)
         store.column += 1
@@ -223,7 +229,7 @@ class Decoder:
         per_row = columns * self._layers * self._heads * self._size * 2 * 4
         rows = max(1, min(self._slots, _STORE_BYTES // per_row))
         self._store = None  # free the old one first
-        self._store = _Store(self._layers, rows, self._heads, columns, self._size, torch.float32)
+        self._store = _Store(self._layers, rows, self._heads, columns, self._size, self._device)
         return rows
 
     def _prefill(self, batch: list[Request]) -> None:
@@ -239,7 +245,7 @@ class Decoder:
             for prompt, keys_values in zip(group, caches, strict=True):
                 rows += [self._start_row(request, *keys_values) for request in todo.pop(prompt)]
             counts = [sum(1 for r in rows if tuple(r.request.prompt) == p) for p in group]
-            self._take(rows, logits.repeat_interleave(torch.tensor(counts), dim=0))
+            self._take(rows, logits.repeat_interleave(torch.tensor(counts, device=self._device), dim=0))
 
     def _next_group(self, prompts: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], int]:
         """Prompts to run together, and how many of their first tokens are known already.
@@ -289,8 +295,8 @@ class Decoder:
                 kv = prefix[layer].unsqueeze(1).expand(-1, len(group), -1, -1, -1)
                 cache.update(kv[0], kv[1], layer)
         longest = max(len(p) for p in group)
-        ids = torch.tensor([[*p[known:], *[0] * (longest - len(p))] for p in group])
-        positions = torch.arange(known, longest)[None, :].expand(len(group), -1)
+        ids = torch.tensor([[*p[known:], *[0] * (longest - len(p))] for p in group], device=self._device)
+        positions = torch.arange(known, longest, device=self._device)[None, :].expand(len(group), -1)
         hidden = self._forward(cache, input_ids=ids, position_ids=positions)
         self.prefilled_tokens += sum(len(p) - known for p in group)
         self.shared_tokens += known * len(group)
@@ -348,6 +354,7 @@ class Decoder:
             self.generated_tokens += 1
             if token in self._stop:
                 row.reply.finish_reason = "stop"
+                row.reply.end = token
             else:
                 row.reply.tokens.append(token)
 
@@ -378,11 +385,11 @@ def draw(
     Grammar, temperature, then the smallest set of tokens with probability of at least top-p; temperature 0 takes the
     likeliest. Each row uses its own generator, so that a reply does not depend on what else is running.
     """
-    temperature = torch.tensor([max(r.temperature, 1e-4) for r in requests])[:, None]
+    temperature = torch.tensor([max(r.temperature, 1e-4) for r in requests], device=logits.device)[:, None]
     scaled = logits / temperature
     for i, request in enumerate(requests):
         if request.grammar is not None:
-            scaled[i].masked_fill_(~request.grammar.allowed(), -math.inf)
+            scaled[i].masked_fill_(~request.grammar.allowed().to(logits.device), -math.inf)
     norm = scaled.logsumexp(-1, keepdim=True)
     top, index = scaled.topk(min(_TOP, scaled.shape[-1]), dim=-1)
     cumulative = (top - norm).exp().cumsum(-1)
@@ -393,15 +400,17 @@ def draw(
             chosen.append(int(index[i, 0]))
             continue
         sums, ids = cumulative[i], index[i]
-        if float(sums[-1]) < request.top_p:
+        # With top-p 1 the draw is over all tokens; it nearly always falls among the likeliest.
+        if float(sums[-1]) < (u if request.top_p == 1 else request.top_p):
             # The nucleus is wider than the usual few hundred tokens: sort them all.
             order, ids = scaled[i].sort(descending=True)
             sums = (order - norm[i]).exp().cumsum(-1)
         # Tokens up to and including the one that reaches top-p; the draw is over their mass.
         inside = min(int(torch.searchsorted(sums, request.top_p)), len(sums) - 1)
-        place = int(torch.searchsorted(sums, u * float(sums[inside]), right=True))
+        mass = 1.0 if request.top_p == 1 else float(sums[inside])
+        place = int(torch.searchsorted(sums, u * mass, right=True))
         chosen.append(int(ids[min(place, inside)]))
-    picked = torch.tensor(chosen)
+    picked = torch.tensor(chosen, device=logits.device)
     logprobs = logits.gather(-1, picked[:, None])[:, 0] - logits.logsumexp(-1)
     return chosen, [float(x) for x in logprobs]
 

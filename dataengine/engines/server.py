@@ -13,11 +13,12 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import torch
 from aiohttp import web
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, GenerationConfig
 
-from dataengine.engines.decoder import Decoder, Reply, Request
+from dataengine.engines.decoder import Decoder, Reply, Request, load_for_decoding
 from dataengine.engines.guided import Grammars, Matcher
 
 
@@ -177,7 +178,9 @@ async def serve(folder: Path, name: str, slots: int, threads: int | None) -> Non
     loop = asyncio.get_running_loop()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     ends = stop_tokens(folder, tokenizer)
-    decoder = Decoder(folder, slots=slots, stop=ends, threads=threads)
+    if threads:
+        torch.set_num_threads(threads)
+    decoder = Decoder(load_for_decoding(folder), slots=slots, stop=ends)
     grammars = Grammars(tokenizer, decoder.model.config.vocab_size, ends)
     worker = Worker(decoder, loop)
     worker.start()

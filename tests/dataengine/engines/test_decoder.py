@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataengine.engines.decoder import Decoder, Reply, Request, draw
+from dataengine.engines.decoder import Decoder, Reply, Request, draw, load_for_decoding
 
 STOP = 2
 
 
 def decoder(folder: Path, slots: int = 8) -> Decoder:
-    return Decoder(folder, slots=slots, stop={STOP}, threads=1)
+    return Decoder(load_for_decoding(folder), slots=slots, stop={STOP})
 
 
 def run(made: Decoder, requests: Sequence[Request]) -> list[Reply]:
