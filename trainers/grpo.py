@@ -20,6 +20,7 @@ from torch import nn
 
 from dataengine.generate import Asking, Wanted, plan
 from dataengine.progress import Progress
+from dataengine.runlog import RunLog
 from dataengine.scores import read_attempts, score
 from schemas.errors import ConfigError, UserError
 from schemas.keys import key
@@ -30,13 +31,13 @@ from trainers.data import Example
 from trainers.grpo_config import GrpoConfig
 from trainers.grpo_report import Reply, Watch, card_facts, measured, progress_line
 from trainers.minibatch import Batch, Trained, batches, pack, unpack, with_logprobs
-from trainers.model import TokenLogProbs, end_ids, load_model
+from trainers.model import TokenLogProbs, end_ids
 from trainers.objective import group_advantages, grpo_terms
-from trainers.prompts import prompt_order, read_prompts
+from trainers.prompts import columns_of, prompt_order, read_prompts
 from trainers.reference import Reference
-from trainers.rewards import Rewards, load_rewards
+from trainers.rewards import Rewarded, Rewards, load_rewards
 from trainers.rollout import Sampled, sample
-from trainers.rollout_rows import RolloutRows
+from trainers.rollout_rows import rollout_checks, write_replies
 from trainers.training import (
     Session,
     StepLog,
@@ -44,11 +45,15 @@ from trainers.training import (
     make_optimizer,
     open_accelerator,
     open_curves,
+    open_model,
     refuse_infinite,
+    say,
     set_rate,
+    size_of,
     stop_after_step,
     update,
 )
+from warehouse.store import Warehouse
 
 
 def train(plan: Plan) -> dict[str, Any]:
@@ -59,7 +64,7 @@ def train(plan: Plan) -> dict[str, Any]:
     the state and raises KeyboardInterrupt. Raises UserError for what the user can mend.
     """
     config = _config(plan)
-    accelerator, say = open_accelerator(config)
+    accelerator, tell = open_accelerator(config)
     began = time.perf_counter()
 
     # All that can be refused is refused here, before anything is written.
@@ -70,12 +75,10 @@ def train(plan: Plan) -> dict[str, Any]:
     if not prompts["train"]:
         raise ConfigError(f"snapshot {plan.manifest.id} has no training prompts; lower the mix's `validation`")
     if config.evaluation and not prompts["validation"]:
-        raise ConfigError(
-            f"snapshot {plan.manifest.id} holds no prompts out; give the mix a `validation`, or evaluate none"
-        )
+        raise ConfigError(f"snapshot {plan.manifest.id} holds no prompts out: give its mix a `validation`")
     rewards = load_rewards(config.rewards)
     state = load_state(plan, accelerator.device)
-    model, tokenizer = load_model(config.model.expanduser(), state.folder if state else None)
+    model, tokenizer = open_model(config, state, accelerator.device)
     _no_dropout(model)
 
     with ExitStack() as stack:
@@ -83,22 +86,23 @@ def train(plan: Plan) -> dict[str, Any]:
         if accelerator.is_main_process:
             stack.enter_context(sole_trainer(plan))
         stop = stack.enter_context(stop_after_step())
-        model.to(accelerator.device)
-        session = Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, say, began)
-        rows = RolloutRows(warehouse, plan, prompts["train"], rewards) if accelerator.is_main_process else None
-        loop = _Loop(session, model, tokenizer, prompts, rewards, rows, state)
-        loop.run()
+        session = Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, tell, began)
+        log = _run_log(plan, warehouse, prompts, rewards)
+        if accelerator.is_main_process:
+            log.begin()
+        loop = _Loop(session, model, tokenizer, prompts, rewards, warehouse, state)
+        try:
+            loop.run()
+        except (KeyboardInterrupt, UserError) as e:
+            if accelerator.is_main_process:
+                log.end("interrupted" if isinstance(e, KeyboardInterrupt) else "failed", {})
+            raise
         result = loop.result()
         if accelerator.is_main_process:
-            result = publish_checkpoint(
-                plan,
-                model,
-                tokenizer,
-                result,
-                "Reinforcement learning (GRPO) of all weights",
-                card_facts(result, config),
-            )
-            say(f"done: {plan.folder}")
+            facts = card_facts(result, config)
+            result = publish_checkpoint(plan, model, tokenizer, result, "Reinforcement learning (GRPO)", facts)
+            log.end("finished", {"steps": result["steps"]})
+            tell(f"done: {plan.folder}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
         return result
@@ -112,7 +116,7 @@ class _Loop:
         tokenizer: Any,
         prompts: dict[str, list[Prompt]],
         rewards: Rewards,
-        rows: RolloutRows | None,
+        warehouse: Warehouse,
         state: State | None,
     ) -> None:
         self.session = session
@@ -122,7 +126,7 @@ class _Loop:
         self.ends = end_ids(model, tokenizer)
         self.prompts = prompts
         self.rewards = rewards
-        self.rows = rows
+        self.warehouse = warehouse
         accelerator, config = session.accelerator, self.config
         # The order of prompts, their seeds and the dropout (none) are functions of the step, so a state is weights,
         # optimizer, reference, what is left of the rollout, and the step.
@@ -148,9 +152,8 @@ class _Loop:
 
     def run(self) -> None:
         config, session = self.config, self.session
-        size = sum(p.numel() for p in self.model.parameters())
         session.say(
-            f"{config.name}: {size / 1e6:,.1f}M parameters, {len(self.prompts['train']):,} prompts of "
+            f"{config.name}: {size_of(self.model)}, {len(self.prompts['train']):,} prompts of "
             f"{session.plan.manifest.id}, {config.steps:,} steps of {config.prompts_per_step} x {config.group_size} "
             "replies"
         )
@@ -193,25 +196,62 @@ class _Loop:
         mine = list(range(accelerator.process_index, len(groups), accelerator.num_processes))
         sampled = self._replies([w for i in mine for w in groups[i]], asking, f"rollout {step + 1}")
         sampling = clock.lap()
-        rewarded = self.rewards([(s.wanted.prompt, s.text, s.finish_reason) for s in sampled])
+        rewarded = self._rewarded(sampled)
         rewarding = clock.lap()
-        sums = torch.tensor([math.nan if r.sum is None else r.sum for r in rewarded], dtype=torch.float64)
-        advantages = group_advantages(sums.view(-1, config.group_size)).flatten().tolist()
+        sums = torch.tensor([math.nan if r is None else r for r in rewarded.sums], dtype=torch.float64)
+        advantages = [
+            None if math.isnan(a) else a for a in group_advantages(sums.view(-1, config.group_size)).flatten().tolist()
+        ]
+        self._write(asking, step, sampled, rewarded, advantages)
+        writing = clock.lap()
         trained = self._with_logprobs([_trained(s, a) for s, a in zip(sampled, advantages, strict=True)])
         scoring = clock.lap()
+        replies = [
+            Reply(
+                trained[i],
+                {name: values[i] for name, values in rewarded.parts.items()},
+                rewarded.sums[i],
+                advantages[i],
+                sampled[i].finish_reason == "length",
+            )
+            for i in range(len(sampled))
+        ]
         size = config.group_size
-        replies = [Reply(*parts) for parts in zip(sampled, rewarded, advantages, trained, strict=True)]
         gathered = gather_object([(i, replies[n * size : (n + 1) * size]) for n, i in enumerate(mine)])
         ordered = [group for _, group in sorted(gathered, key=lambda item: item[0])]
         self.minibatches = [
             [reply.trained for group in ordered[first : first + config.prompts_per_step] for reply in group]
             for first in range(0, len(ordered), config.prompts_per_step)
         ]
-        every = [reply for group in ordered for reply in group]
-        if self.rows:
-            self.rows.write(step, asking, [(r.sampled, r.rewarded, r.advantage) for r in every])
         line |= measured(ordered)
-        line |= {"seconds/sampling": sampling, "seconds/rewards": rewarding, "seconds/logprobs": scoring}
+        line |= {"seconds/sampling": sampling, "seconds/rewards": rewarding, "seconds/rows": writing}
+        line["seconds/logprobs"] = scoring
+
+    def _rewarded(self, sampled: Sequence[Sampled]) -> Rewarded:
+        prompts = [s.wanted.prompt for s in sampled]
+        finish_reasons = [s.finish_reason for s in sampled]
+        return self.rewards(
+            [[m.model_dump() for m in p.messages] for p in prompts],
+            [s.text for s in sampled],
+            finish_reason=finish_reasons,
+            **columns_of(prompts),
+        )
+
+    def _write(
+        self,
+        asking: Asking,
+        step: int,
+        sampled: Sequence[Sampled],
+        rewarded: Rewarded,
+        advantages: Sequence[float | None] | None = None,
+    ) -> None:
+        run_id = self.session.plan.key
+        written = write_replies(self.warehouse, run_id, asking, step, sampled, self.rewards, rewarded, advantages)
+        if written.differing:
+            say(
+                f"{len(written.differing)} replies were sampled before, with another text, and stay as they are in the "
+                f"warehouse, e.g. {written.differing[0]}"
+            )
 
     def _asking(self, stage: Stage, step: int, samples: int, temperature: float, top_p: float) -> Asking:
         config = self.config
@@ -326,19 +366,17 @@ class _Loop:
         asking = self._asking("eval", step, evaluation.samples, evaluation.temperature, evaluation.top_p)
         wanted = plan(self.prompts["validation"][: evaluation.prompts], asking)
         sampled = self._replies(wanted[accelerator.process_index :: accelerator.num_processes], asking, f"eval {step}")
-        rewarded = self.rewards([(s.wanted.prompt, s.text, s.finish_reason) for s in sampled])
-        every = gather_object(list(zip(sampled, rewarded, strict=True)))
-        if not self.rows:
-            return
-        self.rows.write(step, asking, [(s, r, None) for s, r in every])
-        scores = score(read_attempts(self.rows.warehouse.path, asking.policy, [w.trajectory_id for w in wanted]))
+        self._write(asking, step, sampled, self._rewarded(sampled))
+        accelerator.wait_for_everyone()
+        scores = score(read_attempts(self.warehouse.path, asking.policy, [w.trajectory_id for w in wanted]))
         line |= {
             "eval/pass@1": scores.lenient.value,
             "eval/pass@1_low": scores.lenient.low,
             "eval/pass@1_high": scores.lenient.high,
-            f"eval/cons@{evaluation.samples}": scores.cons.value,
             "eval/mean_length": scores.mean_tokens,
         }
+        if scores.cons:
+            line[f"eval/cons@{evaluation.samples}"] = scores.cons.value
         self.session.say(
             f"step {step}  held out: pass@1 {scores.lenient.text}, {scores.mean_tokens:,.0f} tokens a reply"
         )
@@ -354,8 +392,7 @@ class _Loop:
             }
             progress = {"seconds": self._spent(), "log": self.log.lines}
             save_state(session.plan, step, self.model, self.tokenizer, tensors, progress)
-            assert self.rows is not None
-            self.rows.warehouse.append("metrics", self.log.rows(session.plan.key))
+            self.warehouse.append("metrics", self.log.rows(session.plan.key))
         session.accelerator.wait_for_everyone()
 
     def _spent(self) -> float:
@@ -390,11 +427,20 @@ class _Clock:
         return self._at - before
 
 
-def _trained(sampled: Sampled, advantage: float) -> Trained:
+def _trained(sampled: Sampled, advantage: float | None) -> Trained:
     # What nobody could judge was sampled for nothing: it is in no mean, no std and no loss.
-    told = not math.isnan(advantage)
-    example = Example(f"{sampled.wanted.trajectory_id}", sampled.ids, sampled.prompt, float(told))
-    return Trained(example, advantage if told else 0.0)
+    weight = 0.0 if advantage is None else 1.0
+    return Trained(Example(sampled.wanted.trajectory_id, sampled.ids, sampled.prompt, weight), advantage or 0.0)
+
+
+def _run_log(plan: Plan, warehouse: Warehouse, prompts: dict[str, list[Prompt]], rewards: Rewards) -> RunLog:
+    """The training's own rows, a run by the training's key: its rollouts and metrics are of that run too."""
+    config = _config(plan)
+    verifiers = [p.verifier for split in prompts.values() for p in split if p.verifier]
+    stages: list[Stage] = ["rl_rollout", "eval"] if config.evaluation else ["rl_rollout"]
+    checks = rollout_checks(rewards, verifiers, stages)
+    settings = config.model_dump(mode="json", exclude={"warehouse", "output", "model"})
+    return RunLog(warehouse, plan.key, f"grpo-{config.name}", settings, checks)
 
 
 def _no_dropout(model: Any) -> None:

@@ -90,8 +90,10 @@ class GrpoConfig(TrainingConfig):
     prefill: str = Field(default="", description="how every reply begins, such as <think>; it is not learnt")
     slots: int = Field(default=64, ge=1, description="replies that are sampled at once")
 
-    rewards: list[str | RewardSpec] = Field(
-        default=["accuracy", "format"], min_length=1, description="summed, each by its weight"
+    rewards: list[RewardSpec] = Field(
+        default=[RewardSpec(name="accuracy"), RewardSpec(name="format")],
+        min_length=1,
+        description="summed, each by its weight: accuracy, format, language, or module:function",
     )
     alarms: Alarms = Field(default_factory=Alarms)
     evaluation: Evaluation | None = Field(

@@ -8,37 +8,39 @@ from typing import Any
 
 from trainers.grpo_config import Alarms, GrpoConfig
 from trainers.minibatch import Trained
-from trainers.rewards import Rewarded
-from trainers.rollout import Sampled
 
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply with what became of it; an advantage of NaN leaves it out."""
+    """A reply with what became of it; a reward and an advantage of None leave it out of the loss."""
 
-    sampled: Sampled
-    rewarded: Rewarded
-    advantage: float
     trained: Trained
+    parts: dict[str, float | None]
+    reward: float | None
+    advantage: float | None
+    truncated: bool
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the reply, its end included."""
+        return self.trained.example.labelled
 
 
 def measured(groups: Sequence[Sequence[Reply]]) -> dict[str, float]:
     """What a rollout was like, by the names that users of TRL have on their dashboards where there is one."""
     replies = [reply for group in groups for reply in group]
-    told = [r.rewarded.sum for r in replies if r.rewarded.sum is not None]
-    spread = [any(r.advantage and not math.isnan(r.advantage) for r in group) for group in groups]
-    found = {
-        f"rewards/{name}/mean": _mean([value for r in replies if (value := r.rewarded.parts[name]) is not None])
-        for name in replies[0].rewarded.parts
-    }
+    told = [reply.reward for reply in replies if reply.reward is not None]
     return {
-        **found,
+        **{
+            f"rewards/{name}/mean": _mean([value for r in replies if (value := r.parts[name]) is not None])
+            for name in replies[0].parts
+        },
         "rewards/sum/mean": _mean(told),
         "rewards/sum/std": statistics.pstdev(told) if told else 0.0,
-        "rewards/no_spread": 1 - _mean(spread),
+        "rewards/no_spread": _mean([not any(reply.advantage for reply in group) for group in groups]),
         "rewards/left_out": 1 - len(told) / len(replies),
-        "completions/mean_length": _mean([r.sampled.tokens for r in replies]),
-        "completions/clipped_ratio": _mean([r.sampled.finish_reason == "length" for r in replies]),
+        "completions/mean_length": _mean([reply.tokens for reply in replies]),
+        "completions/clipped_ratio": _mean([reply.truncated for reply in replies]),
     }
 
 

@@ -1,6 +1,5 @@
 """The prompts of a snapshot, and the order in which a training takes them."""
 
-import json
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -70,5 +69,5 @@ def columns_of(prompts: Sequence[Prompt]) -> dict[str, list[object]]:
         "verifier": [p.verifier for p in prompts],
         "language": [p.language for p in prompts],
         "domain": [p.domain for p in prompts],
-        "metadata": [json.loads(p.metadata) for p in prompts],
+        "metadata": [p.metadata for p in prompts],
     }

@@ -13,19 +13,26 @@ from schemas.errors import ConfigError
 from schemas.yaml_file import load_yaml
 from trainers.checkpoint import make_plan
 from trainers.config import DistillConfig, SftConfig, TrainingConfig
-from trainers.fields import CONFIGS, list_fields, list_presets
+from trainers.fields import list_fields, list_presets
+from trainers.grpo_config import GrpoConfig
 from trainers.presets import PRESETS
 
 Write = Callable[..., Path]
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "trainers.md"
 
 
+def config_of(trainer: str) -> type[TrainingConfig]:
+    return {"sft": SftConfig, "distill": DistillConfig, "grpo": GrpoConfig}[trainer]
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_file_with_a_preset_has_its_values(name: str, write_config: Write) -> None:
     preset = PRESETS[name]
-    config = load_yaml(write_config(preset=name), CONFIGS[preset.trainer])
-    assert isinstance(config, TrainingConfig)
-    assert config.model_dump(include=set(preset.values)) == preset.values
+    config = load_yaml(write_config(preset=name), config_of(preset.trainer))
+    told = config.model_dump(include=set(preset.values))
+    if "rewards" in told:
+        told["rewards"] = [reward["name"] for reward in told["rewards"]]
+    assert told == preset.values
     assert config.preset == name
 
 
@@ -77,7 +84,7 @@ def test_presets_and_fields_are_listed_with_their_values() -> None:
     assert "\n    later_max_tokens: {8200: 65536}\n" in text
     fields = list(list_fields("distill"))
     assert fields[0] == "name:" and "epochs: 2" in fields and "    stages: 10" in fields
-    with pytest.raises(ConfigError, match="there is no trainer 'dpo' \\(there are: sft, distill, grpo, "):
+    with pytest.raises(ConfigError, match="there is no trainer 'dpo' \\(there are: sft, distill, "):
         list(list_fields("dpo"))
 
 
