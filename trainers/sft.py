@@ -33,7 +33,6 @@ from trainers.training import (
     set_rate,
     size_of,
     stop_after_step,
-    tell_of_full_disks,
     update,
 )
 
@@ -71,7 +70,6 @@ def train(plan: Plan) -> dict[str, Any]:
         say(f"easy rows first: {json.dumps(origin['curriculum'])}")
 
     with ExitStack() as stack:
-        stack.enter_context(tell_of_full_disks(plan.partial))
         if accelerator.is_main_process:
             stack.enter_context(sole_trainer(plan))
         stop = stack.enter_context(stop_after_step())

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError
 from torch import nn
 
 from schemas.errors import ConfigError, UserError
@@ -23,7 +22,6 @@ from trainers.checkpoint import Plan, State
 from trainers.config import TrainingConfig
 from trainers.lora import add_adapters, load_adapters
 from trainers.model import load_model
-from warehouse.writing import refusal
 
 
 @dataclass(frozen=True)
@@ -177,21 +175,6 @@ def code_versions() -> dict[str, str]:
     if "peft" in sys.modules:
         packages.append("peft")
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
-
-
-@contextmanager
-def tell_of_full_disks(folder: Path) -> Iterator[None]:
-    """Raises UserError, one line with the way out, where the system refuses to write what belongs to a training."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        # torch reports a write that failed in words of its own, while it handles the system's.
-        cause: BaseException | None = error
-        while cause is not None:
-            if refused := refusal(cause):
-                raise UserError(f"{folder}: cannot be written: {refused}") from error
-            cause = cause.__context__
-        raise
 
 
 @contextmanager
