@@ -16,6 +16,7 @@ from trainers.checkpoint import Plan
 from trainers.config import SftConfig
 from trainers.curriculum import Order, order_of
 from trainers.data import Example, encode, micro_batches, name_rows, read_rows
+from trainers.lora import add_adapters
 from trainers.memory import Shape, memory_of, seconds_at_least
 from trainers.model import end_ids
 from trainers.origins import origins
@@ -36,6 +37,9 @@ def dry_run(plan: Plan) -> dict[str, Any]:
     assert isinstance(config, SftConfig)
     accelerator, say = open_accelerator(config)
     tokenizer, model = open_outline(config.model.expanduser())
+    if config.lora:
+        with torch.device("meta"):
+            add_adapters(model, config.lora, config.seed)
     ends, rows = end_ids(model, tokenizer), read_rows(config.warehouse, plan.manifest)
     whole = {split: encode(tokenizer, rows[split], ends, 2**31, "error").examples for split in rows}
     overlong = [e for examples in whole.values() for e in examples if len(e.ids) > config.max_length]
@@ -69,13 +73,15 @@ def _work(
         for group in micro_batches([learnt[i] for i in batch], config.micro_batch_tokens, pad_id=0)
     ]
     slots, labelled = (sum(part) for part in zip(*groups, strict=True))
-    memory = max((memory_of(shape, *group) for group in groups), key=lambda m: m.total)
+    how: dict[str, Any] = {"precision": config.precision, "checkpointing": config.activation_checkpointing}
+    memory = max((memory_of(shape, *group, **how) for group in groups), key=lambda m: m.total)
     seconds = config.epochs * seconds_at_least(shape, slots, labelled, device)
     return {
         "steps": config.epochs * order.steps_per_epoch,
         "slots": slots,
         "useful_share": round(sum(len(e.ids) - 1 for e in learnt) / slots, 4),
         "parameters": shape.parameters,
+        "trained_parameters": shape.trained,
         "memory": {**asdict(memory), "total": memory.total},
         "seconds_at_least": round(seconds, 1),
     }
@@ -109,7 +115,7 @@ def _lines(plan: Plan, result: dict[str, Any]) -> Iterator[str]:
     parts = ", ".join(f"{name} {_size(value)}" for name, value in result["memory"].items() if name != "total")
     yield (
         f"memory: about {_size(result['memory']['total'])}, and the program itself; for {result['parameters']:,} "
-        f"parameters: {parts}"
+        f"parameters, {result['trained_parameters']:,} of them trained: {parts}"
     )
     yield f"time: at least {result['seconds_at_least']:,} s, for the matrix products alone, on this machine"
     yield f"row {result['sample']['id']}, what is learnt in ⟦ ⟧:\n{result['sample']['text']}"

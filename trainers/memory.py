@@ -7,13 +7,15 @@ from typing import Any
 import torch
 
 _FLOAT = 4  # bytes
+_LOGITS = 1 << 26  # `token_logprobs` works out no more at once
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a model counts here: its parameters, and the widths of its layers in values."""
+    """What of a model counts here: its parameters, those of them that are trained, and the widths of its layers."""
 
     parameters: int
+    trained: int
     layers: int
     hidden: int
     key_value: int
@@ -29,6 +31,7 @@ class Shape:
         head = getattr(config, "head_dim", None) or hidden // heads
         return cls(
             parameters=sum(p.numel() for p in model.parameters()),
+            trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
             layers=config.num_hidden_layers,
             hidden=hidden,
             key_value=head * (getattr(config, "num_key_value_heads", None) or heads),
@@ -54,22 +57,32 @@ class Memory:
         return sum(asdict(self).values())
 
 
-def memory_of(shape: Shape, slots: int, labelled: int) -> Memory:
-    """What training all weights in fp32 takes, for a micro-batch of so many slots (padding included) and learnt tokens.
+def memory_of(
+    shape: Shape, slots: int, labelled: int, *, precision: str = "fp32", checkpointing: bool = False
+) -> Memory:
+    """What a micro-batch of so many slots (padding included) and learnt tokens takes, in one process.
 
-    With P parameters: weights 4 P bytes, gradients 4 P, AdamW's two moments 8 P. A layer of the usual kind (RMSNorm,
-    grouped attention without a matrix of scores, gated MLP) keeps 8 hidden + 2 key_value + 4 intermediate values of
-    every slot for the way back; going forward and back takes about two layers' more on top, as measured. Of every
-    learnt token there are three rows of the vocabulary: logits, log-probabilities, gradient. Models of another kind
-    take more or less; where attention has no fused kernel, its scores come on top.
+    With P parameters, T of them trained: weights 4 P bytes, and 2 P for their copies in bf16; gradients 4 T; AdamW's
+    two moments 8 T. A layer of the usual kind (RMSNorm, attention that keeps no matrix of scores, gated MLP) keeps of
+    every slot for the way back
+
+        8 hidden + 2 key_value + 4 intermediate      values of 4 bytes in fp32,
+        6 hidden of 4 bytes, and 4 hidden + 2 key_value + 4 intermediate of 2      in bf16,
+
+    or, with activation checkpointing, its input alone. Going forward and back takes about two layers' more on top, as
+    measured. Of the learnt tokens that are worked out at once there are three rows of the vocabulary in fp32: logits,
+    log-probabilities, gradient. Models of another kind take more or less.
     """
-    of_a_slot = 8 * shape.hidden + 2 * shape.key_value + 4 * shape.intermediate
+    inner = 2 * shape.key_value + 4 * shape.intermediate
+    low = precision == "bf16"
+    layer = 24 * shape.hidden + 2 * (4 * shape.hidden + inner) if low else _FLOAT * (8 * shape.hidden + inner)
+    kept = _FLOAT * shape.hidden * shape.layers + layer if checkpointing else shape.layers * layer
     return Memory(
-        weights=_FLOAT * shape.parameters,
-        gradients=_FLOAT * shape.parameters,
-        optimizer=2 * _FLOAT * shape.parameters,
-        activations=_FLOAT * slots * (shape.layers + 2) * of_a_slot,
-        logits=3 * _FLOAT * labelled * shape.vocabulary,
+        weights=(_FLOAT + 2 * low) * shape.parameters,
+        gradients=_FLOAT * shape.trained,
+        optimizer=2 * _FLOAT * shape.trained,
+        activations=slots * (kept + 2 * layer),
+        logits=3 * _FLOAT * min(labelled * shape.vocabulary, _LOGITS),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import trainers.model
 from trainers.memory import Shape, memory_of, seconds_at_least
 
 Write = Callable[..., Path]
@@ -126,20 +127,43 @@ def test_distillation_and_curriculum_are_told(
     assert easy < hard
 
 
-SMALL = Shape(parameters=1000, layers=3, hidden=8, key_value=4, intermediate=16, vocabulary=50, tied=True)
+SMALL = Shape(parameters=1000, trained=900, layers=3, hidden=8, key_value=4, intermediate=16, vocabulary=50, tied=True)
 
 
 def test_memory_is_worked_out_as_the_formula_says() -> None:
     memory = memory_of(SMALL, slots=10, labelled=4)
-    assert (memory.weights, memory.gradients, memory.optimizer) == (4000, 4000, 8000)
+    assert (memory.weights, memory.gradients, memory.optimizer) == (4000, 3600, 7200)
     # Five layers of ten slots, in each 64 + 8 + 64 values; and three rows of 50 for each of four tokens.
     assert memory.activations == 4 * 5 * 10 * 136
     assert memory.logits == 4 * 3 * 4 * 50
-    assert memory.total == 16_000 + 27_200 + 2_400
+    assert memory.total == 14_800 + 27_200 + 2_400
+    half = memory_of(SMALL, slots=10, labelled=4, precision="bf16")
+    # 48 values of 4 bytes and 32 + 8 + 64 of 2
+    assert (half.weights, half.activations, half.logits) == (6000, 5 * 10 * (192 + 208), memory.logits)
+    # Three inputs of 8 values, and three layers whole
+    assert memory_of(SMALL, 10, 4, checkpointing=True).activations == 4 * 10 * (3 * 8 + 3 * 136)
+    # However many tokens are learnt, no more logits than that are worked out at once.
+    assert memory_of(SMALL, 10, 10**9).logits == 3 * 4 * trainers.model._LOGITS_AT_ONCE
+
+
+def test_adapters_take_no_optimizer_for_the_rest(
+    try_out: Run, write_snapshot: Write, write_config: Write, sums: Any
+) -> None:
+    pytest.importorskip("peft")
+    write_snapshot(sums(4))
+    every, adapters = (try_out("sft", write_config(lora=lora))[1] for lora in (None, {"r": 4}))
+    assert every["trained_parameters"] == every["parameters"]
+    # A and B of rank 4 at q, k, v, o, gate, up and down of four layers
+    ends = (128 + 128) + 2 * (128 + 64) + (128 + 128) + 3 * (128 + 384)
+    assert adapters["trained_parameters"] == 4 * 4 * ends
+    assert adapters["memory"]["optimizer"] == 8 * adapters["trained_parameters"]
+    assert adapters["parameters"] == every["parameters"] + adapters["trained_parameters"]
 
 
 def test_time_grows_with_the_tokens() -> None:
-    shape = Shape(parameters=10**9, layers=3, hidden=256, key_value=4, intermediate=512, vocabulary=50, tied=True)
+    shape = Shape(
+        parameters=10**9, trained=0, layers=3, hidden=256, key_value=4, intermediate=512, vocabulary=50, tied=True
+    )
     assert seconds_at_least(shape, 1000, 0, torch.device("cpu")) > 10 * seconds_at_least(
         shape, 1, 0, torch.device("cpu")
     )
