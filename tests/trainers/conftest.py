@@ -75,7 +75,7 @@ def _row(split: str, index: int, row: dict[str, Any]) -> dict[str, Any]:
         "domain": "math",
         "source": "sums",
         "language": "en",
-        "policy": "hand@1",
+        "policy": row.get("policy", "hand@1"),
         "messages": messages,
         "prompt_tokens": 1,
         "completion_tokens": 1,
