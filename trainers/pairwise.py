@@ -260,6 +260,8 @@ def _figures(compared: "Sequence[Compared]") -> tuple[dict[str, Any], list[str]]
     if whole.extrapolated:
         side = "longer" if whole.length > whole.baseline_length else "shorter"
         lines.append(f"every answer is the {side} one: what they would win at equal length is extrapolated")
+    if whole.truncated:
+        lines.append(f"{whole.truncated:,} answers were cut off at max_tokens, and are compared as they are")
     if whole.missing:
         lines.append(f"{whole.missing:,} pairs lack draws, since requests failed: run again to ask again")
     counts = ("wins", "ties", "losses", "undecided", "missing", "no_answer", "truncated")

@@ -417,3 +417,26 @@ def test_a_judge_is_calibrated_in_both_orders_as_it_will_be_asked(bench: Bench) 
     assert report.agreement.low is not None and report.agreement.low > 0.6
     assert len(draws(bench)) == 80
     assert bench.result()["win_rate"][0] == 1.0
+
+
+@pytest.mark.parametrize("table", ["trajectories", "pairs", "pair_steps", "pair_verdicts"])
+def test_a_killed_evaluation_goes_on_to_the_same_rows(
+    talks: Bench, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    append = Warehouse.append
+
+    def killing(self: Warehouse, name: str, rows: Any) -> Any:
+        if name == table:
+            raise Killed
+        return append(self, name, rows)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Warehouse, "append", killing)
+        talks.evaluate(prompts=MT)
+    told = talks.result(prompts=MT)
+    assert (told["pairs"], told["missing"]) == (14, 0)
+    for name, count in (("trajectories", 28), ("pairs", 14), ("pair_steps", 14), ("pair_verdicts", 28)):
+        assert talks.rows(f"SELECT count(*) FROM {name}") == [(count,)], name
