@@ -59,8 +59,8 @@ def test_several_teachers_have_to_be_named(
 ) -> None:
     write_snapshot(of_teachers(sums, v3=2, r1=5))
     assert refusal(trainers("distill", write_config())) == (
-        "ConfigError: sums@1 has replies of 2 policies (r1@1 5, v3@1 2): list those that are to teach as `teachers`, or "
-        "leave the others out by the mix's `where`"
+        "ConfigError: sums@1 has replies of 2 policies (r1@1 5, v3@1 2): list those that are to teach as `teachers`, "
+        "or leave the others out by the mix's `where`"
     )
     line = refusal(trainers("distill", write_config(teachers=["r1@1"])))
     assert "has replies of v3@1, not listed as `teachers` (rows by policy: r1@1 5, v3@1 2)" in line

@@ -1,5 +1,6 @@
 """What may go wrong with disks and checkpoints: one clear line, nothing corrupted, and the training goes on after."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -113,3 +114,60 @@ def test_a_damaged_state_is_named_with_what_to_remove(
         (state / file).unlink()
     line = last_line(trainers("sft", config))
     assert str(state) in line and f"remove {state.parent} to start again" in line
+
+
+@pytest.mark.parametrize(
+    ("break_file", "what"),
+    [
+        (lambda file: file.unlink(), "cannot be read: No such file or directory"),
+        (lambda file: file.write_bytes(file.read_bytes()[:100]), "damaged, its sha256 is not the manifest's"),
+        (lambda file: file.write_bytes(file.read_bytes() + b"x"), "damaged, its sha256 is not the manifest's"),
+    ],
+    ids=["gone", "short", "long"],
+)
+def test_a_snapshot_that_fails_verify_is_refused(
+    break_file: Any, what: str, trainers: Run, write_snapshot: Write, write_config: Write, sums: Any, tmp_path: Path
+) -> None:
+    from warehouse.verifying import snapshot_targets, verify
+
+    warehouse = write_snapshot(sums(8))
+    file = warehouse / "snapshots/sums/v1/train-00001.parquet"
+    break_file(file)
+    assert not verify(snapshot_targets(warehouse, ["sums@1"]))[0].good
+    line = last_line(trainers("sft", write_config()))
+    assert line == (
+        f"SnapshotError: {file}: {what}; restore it from a copy; `dataengine snapshot verify sums@1` names all that is "
+        "wrong"
+    )
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]], ids=["training", "dry run"])
+def test_a_tokenizer_without_a_chat_template_is_refused(
+    dry_run: list[str],
+    trainers: Run,
+    write_snapshot: Write,
+    write_config: Write,
+    sums: Any,
+    tiny_model: Path,
+    tmp_path: Path,
+) -> None:
+    write_snapshot(sums(8))
+    model = shutil.copytree(tiny_model, tmp_path / "plain")
+    (model / "chat_template.jinja").unlink()
+    line = last_line(trainers("sft", write_config(model=str(model)), *dry_run))
+    assert line == f"ConfigError: model: {model} has no chat template; put a chat_template.jinja there"
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_start_weights_that_are_cut_off_are_refused(
+    trainers: Run, write_snapshot: Write, write_config: Write, sums: Any, tiny_model: Path, tmp_path: Path
+) -> None:
+    write_snapshot(sums(8))
+    model = shutil.copytree(tiny_model, tmp_path / "cut")
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    assert last_line(trainers("sft", write_config(model=str(model)))).startswith(
+        f"ConfigError: model: {model} cannot be loaded: "
+    )
+    assert not (tmp_path / "checkpoints").exists()
