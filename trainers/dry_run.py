@@ -102,7 +102,7 @@ def _lines(plan: Plan, result: dict[str, Any]) -> Iterator[str]:
         did = {"error": "refused", "drop": "left out", "truncate": "cut"}[config.overlong]
         by = ", ".join(f"{source} {count:,}" for source, count in long["sources"].items())
         ids = ", ".join(long["ids"]) + (", ..." if long["rows"] > len(long["ids"]) else "")
-        yield f"longer than max_length {config.max_length:,}: {long['rows']:,} rows ({by}), {did}: {ids}"
+        yield f"rows longer than max_length {config.max_length:,}: {long['rows']:,} ({by}), {did}: {ids}"
     for name in ("teachers", "curriculum"):
         if name in result:
             yield f"{name}: {json.dumps(result[name])}"
@@ -117,7 +117,10 @@ def _lines(plan: Plan, result: dict[str, Any]) -> Iterator[str]:
         f"memory: about {_size(result['memory']['total'])}, and the program itself; for {result['parameters']:,} "
         f"parameters, {result['trained_parameters']:,} of them trained: {parts}"
     )
-    yield f"time: at least {result['seconds_at_least']:,} s, for the matrix products alone, on this machine"
+    yield (
+        f"time: {result['seconds_at_least']:,} s at least, for the matrix products alone, at the rate of this machine "
+        "just now"
+    )
     yield f"row {result['sample']['id']}, what is learnt in ⟦ ⟧:\n{result['sample']['text']}"
 
 

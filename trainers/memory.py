@@ -90,7 +90,7 @@ def seconds_at_least(shape: Shape, slots: int, labelled: int, device: torch.devi
     """How long the matrix products alone of so many slots take, forward and back, at the rate measured just now.
 
     6 operations per slot and parameter of the layers, and per learnt token and parameter of the output layer: 2
-    forward, 4 back. The rate is of one of the model's own products in fp32, which takes a moment.
+    forward, 4 back. The rate is that of a product of the model's widths in fp32; half a second is spent on it.
     """
     output = shape.vocabulary * shape.hidden
     body = shape.parameters - output * (1 if shape.tied else 2)
@@ -98,14 +98,12 @@ def seconds_at_least(shape: Shape, slots: int, labelled: int, device: torch.devi
 
 
 def _rate(shape: Shape, device: torch.device) -> float:
-    """Operations per second, the best of five."""
-    rows = 1024
-    left = torch.ones(rows, shape.hidden, device=device)
-    right = torch.ones(shape.hidden, shape.intermediate, device=device)
-    best = float("inf")
-    for _ in range(5):
+    """Operations per second: the best of what half a second has room for, since others may be at the machine too."""
+    rows, hidden, columns = 1024, min(shape.hidden, 2048), min(shape.intermediate, 2048)
+    left, right = torch.ones(rows, hidden, device=device), torch.ones(hidden, columns, device=device)
+    best, until = float("inf"), time.perf_counter() + 0.5
+    while best == float("inf") or time.perf_counter() < until:
         began = time.perf_counter()
-        product = left @ right
-        product.sum().item()  # waits for a device that works on its own
+        (left @ right).sum().item()  # waits for a device that works on its own
         best = min(best, time.perf_counter() - began)
-    return 2 * rows * shape.hidden * shape.intermediate / best
+    return 2 * rows * hidden * columns / best

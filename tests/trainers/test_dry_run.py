@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+import trainers.memory
 import trainers.model
 from trainers.memory import Shape, memory_of, seconds_at_least
 
@@ -83,7 +85,7 @@ def test_overlong_rows_are_counted_by_source(
     longest = told["overlong"]["longest"]
     assert told["overlong"] == {"rows": 1, "longest": longest, "sources": {"sums": 1}, "ids": ["train0003/1"]}
     assert told["rows"]["train"] == rows
-    assert f"longer than max_length 128: 1 rows (sums 1), {did}: train0003/1\n" in text
+    assert f"rows longer than max_length 128: 1 (sums 1), {did}: train0003/1\n" in text
     assert (code, told["refused"] is None) == ((2, False) if overlong == "error" else (0, True))
     if overlong == "error":
         assert text.splitlines()[-1] == f"ConfigError: {told['refused']}"
@@ -160,13 +162,17 @@ def test_adapters_take_no_optimizer_for_the_rest(
     assert adapters["parameters"] == every["parameters"] + adapters["trained_parameters"]
 
 
-def test_time_grows_with_the_tokens() -> None:
-    shape = Shape(
-        parameters=10**9, trained=0, layers=3, hidden=256, key_value=4, intermediate=512, vocabulary=50, tied=True
-    )
-    assert seconds_at_least(shape, 1000, 0, torch.device("cpu")) > 10 * seconds_at_least(
-        shape, 1, 0, torch.device("cpu")
-    )
+def test_time_is_that_of_the_matrix_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    # At a thousand operations a second: 6 for each of 600 weights of the layers and each slot, and for each of 50 x 8
+    # weights of the output layer and each learnt token.
+    monkeypatch.setattr(trainers.memory, "_rate", lambda shape, device: 1000.0)
+    assert seconds_at_least(SMALL, 10, 4, torch.device("cpu")) == 6 * (600 * 10 + 400 * 4) / 1000
+    untied = Shape(**{**asdict(SMALL), "tied": False})
+    assert seconds_at_least(untied, 10, 4, torch.device("cpu")) == 6 * (200 * 10 + 400 * 4) / 1000
+
+
+def test_the_rate_is_measured() -> None:
+    assert seconds_at_least(SMALL, 10, 4, torch.device("cpu")) > 0
 
 
 def test_the_shape_is_that_of_the_model(tiny_model: Path) -> None:
