@@ -16,7 +16,7 @@ from dataengine.in_flight import ask_all
 from dataengine.progress import Progress
 from dataengine.prompting import Parts, assemble, render, system_prompt, take_apart
 from dataengine.rewrites.rewriting import Parent, Rewriting
-from schemas.keys import canonical_json, key, seed_of
+from schemas.keys import canonical_json, key, seed_of, trajectory_key
 from schemas.recipe import Demonstration, Guided, Sampling
 from schemas.records import Prompt, Stage, Trajectory, now
 from warehouse.connect import connect
@@ -135,10 +135,16 @@ def _samples(prompt: Prompt, asking: Asking, parent: Parent | None = None) -> It
     parent_id = None if parent is None else parent.trajectory_id
     for index in range(asking.samples):
         drawn = asking.drawn(index)
-        trajectory_id = key(prompt.prompt_id, asking.stage, rendered_key, asking.policy, drawn, index, parent_id)
-        if asking.stage == "eval":
-            # An evaluation with another budget is another evaluation: yesterday's score must not change.
-            trajectory_id = key(trajectory_id, asking.max_tokens)
+        trajectory_id = trajectory_key(
+            prompt.prompt_id,
+            asking.stage,
+            rendered_key,
+            asking.policy,
+            drawn,
+            index,
+            parent_id,
+            max_tokens=asking.max_tokens,
+        )
         yield Wanted(trajectory_id, prompt, index, rendered_key, parent_id)
 
 

@@ -171,6 +171,22 @@ class Verdict(Record):
     created_at: datetime
 
 
+class Rollout(Record):
+    """What reinforcement learning made of a trajectory that it sampled; the parts of its reward are verdicts."""
+
+    TABLE: ClassVar[str] = "rollouts"
+    KEYS: ClassVar[tuple[str, ...]] = ("trajectory_id", "attempt")
+
+    trajectory_id: str
+    attempt: int = Field(ge=1)
+    step: int = Field(ge=0, description="the optimizer step whose weights sampled it; 0 is the start weights")
+    reward: float | None = Field(default=None, description="weighted sum of the parts; NULL where one cannot be told")
+    advantage: float | None = Field(default=None, description="within its group; NULL: left out of the loss")
+    clipped: bool = Field(description="whether the reply was cut at max_tokens")
+    run_id: str = Field(description="the training, as in `metrics`")
+    created_at: datetime
+
+
 class Review(Record):
     """What one person said of one attempt; an event of the journal, copied here in its order."""
 
@@ -327,6 +343,7 @@ RECORDS: dict[str, type[Record]] = {
         Prompt,
         Trajectory,
         Verdict,
+        Rollout,
         Review,
         Pair,
         PairStep,

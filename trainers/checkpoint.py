@@ -16,6 +16,7 @@ from schemas.manifest import Manifest
 from trainers.card import model_card
 from trainers.config import TrainingConfig
 from trainers.data import read_manifest
+from trainers.lora import save_model
 from warehouse.writing import fsync
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class Plan:
 def make_plan(config: TrainingConfig) -> Plan:
     """Works out the training key; reads the manifest and the identity of the start weights, and loads no torch.
 
-    key = key(trainer, settings that change the result, snapshot's logical hash, sha256 of the start weights). Raises
-    SnapshotError or ConfigError when one of the inputs is not there.
+    key = key(trainer, settings that change the result, snapshot's logical hash, sha256 of the start weights), and the
+    versions of the warehouse's tables where they matter. Raises SnapshotError or ConfigError when one of the inputs is
+    not there.
     """
     manifest = read_manifest(config.warehouse, config.snapshot)
     if manifest.rows_of != config.ROWS_OF:
@@ -69,7 +71,8 @@ def make_plan(config: TrainingConfig) -> Plan:
     config = config.model_copy(update={"snapshot": manifest.id})
     start = start_weights(config.model.expanduser())
     settings = config.result_settings()
-    return Plan(config, manifest, start, key(config.TRAINER, settings, manifest.logical_hash, start.sha256))
+    tables = [manifest.tables] if config.reads_tables else []
+    return Plan(config, manifest, start, key(config.TRAINER, settings, manifest.logical_hash, start.sha256, *tables))
 
 
 def planned_checkpoint(config: TrainingConfig) -> Path:
@@ -84,6 +87,10 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def start_weights(folder: Path) -> Start:
     """The identity of the weights in a folder: by `training.json`, else `model.json`, else the weights' bytes."""
+    if (folder / "adapter_config.json").is_file():
+        raise ConfigError(
+            f"model: {folder} holds adapters alone; train them with lora.merge: true, and go on from that"
+        )
     if not (folder / "config.json").is_file():
         raise ConfigError(f"model: {folder} is no model in Hugging Face format (no config.json there)")
     if trained := finished(folder):
@@ -95,9 +102,12 @@ def start_weights(folder: Path) -> Start:
 
 
 def weights_sha256(folder: Path) -> str:
-    """The sha256 of `model.safetensors`, or of all shards one after the other. Raises ConfigError without weights."""
-    single = folder / "model.safetensors"
-    files = [single] if single.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
+    """The sha256 of a folder's weights: `model.safetensors`, all shards one after the other, or adapters.
+
+    Raises ConfigError without weights.
+    """
+    single = [folder / name for name in ("model.safetensors", "adapter_model.safetensors")]
+    files = [file for file in single if file.is_file()][:1] or sorted(folder.glob("model-*-of-*.safetensors"))
     if not files:
         raise ConfigError(f"model: {folder} has no model.safetensors; save the model there with save_pretrained")
     digest = hashlib.sha256()
@@ -127,7 +137,8 @@ def save_state(
 ) -> None:
     """Keeps what resuming at `step` needs, whole or not at all, and then removes older states.
 
-    A state is a model in Hugging Face format, with `state.pt` (`tensors`) and `progress.json` beside it.
+    A state is a model in Hugging Face format, or its adapters in PEFT's, with `state.pt` (`tensors`) and
+    `progress.json` beside it.
     """
     import torch
 
@@ -135,7 +146,7 @@ def save_state(
     making = plan.partial / "state.making"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    model.save_pretrained(making)
+    save_model(model, making, _base(plan), merge=False)
     tokenizer.save_pretrained(making)
     torch.save(tensors, making / "state.pt")
     _write_json(making / "progress.json", {"key": plan.key, "step": step, **progress})
@@ -185,13 +196,13 @@ def publish_checkpoint(
     making = plan.partial / "checkpoint.making"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    model.save_pretrained(making)
+    save_model(model, making, _base(plan), merge=plan.config.lora is not None and plan.config.lora.merge)
     tokenizer.save_pretrained(making)
     shutil.copy(plan.partial / "metrics.jsonl", making / "metrics.jsonl")
     sha256 = weights_sha256(making)
     training = {
         "name": plan.config.name,
-        "trainer": plan.config.TRAINER.partition("-")[0],
+        "trainer": plan.config.trainer(),
         "policy": f"{plan.config.name}@{sha256[:12]}",
         "key": plan.key,
         "snapshot": plan.manifest.id,
@@ -212,6 +223,11 @@ def publish_checkpoint(
 def clean_up(plan: Plan) -> None:
     """Removes what an unfinished training left, once its checkpoint is whole."""
     shutil.rmtree(plan.partial, ignore_errors=True)
+
+
+def _base(plan: Plan) -> str:
+    """The start weights' name where a reader expects a name on the hub: the hash stands in training.json."""
+    return plan.start.policy.partition("@")[0]
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -1,44 +1,79 @@
-"""The model in training: how it is loaded, and how it gives the loss of a micro-batch."""
+"""The model in training: how it is loaded, and how it gives the log-probabilities of tokens."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from schemas.errors import ConfigError
-from trainers.objective import weighted_nll
+
+# As fp32 256 MiB; a backward pass holds three times as much for a while.
+_LOGITS_AT_ONCE = 1 << 26
 
 
-class CompletionLoss(nn.Module):
-    """The weighted sum of the labelled tokens' losses; logits over the vocabulary are worked out for those only.
+def token_logprobs(
+    hidden: torch.Tensor, output_layer: Any, targets: torch.Tensor, temperature: float = 1.0
+) -> torch.Tensor:
+    """The log-probability of each target, (tokens,) in nats, computed in fp32 (float64 stays float64).
+
+        log softmax(logits_t / temperature)[target_t],   logits = output_layer(hidden)
+
+    `hidden` is (tokens, width), `targets` (tokens,) int64. More logits than 2^26 are worked out piece by piece, and
+    again in the backward pass: memory is then that of one piece, and the output layer costs a third more time. The
+    numbers are the same, and so are the gradients, to rounding.
+
+    >>> layer = nn.Linear(1, 4, bias=False)
+    >>> hidden = torch.zeros(2, 1)  # every logit is 0: four equally likely tokens, ln 4 = 1.386 nats each
+    >>> token_logprobs(hidden, layer, torch.tensor([0, 3])).detach()
+    tensor([-1.3863, -1.3863])
+    """
+
+    def logprobs(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        logits = output_layer(hidden)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if temperature != 1.0:
+            logits = logits / temperature
+        return -functional.cross_entropy(logits, targets, reduction="none")
+
+    tokens = max(1, _LOGITS_AT_ONCE // output_layer.weight.shape[0])
+    if len(targets) <= tokens:
+        return logprobs(hidden, targets)
+    pieces = zip(torch.split(hidden, tokens), torch.split(targets, tokens), strict=True)
+    return torch.cat([checkpoint(logprobs, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces])
+
+
+class TokenLogProbs(nn.Module):
+    """The log-probabilities of given tokens; logits over the vocabulary are worked out for those only.
 
     A module of its own, so that data-parallel wrappers see one forward pass. No attention mask: padding is on the
     right, where a causal model's labelled tokens do not look.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, temperature: float = 1.0) -> None:
         super().__init__()
         self.model = model
+        self.temperature = temperature
 
-    def forward(
-        self, input_ids: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor
-    ) -> torch.Tensor:
-        """The sum in nats, a scalar; see MicroBatch for the arguments and `weighted_nll` for the formula."""
-        return weighted_nll(self.logits(input_ids, positions), targets, weights)
+    def forward(self, input_ids: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Nats, (tokens,); see MicroBatch for the arguments and `token_logprobs` for the formula."""
+        hidden = self.hidden(input_ids, positions)
+        return token_logprobs(hidden, self.model.get_output_embeddings(), targets, self.temperature)
 
-    def logits(self, input_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-        """Logits (positions, vocabulary) at the given indices into the flattened `input_ids`."""
-        hidden = self.model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
-        picked = hidden.flatten(0, 1).index_select(0, positions)
-        logits: torch.Tensor = self.model.get_output_embeddings()(picked)
-        return logits
+    def hidden(self, input_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """What the output layer reads, (positions, width), at the given indices into the flattened `input_ids`."""
+        hidden: torch.Tensor = self.model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+        return hidden.flatten(0, 1).index_select(0, positions)
 
 
-def load_model(folder: Path, weights: Path | None = None) -> tuple[Any, Any]:
+def load_model(
+    folder: Path, weights: Path | None = None, *, device: Any = "cpu", attention: str = "sdpa"
+) -> tuple[Any, Any]:
     """The model (fp32, in training mode) and tokenizer in a folder; `weights` is another folder to take those from.
 
-    Raises ConfigError for what cannot be trained.
+    `attention` is one of transformers' implementations. Raises ConfigError for what cannot be trained.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -49,9 +84,13 @@ def load_model(folder: Path, weights: Path | None = None) -> tuple[Any, Any]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model, report = AutoModelForCausalLM.from_pretrained(
-            weights or folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
+            weights or folder,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            local_files_only=True,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as e:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as e:
         raise ConfigError(f"model: {folder} cannot be loaded: {' '.join(str(e).split())}") from None
     if missing := sorted(report["missing_keys"]):
         raise ConfigError(
@@ -61,11 +100,12 @@ def load_model(folder: Path, weights: Path | None = None) -> tuple[Any, Any]:
         raise ConfigError(f"model: {folder} has no chat template; put a chat_template.jinja there")
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         raise ConfigError(f"model: {folder}: the tokenizer has more tokens than the model; they do not belong together")
-    # Some architectures scale or cap the logits after the output layer, which CompletionLoss does not know.
-    ids = torch.arange(8).unsqueeze(0) % len(tokenizer)
+    # Some architectures scale or cap the logits after the output layer, which `token_logprobs` does not know.
+    model.to(device)
+    ids = torch.arange(8, device=device).unsqueeze(0) % len(tokenizer)
     with torch.no_grad():
         whole = model.eval()(input_ids=ids, use_cache=False).logits.flatten(0, 1)
-        selected = CompletionLoss(model).logits(ids, torch.arange(8))
+        selected = model.get_output_embeddings()(TokenLogProbs(model).hidden(ids, torch.arange(8, device=device)))
     if not torch.allclose(whole, selected, rtol=1e-3, atol=1e-3):
         raise ConfigError(
             f"model: {folder}: {model.config.model_type} changes logits after the output layer; not supported"

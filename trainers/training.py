@@ -16,10 +16,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from schemas.errors import UserError
+from schemas.errors import ConfigError, UserError
 from schemas.records import Metric, now
-from trainers.checkpoint import Plan
+from trainers.checkpoint import Plan, State
 from trainers.config import TrainingConfig
+from trainers.lora import add_adapters, load_adapters
+from trainers.model import load_model
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,33 @@ class StepLog:
 
 
 def open_accelerator(config: TrainingConfig) -> tuple[Any, Callable[[str], None]]:
-    """The process's accelerator, and what prints in the first process and is silent in the others."""
+    """The process's accelerator, and what prints in the first process and is silent in the others.
+
+    Raises ConfigError for a device that is not there.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: torch sees no CUDA device; set device to auto or cpu, or install torch for CUDA")
+    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision={"fp32": "no", "bf16": "bf16"}[config.precision])
     return accelerator, say if accelerator.is_main_process else _say_nothing
+
+
+def open_model(config: TrainingConfig, state: State | None, device: Any) -> tuple[Any, Any]:
+    """The model as it is trained, with adapters if there are to be any, and its tokenizer, where `state` stands.
+
+    Raises ConfigError for what cannot be trained.
+    """
+    weights = state.folder if state and not config.lora else None
+    model, tokenizer = load_model(config.model.expanduser(), weights, device=device, attention=config.attention)
+    if config.lora:
+        add_adapters(model, config.lora, config.seed)
+        if state:
+            load_adapters(model, state.folder)
+    if config.activation_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return model, tokenizer
 
 
 def open_curves(warehouse: Path) -> Any:
@@ -85,6 +109,13 @@ def open_curves(warehouse: Path) -> Any:
     from warehouse.store import Warehouse
 
     return Warehouse.open(warehouse)
+
+
+def size_of(model: Any) -> str:
+    """How large the model is, and how much of it is trained, for the first line of progress."""
+    every = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"{every / 1e6:,.1f}M parameters" + (f", {trained / 1e6:,.2f}M of them trained" if trained < every else "")
 
 
 def make_optimizer(model: Any, config: TrainingConfig) -> Any:
@@ -140,7 +171,9 @@ def refuse_infinite(loss: float, grad_norm: float, step: int) -> None:
 
 def code_versions() -> dict[str, str]:
     """What the weights depend on beside settings and rows."""
-    packages = ("accelerate", "dataengine", "tokenizers", "torch", "transformers")
+    packages = ["accelerate", "dataengine", "tokenizers", "torch", "transformers"]
+    if "peft" in sys.modules:
+        packages.append("peft")
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
 
 
