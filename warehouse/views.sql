@@ -573,8 +573,9 @@ WHERE n >= ks.k AND counted.shots IS NOT DISTINCT FROM ks.shots AND counted.sett
 GROUP BY ALL
 ORDER BY ALL;
 
--- One row per evaluated sample. `vote` is the class of equal answers that it counts for in cons@k: all right ones are
--- one, called '', the others are as the check vote says; `votes` where answers to the prompt can be equal at all.
+-- One row per evaluated sample of a prompt that a rule can mark. `vote` is the class of equal answers that it counts for in
+-- cons@k: all right ones are one, called '', the others are as the check vote says; `votes` where answers to the prompt can
+-- be equal at all.
 CREATE VIEW evaluated AS
 WITH said AS (
     SELECT trajectory_id,
@@ -598,7 +599,7 @@ SELECT t.trajectory_id, t.prompt_id, t.policy, f.source, shots_of(t.stage, t.sam
 FROM trajectories_current t
 JOIN trajectory_facts f USING (trajectory_id)
 LEFT JOIN said s USING (trajectory_id)
-WHERE t.stage = 'eval' AND t.error IS NULL;
+WHERE t.stage = 'eval' AND t.error IS NULL AND f.verifier IS NOT NULL;
 
 -- Held-out scores, means over prompts of means over samples: strict (right, and no check failed), lenient (right in any
 -- form: pass@1), form alone; `stderr` is of lenient. Of the k samples that a prompt has at most: unbiased pass@k, over
