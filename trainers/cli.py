@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dataengine.cli_common import DEFAULT_WAREHOUSE, WarehouseOption
 from schemas.errors import ConfigError, UserError
 from warehouse.interrupts import interruptible
 
@@ -155,6 +156,20 @@ def evaluate(config: Evaluated, overrides: Overrides = None) -> None:
     print(json.dumps(result), flush=True)
     if result["errors"]:
         sys.exit(1)
+
+
+@app.command()
+def curves(
+    training: Annotated[
+        str, typer.Argument(metavar="TRAINING", help="a checkpoint's folder, or the beginning of the training's key")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="the picture: a name that ends in .png or .svg")],
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Draw a training from the warehouse's rows: pass@1, cons@k, length, reflection, language and rewards by step."""
+    from trainers.pictures import draw_curves
+
+    print(json.dumps({"training": draw_curves(warehouse, training, out), "picture": str(out)}), flush=True)
 
 
 def main() -> None:

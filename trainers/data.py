@@ -11,7 +11,8 @@ from dataengine.chat_template import FAULTS, ChatTemplate, Rendered
 from schemas.errors import ConfigError, SnapshotError
 from schemas.keys import key
 from schemas.manifest import Manifest
-from warehouse.snapshot import find_snapshot, open_snapshot, sha256_of
+from warehouse.hashing import sha256_of
+from warehouse.snapshot import find_snapshot, open_snapshot
 
 if TYPE_CHECKING:
     import numpy as np
