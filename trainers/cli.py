@@ -24,7 +24,9 @@ app = typer.Typer(
     help="Train models on snapshots. Exit codes: 0 done, 2 wrong input or configuration, 130 interrupted (resumable).",
 )
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the settings")]
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="YAML file with the settings; `trainers fields` lists them")
+]
 Evaluated = Annotated[
     str,
     typer.Argument(
@@ -105,7 +107,8 @@ def _try(trainer: str, file: Path, config: "type[TrainingConfig]", overrides: li
     from trainers.checkpoint import make_plan
 
     result = importlib.import_module(trainer).dry_run(make_plan(load_yaml(file, config, overrides or [])))
-    print(json.dumps(result), flush=True)
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(result), flush=True)
     if result["refused"]:
         raise ConfigError(result["refused"])
 
