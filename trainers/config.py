@@ -64,8 +64,8 @@ class TrainingConfig(BaseModel):
     )
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if torch sees one")
-    attention: Literal["sdpa", "eager", "flex_attention", "flash_attention_2"] = Field(
-        default="sdpa", description="transformers' implementation; flash_attention_2 needs the package flash-attn"
+    attention: Literal["sdpa", "eager", "flex_attention"] = Field(
+        default="sdpa", description="transformers' implementation; sdpa takes torch's fastest kernel for the device"
     )
     activation_checkpointing: bool = Field(
         default=False, description="keep a layer's input only and work out the rest again: less memory, more time"
