@@ -64,7 +64,7 @@ class TrainingConfig(BaseModel):
     )
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if torch sees one")
-    attention: Literal["sdpa", "eager", "flex_attention"] = Field(
+    attention: Literal["sdpa", "eager"] = Field(
         default="sdpa", description="transformers' implementation; sdpa takes torch's fastest kernel for the device"
     )
     activation_checkpointing: bool = Field(
