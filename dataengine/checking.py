@@ -140,7 +140,7 @@ def _compare(
     opinions = comparison.opinions()
     while batch := list(islice(opinions, _COMMIT)):
         each = (time.monotonic() - started) / len(batch)
-        _write(warehouse, check, [_verdict(check, names[i], o, run_id, each) for i, o in batch], result)
+        _write(warehouse, check, [verdict_of(check, names[i], o, run_id, each) for i, o in batch], result)
         started = time.monotonic()
 
 
@@ -157,10 +157,11 @@ def _verdicts(check: Check, samples: Sequence[Sample], run_id: str) -> list[Verd
     started = time.monotonic()
     opinions = check(samples)
     each = (time.monotonic() - started) / max(1, len(samples))
-    return [_verdict(check, s, o, run_id, each) for s, o in zip(samples, opinions, strict=True)]
+    return [verdict_of(check, s, o, run_id, each) for s, o in zip(samples, opinions, strict=True)]
 
 
-def _verdict(check: Check, sample: Sample, opinion: Opinion, run_id: str, seconds: float) -> Verdict:
+def verdict_of(check: Check, sample: Sample, opinion: Opinion, run_id: str, seconds: float) -> Verdict:
+    """An opinion as a row; `seconds` count where it does not say what it took."""
     return Verdict(
         trajectory_id=sample.trajectory_id,
         attempt=sample.attempt,

@@ -22,6 +22,7 @@ CHECKS: dict[str, str] = {
     "code": "dataengine.verify.code:CodeCheck",
     "instructions": "dataengine.verify.instructions:InstructionsCheck",
     "reasoning_gym": "dataengine.verify.reasoning_gym:ReasoningGymCheck",
+    "vote": "dataengine.verify.vote:VoteCheck",
     "format": "dataengine.filters.format:FormatCheck",
     "length": "dataengine.filters.length:LengthCheck",
     "repetition": "dataengine.filters.repetition:RepetitionCheck",

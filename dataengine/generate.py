@@ -16,7 +16,7 @@ from dataengine.in_flight import ask_all
 from dataengine.progress import Progress
 from dataengine.prompting import Parts, assemble, render, system_prompt, take_apart
 from dataengine.rewrites.rewriting import Parent, Rewriting
-from schemas.keys import canonical_json, key, seed_of
+from schemas.keys import canonical_json, key, seed_of, trajectory_key
 from schemas.recipe import Demonstration, Guided, Sampling
 from schemas.records import Prompt, Stage, Trajectory, now
 from warehouse.connect import connect
@@ -75,9 +75,20 @@ class Asking:
 
     @cached_property
     def _drawn_as_json(self) -> list[str]:
-        # A file's name changes no answer, so it is in the row and not in the key.
-        named = {} if self.rewriting is None else {"rewrite": self.rewriting.named}
+        # In the row, not in the key: a file's name changes no answer, and the key holds what is rendered as it is sent.
+        named: dict[str, Any] = {} if self.rewriting is None else {"rewrite": self.rewriting.named}
+        if self.stage == "eval":
+            named |= {"template": self.template, **self._shown}
         return [canonical_json(drawn | named) for drawn in self._drawn]
+
+    @property
+    def _shown(self) -> dict[str, Any]:
+        """How many worked examples go before each question, and which, so that SQL can tell evaluations apart."""
+        shots = max(map(len, self.demonstrations.values()), default=0)
+        if not shots:
+            return {"shots": 0}
+        shown = {source: [d.model_dump() for d in examples] for source, examples in self.demonstrations.items()}
+        return {"shots": shots, "examples": key(shown)[:8]}
 
     def drawn(self, index: int) -> dict[str, Any]:
         """The sampling parameters of a prompt's sample number `index`, as its key holds them."""
@@ -124,10 +135,16 @@ def _samples(prompt: Prompt, asking: Asking, parent: Parent | None = None) -> It
     parent_id = None if parent is None else parent.trajectory_id
     for index in range(asking.samples):
         drawn = asking.drawn(index)
-        trajectory_id = key(prompt.prompt_id, asking.stage, rendered_key, asking.policy, drawn, index, parent_id)
-        if asking.stage == "eval":
-            # An evaluation with another budget is another evaluation: yesterday's score must not change.
-            trajectory_id = key(trajectory_id, asking.max_tokens)
+        trajectory_id = trajectory_key(
+            prompt.prompt_id,
+            asking.stage,
+            rendered_key,
+            asking.policy,
+            drawn,
+            index,
+            parent_id,
+            max_tokens=asking.max_tokens,
+        )
         yield Wanted(trajectory_id, prompt, index, rendered_key, parent_id)
 
 

@@ -67,7 +67,7 @@ def render(
     rendered = [{"role": "system", "content": system}] if system else []
     for shown in demonstrations:
         rendered.append({"role": "user", "content": shown.question})
-        rendered.append({"role": "assistant", "content": assemble(shown.reasoning, shown.answer)})
+        rendered.append({"role": "assistant", "content": assemble(shown.reasoning or None, shown.answer)})
     rendered += [{"role": m.role, "content": m.content} for m in messages]
     if template == "r1_zero":
         turns = [f"{m['role'].capitalize()}: {m['content']}" for m in rendered]

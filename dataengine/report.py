@@ -108,7 +108,7 @@ def _overall(compared: Sequence[_Compared], solvable: Sequence[str]) -> list[dic
                     "strict pass@1": s.strict.text,
                     "lenient pass@1": s.lenient.text,
                     "in form": s.form.text,
-                    f"cons@{_samples(compared)}": s.cons.text,
+                    f"cons@{_samples(compared)}": s.cons.text if s.cons else None,
                     "not told": s.not_told,
                     "mean tokens": round(s.mean_tokens, 1),
                 }

@@ -8,7 +8,8 @@ UserError
 ├── QueryError           SQL that is wrong, or that would do more than read
 ├── SnapshotError        a snapshot is missing, damaged or cannot be made
 │   └── JudgeNotCalibrated
-└── EngineError          a model cannot be found, started or reached
+├── EngineError          a model cannot be found, started or reached
+└── RewardError          a reward function raises, or returns what is no reward
 """
 
 from typing import TYPE_CHECKING
@@ -46,11 +47,15 @@ class SnapshotError(UserError):
 
 
 class JudgeNotCalibrated(SnapshotError):
-    """A mix goes by a judge that has said nothing, or has not shown that it agrees with known verdicts."""
+    """A mix or evaluation goes by a judge that has said nothing, or has not shown to agree with known verdicts."""
 
 
 class EngineError(UserError):
     """A model cannot be found, started or reached."""
+
+
+class RewardError(UserError):
+    """A reward function raises, or returns what is no reward."""
 
 
 def first_problem(error: "ValidationError", *within: object) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 # Made once: `json.dumps` makes one at every call.
@@ -41,6 +42,26 @@ def key(*parts: Any) -> str:
     False
     """
     return hashlib.sha256(canonical_json(list(parts)).encode("utf-8")).hexdigest()
+
+
+def trajectory_key(
+    prompt_id: str,
+    stage: str,
+    rendered_key: str,
+    policy: str,
+    sampling: Mapping[str, Any],
+    sample_index: int,
+    parent_id: str | None = None,
+    *,
+    max_tokens: int,
+) -> str:
+    """A trajectory's id; `rendered_key` is key(messages as rendered), `sampling` the parameters without `max_tokens`.
+
+    The budget is part of it at stage `eval` alone: an evaluation with another one is another evaluation, and
+    yesterday's score must not change.
+    """
+    trajectory_id = key(prompt_id, stage, rendered_key, policy, dict(sampling), sample_index, parent_id)
+    return key(trajectory_id, max_tokens) if stage == "eval" else trajectory_id
 
 
 def seed_of(ident: str) -> int:

@@ -150,7 +150,7 @@ class Demonstration(_Strict):
     """A worked example shown before the question."""
 
     question: str
-    reasoning: str
+    reasoning: str = Field(description="what stands between the think tags; empty for an answer without them")
     answer: str = Field(description="the summary with the final answer in its tags")
 
 
@@ -212,6 +212,21 @@ class FileSource(FileSpec):
     exclude: list[str] = Field(default_factory=list)
 
 
+class DatasetsSource(FileSpec):
+    """The prompts of one split of a data set that the library `datasets` reads (the extra `datasets`)."""
+
+    source: Literal["datasets"]
+    path: str = Field(description="an id on the hub, or a folder: of `save_to_disk`, or of Parquet, JSON or CSV files")
+    config: str | None = Field(default=None, description="which of the data set's configurations")
+    split: str = "test"
+    revision: str | None = Field(default=None, description="a commit or tag on the hub; default: the newest")
+    file: str | None = Field(
+        default=None, description="the name of a file with the same rows, for `trainers evaluate ... data=FOLDER`"
+    )
+    demonstrations: list[Demonstration] = Field(default_factory=list)
+    exclude: list[str] = Field(default_factory=list)
+
+
 class InlinePrompt(_Strict):
     """A prompt written in the recipe."""
 
@@ -238,7 +253,7 @@ class InlineSource(_Strict):
         return [self.name]
 
 
-Source = Annotated[ReasoningGymSource | FileSource | InlineSource, Field(discriminator="source")]
+Source = Annotated[ReasoningGymSource | FileSource | DatasetsSource | InlineSource, Field(discriminator="source")]
 
 
 Temperature = Annotated[float, Field(ge=0.0, le=5.0)]
@@ -300,7 +315,12 @@ class JudgeSpec(_Strict):
         default=4,
         ge=1,
         le=64,
-        description="of pairs: how often each engine compares two answers, in an order drawn anew",
+        description="of pairs: how often each engine compares two answers",
+    )
+    order: Literal["drawn", "both"] = Field(
+        default="drawn",
+        description="of pairs: which answer is shown first is drawn anew for each draw; both: in half of the draws the "
+        "one and in half the other, as `trainers evaluate` wants it",
     )
     guided: bool = Field(default=True, description="bind the reply to its form; for servers that cannot, false")
 
@@ -310,6 +330,8 @@ class JudgeSpec(_Strict):
             raise ValueError("`engine` names one twice; set `votes` to ask it more than once")
         if self.votes > 1 and self.sampling.given(0.0).all_zero(self.votes):
             raise ValueError(f"{self.votes} votes at temperature 0 are one vote; set sampling.temperature")
+        if self.order == "both" and self.draws % 2:
+            raise ValueError(f"order: both shows either answer first in half of the draws, and {self.draws} is odd")
         return self
 
     @property
@@ -513,7 +535,7 @@ class TrainStep(_Strict):
     """Run a trainer on a snapshot, as a process of its own."""
 
     kind: Literal["train"]
-    trainer: Literal["sft"] = "sft"
+    trainer: Literal["sft", "distill"] = "sft"
     snapshot: str = Field(description="the snapshot step whose snapshot is trained on")
     engine: str = Field(description="the engine whose weights are trained")
     name: str = Field(pattern=NAME, description="the checkpoint's name")
@@ -524,6 +546,11 @@ class EvaluateStep(_Sampled):
     """Sample held-out prompts and score them, as a process of its own."""
 
     kind: Literal["evaluate"]
+
+    @property
+    def check_specs(self) -> list[CheckSpec]:
+        """The checks, and `vote`: cons@k counts equal answers."""
+        return [*super().check_specs, CheckSpec(check="vote")]
 
 
 class ReportStep(_Strict):

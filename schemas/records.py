@@ -128,7 +128,9 @@ class Trajectory(Record):
     stage: Stage
     policy: str = Field(description="model@revision, or checkpoint@hash of its weights")
     engine: str = Field(description="embedded, endpoint, import, or review for what a person edited")
-    sampling: JsonText = Field(description="sampling parameters without max_tokens")
+    sampling: JsonText = Field(
+        description="sampling parameters without max_tokens; of an evaluation also its template, shots and examples"
+    )
     sample_index: int = Field(ge=0)
     parent_id: str | None = Field(default=None, description="the trajectory this one rewrites")
     rendered_key: str = Field(description="key(messages as rendered), few-shot turns and prefill included")
@@ -166,6 +168,22 @@ class Verdict(Record):
     details: JsonText = "{}"
     seconds: float | None = None
     run_id: str
+    created_at: datetime
+
+
+class Rollout(Record):
+    """What reinforcement learning made of a trajectory that it sampled; the parts of its reward are verdicts."""
+
+    TABLE: ClassVar[str] = "rollouts"
+    KEYS: ClassVar[tuple[str, ...]] = ("trajectory_id", "attempt")
+
+    trajectory_id: str
+    attempt: int = Field(ge=1)
+    step: int = Field(ge=0, description="the optimizer step whose weights sampled it; 0 is the start weights")
+    reward: float | None = Field(default=None, description="weighted sum of the parts; NULL where one cannot be told")
+    advantage: float | None = Field(default=None, description="within its group; NULL: left out of the loss")
+    clipped: bool = Field(description="whether the reply was cut at max_tokens")
+    run_id: str = Field(description="the training, as in `metrics`")
     created_at: datetime
 
 
@@ -325,6 +343,7 @@ RECORDS: dict[str, type[Record]] = {
         Prompt,
         Trajectory,
         Verdict,
+        Rollout,
         Review,
         Pair,
         PairStep,

@@ -58,8 +58,9 @@ class Plan:
 def make_plan(config: TrainingConfig) -> Plan:
     """Works out the training key; reads the manifest and the identity of the start weights, and loads no torch.
 
-    key = key(trainer, settings that change the result, snapshot's logical hash, sha256 of the start weights). Raises
-    SnapshotError or ConfigError when one of the inputs is not there.
+    key = key(trainer, settings that change the result, snapshot's logical hash, sha256 of the start weights), and the
+    versions of the warehouse's tables where they matter. Raises SnapshotError or ConfigError when one of the inputs is
+    not there.
     """
     manifest = read_manifest(config.warehouse, config.snapshot)
     if manifest.rows_of != config.ROWS_OF:
@@ -70,7 +71,8 @@ def make_plan(config: TrainingConfig) -> Plan:
     config = config.model_copy(update={"snapshot": manifest.id})
     start = start_weights(config.model.expanduser())
     settings = config.result_settings()
-    return Plan(config, manifest, start, key(config.TRAINER, settings, manifest.logical_hash, start.sha256))
+    tables = [manifest.tables] if config.reads_tables else []
+    return Plan(config, manifest, start, key(config.TRAINER, settings, manifest.logical_hash, start.sha256, *tables))
 
 
 def planned_checkpoint(config: TrainingConfig) -> Path:
@@ -200,7 +202,7 @@ def publish_checkpoint(
     sha256 = weights_sha256(making)
     training = {
         "name": plan.config.name,
-        "trainer": plan.config.TRAINER.partition("-")[0],
+        "trainer": plan.config.trainer(),
         "policy": f"{plan.config.name}@{sha256[:12]}",
         "key": plan.key,
         "snapshot": plan.manifest.id,

@@ -4,9 +4,10 @@ import math
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from schemas.mix import NAME
+from trainers.presets import values_of
 
 SNAPSHOT_ID = NAME.removesuffix("$") + r"@(?:[1-9][0-9]*|[A-Za-z][A-Za-z0-9._-]{0,99})$"
 
@@ -46,6 +47,9 @@ class TrainingConfig(BaseModel):
     )
     model: Path = Field(description="folder with the start weights in Hugging Face format")
     output: Path = Field(description="folder that gets the checkpoint, as <name>-<key>")
+    preset: str | None = Field(
+        default=None, description="published settings that this file's go over: `trainers presets` lists them"
+    )
 
     learning_rate: float = Field(default=5e-5, gt=0, allow_inf_nan=False, description="peak, reached after the warmup")
     weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="AdamW's; on matrices only")
@@ -81,6 +85,26 @@ class TrainingConfig(BaseModel):
     save_every: int = Field(default=50, ge=1, description="optimizer steps between two states to resume from")
     log_every: int = Field(default=1, ge=1, description="optimizer steps between two lines of progress")
 
+    @classmethod
+    def trainer(cls) -> str:
+        """What the trainer is called: its command, and the `trainer` of presets and checkpoints."""
+        return cls.TRAINER.partition("-")[0]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _over_the_preset(cls, given: Any) -> Any:
+        try:
+            return {**values_of(given["preset"], cls.trainer()), **given} if given.get("preset") else given
+        except (ValueError, AttributeError, TypeError):
+            return given  # the fields say what is wrong
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, preset: str | None) -> str | None:
+        if preset is not None:
+            values_of(preset, cls.trainer())
+        return preset
+
     @model_validator(mode="after")
     def _betas_in_range(self) -> Self:
         if not all(0 <= b < 1 and math.isfinite(b) for b in self.betas):
@@ -92,6 +116,11 @@ class TrainingConfig(BaseModel):
         elsewhere = {"warehouse", "snapshot", "model", "output"}
         return self.model_dump(mode="json", exclude=elsewhere | self.harmless())
 
+    @property
+    def reads_tables(self) -> bool:
+        """Whether the result depends on the warehouse's tables, beside the snapshot's rows."""
+        return False
+
     def harmless(self) -> set[str]:
         """Settings that change the weights by rounding at most."""
         return {
@@ -100,9 +129,31 @@ class TrainingConfig(BaseModel):
             "device",
             "log_every",
             "micro_batch_tokens",
+            "preset",
             "save_every",
             "threads",
         }
+
+
+class Curriculum(BaseModel):
+    """Easy rows first, within each epoch."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Literal["length", "solve_rate"] = Field(
+        description="what is easy: a short reply, or a prompt that most of the replies to it in the warehouse solve"
+    )
+    stages: int = Field(
+        default=10,
+        ge=2,
+        description="parts of an epoch, of as many batches each, from easy to hard; within a part the order is as "
+        "without a curriculum",
+    )
+    unrated: Literal["error", "last"] = Field(
+        default="error",
+        description="rows whose prompt has no solve rate, since no verifier decided: refuse to train, or take them as "
+        "the hardest",
+    )
 
 
 class SftConfig(TrainingConfig):
@@ -124,6 +175,12 @@ class SftConfig(TrainingConfig):
         default="error",
         description="what becomes of longer rows: refuse to train, leave them out, or cut their end off",
     )
+    curriculum: Curriculum | None = Field(default=None, description="easy rows first; none: in random order")
+
+    @property
+    def reads_tables(self) -> bool:
+        """Whether the result depends on the warehouse's tables, beside the snapshot's rows."""
+        return self.curriculum is not None and self.curriculum.by == "solve_rate"
 
     @model_validator(mode="after")
     def _cosine_goes_down(self) -> Self:
@@ -133,3 +190,20 @@ class SftConfig(TrainingConfig):
                 "the cosine goes down: lower it"
             )
         return self
+
+
+class DistillConfig(SftConfig):
+    """Supervised fine-tuning of a student on what a teacher wrote."""
+
+    TRAINER: ClassVar[str] = "distill-1"
+
+    teachers: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        description="the policies whose replies may be learnt, as the snapshot's rows name them; none: those of one "
+        "policy, whichever",
+    )
+
+    def harmless(self) -> set[str]:
+        """Settings that change the weights by rounding at most."""
+        return super().harmless() | {"teachers"}

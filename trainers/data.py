@@ -106,7 +106,7 @@ def read_rows(warehouse: Path, manifest: Manifest) -> dict[str, list[Row]]:
         split.sort(key=lambda r: r.id)
     bad = [r.id for split in rows.values() for r in split if not 0 < r.weight < math.inf]
     if bad:
-        raise SnapshotError(f"{manifest.id}: {_name_rows(bad)} with a weight that is no positive number; mend the mix")
+        raise SnapshotError(f"{manifest.id}: {name_rows(bad)} with a weight that is no positive number; mend the mix")
     return rows
 
 
@@ -144,11 +144,11 @@ def encode(
         examples.append(Example(row.id, ids, len(prompt), row.weight))
     if too_long and overlong == "error":
         raise ConfigError(
-            f"{_name_rows(too_long)} longer than max_length {max_length}: raise it, or set overlong to drop or truncate"
+            f"{name_rows(too_long)} longer than max_length {max_length}: raise it, or set overlong to drop or truncate"
         )
     if empty:
         raise ConfigError(
-            f"{_name_rows(empty)} without a token to learn: the reply is empty, or max_length {max_length} cuts it "
+            f"{name_rows(empty)} without a token to learn: the reply is empty, or max_length {max_length} cuts it "
             "off; leave such rows out in the mix, or raise max_length"
         )
     return Encoded(examples, too_long)
@@ -225,7 +225,7 @@ def collate(examples: Sequence[Example], pad_id: int) -> MicroBatch:
     )
 
 
-def _name_rows(ids: list[str]) -> str:
+def name_rows(ids: Sequence[str]) -> str:
     """`3 rows (a/1, b/1, c/1)`, the first few of many."""
     shown = ", ".join(ids[:_SHOWN_IDS]) + (", ..." if len(ids) > _SHOWN_IDS else "")
     return f"{len(ids):,} {'row' if len(ids) == 1 else 'rows'} ({shown})"

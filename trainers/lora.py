@@ -73,7 +73,8 @@ def _save_adapters(model: Any, folder: Path, base: str) -> None:
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
 
-    tensors = get_peft_model_state_dict(model, adapter_name=_ADAPTER)
+    # "auto" would ask the hub whether the vocabulary of the base is another.
+    tensors = get_peft_model_state_dict(model, adapter_name=_ADAPTER, save_embedding_layers=False)
     save_file({_PREFIX + name: t.contiguous() for name, t in tensors.items()}, folder / WEIGHTS, {"format": "pt"})
     adapters = model.peft_config[_ADAPTER]
     adapters.base_model_name_or_path = base

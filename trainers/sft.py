@@ -1,5 +1,6 @@
 """Supervised fine-tuning: the loop, top to bottom."""
 
+import json
 import math
 import time
 from collections.abc import Iterable, Sequence
@@ -12,11 +13,14 @@ import torch
 from torch import nn
 
 from schemas.errors import ConfigError
+from schemas.manifest import Manifest
 from trainers.checkpoint import Plan, State, load_state, publish_checkpoint, save_state, sole_trainer
-from trainers.config import SftConfig
-from trainers.data import Example, MicroBatch, encode, epoch_batches, micro_batches, read_rows
+from trainers.config import DistillConfig, SftConfig
+from trainers.curriculum import Order, order_of, told
+from trainers.data import Example, MicroBatch, encode, micro_batches, read_rows
 from trainers.model import TokenLogProbs, end_ids
 from trainers.objective import weighted_nll
+from trainers.origins import origins, teachers_of
 from trainers.training import (
     Session,
     StepLog,
@@ -60,18 +64,23 @@ def train(plan: Plan) -> dict[str, Any]:
         say(f"{len(overlong):,} rows longer than {config.max_length} tokens {did}: {', '.join(overlong)}")
     if not learnt.examples:
         raise ConfigError(f"every training row is longer than max_length {config.max_length}: raise it")
+    order = order_of(config, plan.manifest, learnt.examples)
+    origin = origin_of(config, plan.manifest, learnt.examples, order)
+    if config.curriculum:
+        say(f"easy rows first: {json.dumps(origin['curriculum'])}")
 
     with ExitStack() as stack:
         if accelerator.is_main_process:
             stack.enter_context(sole_trainer(plan))
         stop = stack.enter_context(stop_after_step())
         session = Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, say, began)
-        log, seconds = _loop(session, model, tokenizer, learnt.examples, held_out.examples, state)
+        log, seconds = _loop(session, model, tokenizer, learnt.examples, held_out.examples, order, state)
         result: dict[str, Any] = {
             "rows": {"train": len(learnt.examples), "validation": len(held_out.examples), "overlong": overlong},
             "steps": len(log.lines),
             "labelled_tokens": sum(line["labelled_tokens"] for line in log.lines),
             "losses": _losses(log.lines, config.epochs),
+            **origin,
             "seconds": round(seconds, 3),
             "versions": code_versions(),
         }
@@ -80,11 +89,28 @@ def train(plan: Plan) -> dict[str, Any]:
             if curves:
                 curves.append("metrics", log.rows(plan.key))
             method = "Supervised fine-tuning"
+            if "teachers" in origin:
+                names = ", ".join(f"`{policy}`" for policy in origin["teachers"])
+                method = f"Distillation of {names} by {method[0].lower()}{method[1:]}"
             result = publish_checkpoint(plan, model, tokenizer, result, method, _facts(result, config))
             say(f"done: {plan.folder}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
         return result
+
+
+def origin_of(config: SftConfig, manifest: Manifest, learnt: Sequence[Example], order: Order) -> dict[str, Any]:
+    """What `training.json` says of the rows: of distillation who wrote how many, of a curriculum what it is by.
+
+    Raises ConfigError for a teacher that the configuration does not admit.
+    """
+    origin: dict[str, Any] = {}
+    if config.curriculum:
+        origin["curriculum"] = told(config, order)
+    if isinstance(config, DistillConfig):
+        rows = origins(config.warehouse, manifest)
+        origin["teachers"] = teachers_of(config, manifest.id, (rows[e.id].policy for e in learnt))
+    return origin
 
 
 def _loop(
@@ -93,6 +119,7 @@ def _loop(
     tokenizer: Any,
     learnt: list[Example],
     held_out: list[Example],
+    order: Order,
     state: State | None,
 ) -> tuple[StepLog, float]:
     """All steps that are left; returns what was measured at every step, and the seconds of all sessions together."""
@@ -100,8 +127,7 @@ def _loop(
     # Where it stands. The order of rows, the rate and the dropout are functions of the step, so a state is weights,
     # optimizer and step; nothing else has to be remembered.
     optimizer = make_optimizer(model, config)
-    lengths = [len(e.ids) for e in learnt]
-    steps_per_epoch = math.ceil(len(lengths) / config.batch_size)
+    steps_per_epoch = order.steps_per_epoch
     total = config.epochs * steps_per_epoch
     first, seconds = 0, 0.0
     log = StepLog(plan.partial / "metrics.jsonl" if accelerator.is_main_process else None)
@@ -122,9 +148,7 @@ def _loop(
         step_began = time.perf_counter()
         epoch, number = divmod(step, steps_per_epoch)
         if number == 0 or not batches:
-            batches = epoch_batches(
-                lengths, config.batch_size, seed=config.seed, epoch=epoch, snapshot=plan.manifest.logical_hash
-            )
+            batches = order.batches(epoch)
         batch = [learnt[i] for i in batches[number]]
         rate = learning_rate_at(step, total, config)
         set_rate(optimizer, rate)
@@ -241,6 +265,8 @@ def _facts(result: dict[str, Any], config: SftConfig) -> dict[str, str]:
     held_out = "no held-out rows" if validation is None else f"{validation:.4f} on held-out rows"
     return {
         "rows": f"{result['rows']['train']:,}",
+        **({"preset": f"`{config.preset}`"} if config.preset else {}),
+        **{f"rows of `{policy}`": f"{rows:,}" for policy, rows in result.get("teachers", {}).items()},
         "optimizer steps": f"{result['steps']:,} of {config.batch_size} rows, {config.epochs} epochs",
         "labelled tokens seen": f"{result['labelled_tokens']:,}",
         "learning rate": f"{config.learning_rate:g}, cosine to {config.final_learning_rate:g}",

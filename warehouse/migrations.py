@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from schemas.errors import WarehouseError, WarehouseTooNew
-from schemas.records import RECORDS, Migration, now
+from schemas.records import Migration, now
 from warehouse.writing import IO_ERRORS, io_error
 
 if TYPE_CHECKING:
@@ -42,10 +42,17 @@ def m005_pairs(warehouse: "Warehouse") -> None:
 
 
 def m006_logs_stay(warehouse: "Warehouse") -> None:
-    """Makes the logs of all tables stay, so that old snapshots can be asked; of `migrations` commits are counted."""
-    for table in RECORDS:
-        if table != Migration.TABLE:
-            warehouse.keep_log(table)
+    """Makes the logs of all tables there were stay, so that old snapshots can be asked."""
+    for table in (
+        *("prompts", "trajectories", "verdicts", "runs", "metrics", "clusters", "reviews", "calibrations"),
+        *("pairs", "pair_steps", "pair_verdicts"),
+    ):
+        warehouse.keep_log(table)
+
+
+def m007_rollouts(warehouse: "Warehouse") -> None:
+    """Makes the table of what reinforcement learning made of its samples."""
+    warehouse.create_table("rollouts")
 
 
 MIGRATIONS: list[Callable[["Warehouse"], None]] = [
@@ -55,6 +62,7 @@ MIGRATIONS: list[Callable[["Warehouse"], None]] = [
     m004_calibrations,
     m005_pairs,
     m006_logs_stay,
+    m007_rollouts,
 ]
 
 

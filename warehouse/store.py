@@ -34,6 +34,7 @@ _MANY_FILES = 256
 DEPENDENTS_FIRST = (
     "metrics",
     "calibrations",
+    "rollouts",
     "pair_verdicts",
     "pair_steps",
     "pairs",

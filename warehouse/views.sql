@@ -366,6 +366,42 @@ SELECT * EXCLUDE (longer, longer_chosen, shorter_chosen, place),
     kept AND (longer = 0 OR place <= least(longer_chosen, shorter_chosen)) AS balanced
 FROM placed;
 
+-- Characters of an answer and of those that the same side gave before it.
+CREATE MACRO said_length(messages, answer) AS
+    length(coalesce(answer, '')) + coalesce(list_sum([length(m.content) FOR m IN messages IF m.role = 'assistant']), 0);
+
+-- Pairs that `trainers evaluate` compares, by step and judge: `a` is the evaluated policy's answer, `b` the baseline's. The
+-- score is the mean of the two orders', so that what stands first has no weight; there is one when all draws are made, more
+-- than half of them are verdicts, and either order has one. `won` is 1, 0.5 for a tie, or 0; `consistent` says that both
+-- orders agree. Later turns of a talk have the prompt of its first as `question_id`.
+CREATE VIEW pairwise AS
+WITH told AS (
+    SELECT pair_id, "check", version, max(draws) AS draws, count(*) AS drawn,
+        bool_or(reason = 'no_answer') AS no_answer,
+        count(score) AS verdicts,
+        avg(score ORDER BY draw) FILTER (WHERE a_first) AS shown_first,
+        avg(score ORDER BY draw) FILTER (WHERE NOT a_first) AS shown_second
+    FROM pair_verdicts
+    GROUP BY pair_id, "check", version
+)
+SELECT s.recipe, s.step, d."check", d.version, p.pair_id, p.prompt_id,
+    coalesce(m.metadata ->> '$.of', p.prompt_id) AS question_id,
+    coalesce((m.metadata ->> '$.turn')::INT, 1) AS turn,
+    m.source, a.policy, b.policy AS baseline, d.draws, d.drawn, d.no_answer,
+    CASE WHEN d.drawn = d.draws AND 2 * d.verdicts > d.draws THEN (d.shown_first + d.shown_second) / 2 END AS score,
+    CASE WHEN score IS NOT NULL THEN 0.5 + sign(score) / 2 END AS won,
+    CASE WHEN score IS NOT NULL AND NOT d.no_answer THEN sign(d.shown_first) = sign(d.shown_second) END AS consistent,
+    said_length(m.messages, a.answer) AS length, said_length(n.messages, b.answer) AS baseline_length,
+    coalesce(a.finish_reason = 'length', false) AS truncated
+FROM pair_steps s
+JOIN pairs p USING (pair_id)
+JOIN told d USING (pair_id)
+JOIN trajectories_current a ON a.trajectory_id = p.a_id
+JOIN trajectories_current b ON b.trajectory_id = p.b_id
+JOIN prompts_current m ON m.prompt_id = a.prompt_id
+JOIN prompts_current n ON n.prompt_id = b.prompt_id
+WHERE a.stage = 'eval';
+
 -- Per stage and check: applicable = pass + fail + undecided + error + pending (the conservation line).
 CREATE VIEW funnel AS
 WITH stages AS (
@@ -500,29 +536,105 @@ WHERE part = 'replied' OR kept
 GROUP BY stage, part
 ORDER BY stage, part DESC;
 
--- Unbiased pass@k = 1 - C(n-c, k) / C(n, k) (Chen et al. 2021), mean over prompts with at least k replies.
+-- How many worked examples went before an evaluation's questions, and in which setting they were put: what tells two
+-- evaluations of one policy on one set apart. NULL for other stages.
+CREATE MACRO shots_of(stage, sampling) AS
+    CASE WHEN stage = 'eval' THEN coalesce(TRY_CAST(sampling ->> 'shots' AS BIGINT), 0) END;
+CREATE MACRO setting_of(stage, sampling, max_tokens) AS
+    CASE WHEN stage = 'eval' THEN concat_ws(' ', sampling ->> 'template', 'T=' || (sampling ->> 'temperature'),
+        'top_p=' || (sampling ->> 'top_p'), 'max=' || max_tokens, 'examples=' || (sampling ->> 'examples')) END;
+
+-- 1 - C(n-c, k) / C(n, k), of n samples of which c are right (Chen et al. 2021).
+CREATE MACRO unbiased(n, c, k) AS
+    CASE WHEN n - c < k THEN 1.0
+        ELSE 1.0 - exp(lgamma(n - c + 1) - lgamma(n - c - k + 1) - lgamma(n + 1) + lgamma(n - k + 1)) END;
+
+-- Unbiased pass@k, mean over prompts with at least k replies; k is a power of two, or as many as a prompt has at most.
 CREATE VIEW pass_at_k AS
-SELECT stage, policy, source, k,
-    count(*) AS prompts,
-    round(avg(CASE WHEN replies - correct < k THEN 1.0 ELSE
-        1.0 - exp(lgamma(replies - correct + 1) - lgamma(replies - correct - k + 1)
-            - lgamma(replies + 1) + lgamma(replies - k + 1)) END), 4) AS pass_at_k
-FROM yield_by_prompt, (VALUES (1), (2), (4), (8), (16), (32), (64)) AS ks(k)
-WHERE replies >= k
+WITH counted AS (
+    SELECT t.stage, t.policy, f.source, shots_of(t.stage, t.sampling) AS shots,
+        setting_of(t.stage, t.sampling, t.max_tokens) AS setting, t.prompt_id,
+        count(*) AS n, count(*) FILTER (WHERE f.correct) AS c
+    FROM trajectories_current t
+    JOIN trajectory_facts f USING (trajectory_id)
+    WHERE t.error IS NULL
+    GROUP BY ALL
+), sized AS (
+    SELECT stage, policy, source, shots, setting, max(n) AS most FROM counted GROUP BY ALL
+), ks AS (
+    SELECT * EXCLUDE (most), unnest(list_append([(2 ** i)::BIGINT FOR i IN range(13) IF 2 ** i < most], most)) AS k
+    FROM sized
+)
+SELECT ks.stage, ks.policy, ks.source, ks.shots, ks.setting, ks.k,
+    count(*) AS prompts, round(avg(unbiased(n, c, ks.k)), 4) AS pass_at_k
+FROM ks
+JOIN counted USING (stage, policy, source)
+WHERE n >= ks.k AND counted.shots IS NOT DISTINCT FROM ks.shots AND counted.setting IS NOT DISTINCT FROM ks.setting
 GROUP BY ALL
 ORDER BY ALL;
 
--- Held-out scores: strict (right and in the required form), lenient (right in any form), form alone.
+-- One row per evaluated sample. `vote` is the class of equal answers that it counts for in cons@k: all right ones are
+-- one, called '', the others are as the check vote says; `votes` where answers to the prompt can be equal at all.
+CREATE VIEW evaluated AS
+WITH said AS (
+    SELECT trajectory_id,
+        bool_or("check" = 'vote') AS votes,
+        any_value(details ->> 'answer') FILTER (WHERE "check" = 'vote') AS answer,
+        any_value(TRY_CAST(details ->> 'reflections' AS DOUBLE)) FILTER (WHERE "check" = 'features') AS reflections,
+        any_value(score) FILTER (WHERE "check" = 'language_mix') AS consistency
+    FROM verdicts_current
+    WHERE "check" IN ('vote', 'features', 'language_mix')
+    GROUP BY trajectory_id
+)
+SELECT t.trajectory_id, t.prompt_id, t.policy, f.source, shots_of(t.stage, t.sampling) AS shots,
+    setting_of(t.stage, t.sampling, t.max_tokens) AS setting, t.sample_index, t.run_id,
+    f.kept AS strict, coalesce(f.correct, false) AS correct,
+    coalesce(NOT list_contains(f.not_passed, 'format'), true) AS in_form,
+    coalesce(f.verifier_outcome IN ('pass', 'fail'), false) AS told,
+    coalesce(s.votes, false) AS votes,
+    CASE WHEN f.correct THEN '' ELSE s.answer END AS vote,
+    t.completion_tokens AS tokens, t.finish_reason IS NOT DISTINCT FROM 'length' AS truncated,
+    s.reflections, s.consistency
+FROM trajectories_current t
+JOIN trajectory_facts f USING (trajectory_id)
+LEFT JOIN said s USING (trajectory_id)
+WHERE t.stage = 'eval' AND t.error IS NULL;
+
+-- Held-out scores, means over prompts of means over samples: strict (right, and no check failed), lenient (right in any
+-- form: pass@1), form alone; `stderr` is of lenient. Of the k samples that a prompt has at most: unbiased pass@k, over
+-- prompts that have as many, and cons@k, where the most frequent answer counts and equally frequent ones their share.
 CREATE VIEW evaluation AS
-SELECT policy, source, count(DISTINCT prompt_id) AS prompts, count(*) AS samples,
-    round(avg(CASE WHEN kept THEN 1 ELSE 0 END), 4) AS strict,
-    round(avg(CASE WHEN correct THEN 1 ELSE 0 END), 4) AS lenient,
-    round(avg(CASE WHEN list_contains(not_passed, 'format') THEN 0 ELSE 1 END), 4) AS format,
-    count(*) FILTER (WHERE verifier_outcome IN ('undecided', 'error')) AS not_told,
-    round(avg(completion_tokens), 1) AS mean_tokens
-FROM trajectory_facts
-WHERE stage = 'eval' AND error IS NULL
-GROUP BY ALL
+WITH voted AS (
+    SELECT policy, source, shots, setting, prompt_id, avg(CASE WHEN best THEN 1.0 ELSE 0.0 END) AS cons
+    FROM (
+        SELECT policy, source, shots, setting, prompt_id, bool_or(correct) AS best
+        FROM evaluated WHERE votes AND vote IS NOT NULL
+        GROUP BY policy, source, shots, setting, prompt_id, vote
+        QUALIFY count(*) = max(count(*)) OVER (PARTITION BY policy, source, shots, setting, prompt_id)
+    )
+    GROUP BY ALL
+), prompted AS (
+    SELECT policy, source, shots, setting, prompt_id, count(*) AS n, count(*) FILTER (WHERE correct) AS c,
+        avg(strict::INT) AS strict, avg(correct::INT) AS lenient, avg(in_form::INT) AS form, bool_or(votes) AS votes,
+        count(*) FILTER (WHERE NOT told) AS not_told, avg(tokens) AS tokens, avg(truncated::INT) AS truncated,
+        avg(reflections) AS reflections, avg(consistency) AS consistency
+    FROM evaluated
+    GROUP BY ALL
+), sized AS (
+    SELECT *, max(n) OVER (PARTITION BY policy, source, shots, setting) AS k FROM prompted
+)
+SELECT policy, source, shots, setting, count(*) AS prompts, sum(n)::BIGINT AS samples, k,
+    round(avg(strict), 4) AS strict, round(avg(lenient), 4) AS lenient,
+    round(stddev_samp(lenient) / sqrt(count(*)), 4) AS stderr,
+    round(avg(form), 4) AS format,
+    round(avg(unbiased(n, c, k)) FILTER (WHERE n = k), 4) AS pass_at_k,
+    round(avg(coalesce(cons, 0)) FILTER (WHERE votes), 4) AS cons_at_k,
+    sum(not_told)::BIGINT AS not_told,
+    round(avg(tokens), 1) AS mean_tokens, round(avg(truncated), 4) AS truncated,
+    round(avg(reflections), 2) AS reflections, round(avg(consistency), 4) AS consistency
+FROM sized
+LEFT JOIN voted USING (policy, source, shots, setting, prompt_id)
+GROUP BY policy, source, shots, setting, k
 ORDER BY ALL;
 
 CREATE VIEW throughput AS

@@ -4,7 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dataengine.curate.trivial import sifted
-from schemas.recipe import Demonstration, FileSource, InlineSource, ReasoningGymSource, Source, Thought
+from schemas.recipe import (
+    DatasetsSource,
+    Demonstration,
+    FileSource,
+    InlineSource,
+    ReasoningGymSource,
+    Source,
+    Thought,
+)
 from schemas.records import Message, Prompt
 
 
@@ -19,6 +27,8 @@ class PromptSet:
     """One line per input that was left out, with its place and the reason."""
     read: int = 0
     """How many rows of the file were looked at."""
+    solutions: dict[str, str] = field(default_factory=dict)
+    """Worked solutions by prompt_id, where they were asked for and the file has them."""
 
     def limited(self, limit: int | None) -> "PromptSet":
         """At most `limit` prompts, taken from its sources in turn so that each is there."""
@@ -74,7 +84,7 @@ def _inline(source: InlineSource) -> PromptSet:
     return _apart(rows, source.demonstrations, [])
 
 
-def _file(source: FileSource, excluded: set[str]) -> PromptSet:
+def _file(source: FileSource | DatasetsSource, excluded: set[str]) -> PromptSet:
     from dataengine.sources.files import prompts_of
 
     found = prompts_of(source)

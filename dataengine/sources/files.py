@@ -1,7 +1,7 @@
 """Prompts from files: the layouts of well-known data sets, and any other by naming its columns."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,10 +10,13 @@ from pydantic import ValidationError
 
 from dataengine.sources.build import PromptSet
 from dataengine.sources.chats import CHATS, filler
-from dataengine.sources.rows import read_rows
+from dataengine.sources.hub import rows_of
+from dataengine.sources.open_ended import OPEN_ENDED
+from dataengine.sources.rows import Row, read_rows
 from dataengine.verify.logic import form_of
 from schemas.errors import ConfigError, InputError, first_problem
-from schemas.recipe import FileSpec
+from schemas.keys import key
+from schemas.recipe import DatasetsSource, FileSpec
 from schemas.records import Message, Prompt
 
 FIELDS = (
@@ -27,13 +30,17 @@ _MOST_CHARACTERS = 1_000_000
 
 
 def gsm8k(row: dict[str, Any]) -> dict[str, Any]:
-    """GSM8K: `question`, and `answer` ending in `#### 72`."""
-    return {"prompt": row["question"], "reference": row["answer"], "domain": "math"}
+    """GSM8K: `question`, and `answer` ending in `#### 72`; what is between `<<` and `>>` is for a calculator."""
+    solution = re.sub(r"<<.*?>>", "", row["answer"].rpartition("####")[0]).strip()
+    return {"prompt": row["question"], "reference": row["answer"], "domain": "math", "solution": solution}
 
 
 def mgsm(row: dict[str, Any]) -> dict[str, Any]:
-    """MGSM: question and number, separated by a tab; the language is in the file's name (`mgsm_de.tsv`)."""
-    return {"prompt": row["question"], "reference": row["answer"], "domain": "math"}
+    """MGSM: question and number, separated by a tab; the language is in the file's name (`mgsm_de.tsv`).
+
+    Its Parquet version has the number in `answer_number`.
+    """
+    return {"prompt": row["question"], "reference": str(row.get("answer_number", row["answer"])), "domain": "math"}
 
 
 def math(row: dict[str, Any]) -> dict[str, Any]:
@@ -41,11 +48,21 @@ def math(row: dict[str, Any]) -> dict[str, Any]:
     reference = row.get("answer") or row.get("solution")
     if not reference:
         raise ValueError("there is neither an `answer` nor a `solution`")
-    return {"prompt": row["problem"], "reference": str(reference), "domain": "math"}
+    return {
+        "prompt": row["problem"],
+        "reference": str(reference),
+        "domain": "math",
+        "solution": str(row.get("solution") or ""),
+    }
 
 
 def arc(row: dict[str, Any]) -> dict[str, Any]:
-    """ARC in instruction form: the options stand in the text as `Answer1: ...`, and `answer` is `answer1`."""
+    """ARC: `question` with its `choices` and `answerKey`, as released or as Parquet.
+
+    In instruction form the options stand in the text as `Answer1: ...`, and `answer` is `answer1`.
+    """
+    if "answerKey" in row:
+        return _arc(row)
     text = str(row["instruction"])
     question, _, rest = text.partition("\n\n")
     question = question.removeprefix("Please choose the correct answer to the question:").strip()
@@ -54,6 +71,29 @@ def arc(row: dict[str, Any]) -> dict[str, Any]:
     if not 0 <= place < len(options):
         raise ValueError(f"the answer {row['answer']!r} is none of {len(options)} options")
     return _choice(question, options, place) | {"domain": "stem"}
+
+
+def _arc(row: dict[str, Any]) -> dict[str, Any]:
+    question = row["question"]
+    stem, choices = (
+        (question["stem"], question["choices"]) if isinstance(question, dict) else (question, row["choices"])
+    )
+    if isinstance(choices, dict):  # Parquet: one list of texts, one of labels
+        choices = [{"text": t, "label": n} for t, n in zip(choices["text"], choices["label"], strict=True)]
+    labels = [str(choice["label"]) for choice in choices]
+    if row["answerKey"] not in labels:
+        raise ValueError(f"the answer {row['answerKey']!r} is none of the options {', '.join(labels)}")
+    # Some questions call their options 1, 2, 3, 4.
+    made = _choice(stem, [str(choice["text"]) for choice in choices], labels.index(row["answerKey"]))
+    return made | {"id": row.get("id"), "domain": "stem"}
+
+
+def gpqa(row: dict[str, Any]) -> dict[str, Any]:
+    """GPQA: `Question`, `Correct Answer` and three `Incorrect Answer`; their order is drawn by the question's hash."""
+    question, right = str(row["Question"]).strip(), str(row["Correct Answer"]).strip()
+    options = [right, *(str(row[f"Incorrect Answer {i}"]).strip() for i in (1, 2, 3))]
+    options.sort(key=lambda option: key(question, option))
+    return _choice(question, options, options.index(right)) | {"id": row.get("Record ID"), "domain": "stem"}
 
 
 def mmlu(row: dict[str, Any]) -> dict[str, Any]:
@@ -234,6 +274,7 @@ LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "mgsm": mgsm,
     "math": math,
     "arc": arc,
+    "gpqa": gpqa,
     "mmlu": mmlu,
     "kk": kk,
     "bbh": bbh,
@@ -246,34 +287,45 @@ LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "scibench": scibench,
     "ifeval": ifeval,
     **CHATS,
+    **OPEN_ENDED,
 }
 
 
-def prompts_of(source: FileSpec) -> PromptSet:
-    """The prompts of a file; rows that cannot be one are left out, each with a note that names its line.
+def prompts_of(source: FileSpec, *, solutions: bool = False) -> PromptSet:
+    """The prompts of a file or data set; rows that cannot be one are left out, each with a note that names its line.
 
-    Raises ConfigError for an unknown layout or field, InputError for a file that cannot be read or holds no prompt.
+    With `solutions` what its layout knows of worked ones is kept. Raises ConfigError for an unknown layout or field,
+    InputError for a file that cannot be read or holds no prompt.
     """
-    path = Path(source.path).expanduser()
     fields_of = reader_of(source)
     (name,) = source.names
     found = PromptSet([])
     seen: dict[str, tuple[str, str | None]] = {}
     ids: dict[str, str] = {}
-    for row in read_rows(path, ["question", "answer"] if source.layout == "mgsm" else None):
+    for row in _rows(source):
         found.read += 1
         try:
             if row.problem:
                 raise ValueError(row.problem)
-            prompt = prompt_of(fields_of(row.value), name, row.place, source.license)
+            fields = fields_of(row.value)
+            prompt = prompt_of(fields, name, row.place, source.license)
             _refuse_repeated(prompt, row.place, ids, seen)
             found.prompts.append(prompt)
+            if solutions and fields.get("solution"):
+                found.solutions[prompt.prompt_id] = fields["solution"]
         except (KeyError, ValueError, TypeError) as e:
             found.notes.append(f"{row.place}: left out: {reason_of(e, row.value)}")
     if not found.prompts:
         detail = f"; first problem: {found.notes[0]}" if found.notes else ""
-        raise InputError(f"{path}: no prompt in it{detail}")
+        raise InputError(f"{source.path}: no prompt in it{detail}")
     return found
+
+
+def _rows(source: FileSpec) -> Iterator[Row]:
+    if isinstance(source, DatasetsSource):
+        return rows_of(source)
+    columns = ["question", "answer"] if source.layout == "mgsm" else None
+    return read_rows(Path(source.path).expanduser(), columns)
 
 
 def reason_of(error: Exception, row: Mapping[str, Any]) -> str:
@@ -343,6 +395,8 @@ def prompt_of(fields: Mapping[str, Any], source: str, place: str, license: str |
     verify = _verify(fields)
     domain = str(fields.get("domain") or ("code" if _tested(verify) else "general"))
     metadata = ({"options": options} if options else {}) | ({"verify": verify} if verify else {})
+    if fields.get("later_turns"):
+        metadata["later_turns"] = list(fields["later_turns"])
     return Prompt.make(
         messages,
         domain=domain,

@@ -20,7 +20,7 @@ _FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "="}
 def equal(wanted: Node, given: Node) -> bool | None:
     """Whether an answer is the one that is wanted; None where that cannot be told by calculating."""
     try:
-        return _equal(_unfold(wanted), _unfold(given))
+        return _equal(unfolded(wanted), unfolded(given))
     except (NotUnderstood, RecursionError):
         return None
 
@@ -28,7 +28,7 @@ def equal(wanted: Node, given: Node) -> bool | None:
 def _equal(wanted: Node, given: Node) -> bool | None:
     if wanted == given:
         return True
-    wanted, given = _region(wanted), _region(given)
+    wanted, given = region(wanted), region(given)
     if isinstance(wanted, Relation) or isinstance(given, Relation):
         return _relations(wanted, given)
     if isinstance(wanted, Row) or isinstance(given, Row):
@@ -71,7 +71,7 @@ def _rows(wanted: Node, given: Node) -> bool | None:
         bare = "" in kinds and set(kinds) <= {"", "()", "[]"}
         if not bare and (set(kinds) != {"()", "[]"} or len(left) < 3):
             return False
-    return len(left) == len(right) and _all(_equal(_side(w), _side(g)) for w, g in zip(left, right, strict=True))
+    return len(left) == len(right) and _all(_equal(side_of(w), side_of(g)) for w, g in zip(left, right, strict=True))
 
 
 def _lists(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool | None:
@@ -79,12 +79,12 @@ def _lists(left: tuple[Node, ...], right: tuple[Node, ...]) -> bool | None:
     names = [_name_of(n) for n in left], [_name_of(n) for n in right]
     if all(names[0]) and all(names[1]) and {*names[0]} == {*names[1]}:
         values = (
-            tuple(tuple(_side(n) for n in side if _name_of(n) == name) for side in (left, right))
+            tuple(tuple(side_of(n) for n in side if _name_of(n) == name) for side in (left, right))
             for name in {*names[0]}
         )
         return _all(_unordered(*pair) for pair in values)
     several = any(all(n) and len({*n}) > 1 for n in names)
-    left, right = tuple(map(_side, left)), tuple(map(_side, right))
+    left, right = tuple(map(side_of, left)), tuple(map(side_of, right))
     if several:
         return len(left) == len(right) and _all(map(_equal, left, right))
     return _unordered(left, right)
@@ -148,12 +148,12 @@ def _words(node: Node) -> Any:
 def _relations(wanted: Node, given: Node) -> bool | None:
     if not isinstance(given, Relation):
         assert isinstance(wanted, Relation)
-        side = _side(wanted)
+        side = side_of(wanted)
         if side is wanted:
             return None if isinstance(given, Row | Call) and {*wanted.signs} <= {"<", ">", "<=", ">="} else False
         return _equal(side, given)
     if not isinstance(wanted, Relation):
-        side = _side(given, calculated=True)
+        side = side_of(given, calculated=True)
         if side is given:
             return None if isinstance(wanted, Row | Call) and {*given.signs} <= {"<", ">", "<=", ">="} else False
         return _equal(wanted, side)
@@ -187,7 +187,7 @@ def _equations(wanted: Relation, given: Relation) -> bool | None:
     return proportional(left, right)
 
 
-def _side(node: Node, *, calculated: bool = False) -> Node:
+def side_of(node: Node, *, calculated: bool = False) -> Node:
     """Of "x = 7" the 7, of "x in S" the S; with `calculated` of "3 + 4 = 7" the 7 too; else the node itself."""
     if not isinstance(node, Relation):
         return node
@@ -227,7 +227,7 @@ def _is_name_only(node: Node) -> bool:
     return isinstance(node, Name) and node.name not in CONSTANTS
 
 
-def _region(node: Node) -> Node:
+def region(node: Node) -> Node:
     """An inequality between numbers as the interval it is, and the real line as one."""
     if isinstance(node, Relation) and {*node.signs} <= {"<", ">", "<=", ">="}:
         sides, signs = node.sides, node.signs
@@ -247,9 +247,9 @@ def _region(node: Node) -> Node:
     if node == Name("mathbb R"):
         return Row("()", (Call("neg", (Name("infty"),)), Name("infty")))
     if isinstance(node, Relation) and node.signs == ("in",) and is_value(node.sides[0]):
-        return _region(node.sides[1])
+        return region(node.sides[1])
     if isinstance(node, Row) and node.kind == "" and node.items and all(_is_region(n) for n in node.items):
-        return Call("cup", tuple(map(_region, node.items)))  # x < 1 or x > 3
+        return Call("cup", tuple(map(region, node.items)))  # x < 1 or x > 3
     return node
 
 
@@ -270,7 +270,7 @@ def _absolute(sides: tuple[Node, ...], signs: tuple[str, ...]) -> Node | None:
 
 
 def _is_region(node: Node) -> bool:
-    return isinstance(node, Relation) and isinstance(_region(node), Row)
+    return isinstance(node, Relation) and isinstance(region(node), Row)
 
 
 def _number(node: Node) -> bool:
@@ -280,7 +280,7 @@ def _number(node: Node) -> bool:
 # Plus or minus -------------------------------------------------------------------------------------------------------
 
 
-def _unfold(node: Node) -> Node:
+def unfolded(node: Node) -> Node:
     """ "1 ± 2" as the list "3, -1", in a list or a set as two of its items."""
     if not _has_sign(node):
         return node

@@ -21,6 +21,8 @@ DECIMALS: Final = 6
 #: Names that are no variables.
 CONSTANTS: Final = {"pi", "e", "i", "infty"}
 _DIGITS = 50
+# Decimals of a number that is no fraction, where it is to be known by itself.
+_FINGERPRINT = 30
 # Bits of a number that is calculated exactly.
 _MOST_BITS = 20_000
 _MOST_FACTORIAL = 1_000
@@ -90,6 +92,32 @@ def agree(wanted: Fraction, given: Fraction, *, decimal: bool = False) -> bool:
 def value_of(node: Node) -> Any:
     """The value of a node without variables: a Fraction, a number of mpmath, or None."""
     return _evaluate(node, {}) if is_value(node) and not variables_of(node) else None
+
+
+def fingerprint(node: Node) -> Fraction | str | None:
+    """What a value is known by: a fraction (irrational ones to 30 decimals), or, with variables, its values at points.
+
+    None where it has no value. Equal expressions have the same, different ones another.
+    """
+    if not is_value(node):
+        return None
+    variables = variables_of(node)
+    values = [_evaluate(node, point) for point in _points(variables)]
+    if any(value is None for value in values):
+        return None
+    told = {_known_by(value) for value in values}
+    if len(told) == 1:
+        return told.pop()  # sin^2 x + cos^2 x
+    return f"{','.join(sorted(variables))}: {' '.join(_context().nstr(_real(value), 20) for value in values)}"
+
+
+def _known_by(value: Any) -> Fraction | str:
+    context, value = _context(), _real(value) if not isinstance(value, Fraction) else value
+    if isinstance(value, Fraction):
+        return value
+    if isinstance(value, context.mpc) or context.isinf(value) or abs(value) < context.mpf(10) ** -_FINGERPRINT:
+        return str(context.nstr(value, 20))
+    return Fraction(int(context.nint(context.mpf(value) * 10**_FINGERPRINT)), 10**_FINGERPRINT)
 
 
 def _close(left: Any, right: Any, *, decimal: bool = False) -> bool | None:

@@ -12,7 +12,11 @@ import pytest
 
 from schemas.keys import key
 from schemas.manifest import Manifest, SnapshotFile
+from schemas.mix import MixFile
+from schemas.records import Message, Prompt
 from tests.tiny_model import numbered_sums, save_tiny_model
+from warehouse.snapshot import create_snapshot
+from warehouse.store import Warehouse
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _VERDICTS = pa.list_(pa.struct([("check", pa.string()), ("version", pa.string()), ("outcome", pa.string())]))
@@ -113,6 +117,26 @@ def write_config(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
         path = tmp_path / "sft.yaml"
         path.write_text("".join(f"{k}: {json.dumps(v)}\n" for k, v in values.items()))
         return path
+
+    return write
+
+
+@pytest.fixture
+def write_prompts(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a warehouse with prompts and their snapshot `asked@1`, by default fifty sums, a quarter held out."""
+
+    def write(questions: dict[str, str] | None = None, validation: float = 0.25, verifier: str = "math") -> Path:
+        questions = questions or {f"What is {a} + {b}?": str(a + b) for a in range(10) for b in range(5)}
+        warehouse = Warehouse.open(tmp_path / "warehouse", create=True)
+        about = {"domain": "math", "source": "sums", "verifier": verifier}
+        warehouse.append(
+            "prompts",
+            [Prompt.make([Message(role="user", content=q)], reference=a, **about) for q, a in questions.items()],
+        )
+        source = {"domain": "math", "verifiers": [verifier]}
+        mix = {"mix": "asked", "rows": "prompts", "validation": validation, "sources": [source]}
+        create_snapshot(warehouse.path, MixFile.model_validate(mix).root, {"plain": None})
+        return warehouse.path
 
     return write
 

@@ -302,7 +302,7 @@ def test_yield_by_prompt(sampled: dict[str, tuple[int, int]], rows: Rows) -> Non
 def test_pass_at_k_is_the_exact_combinatorial_value(sampled: dict[str, tuple[int, int]], rows: Rows) -> None:
     found = {r["k"]: (r["prompts"], r["pass_at_k"]) for r in rows("SELECT k, prompts, pass_at_k FROM pass_at_k")}
     expected = {}
-    for k in (1, 2, 4, 8):
+    for k in (1, 2, 4, 8, 9):
         each = [1 - math.comb(n - c, k) / math.comb(n, k) for n, c in sampled.values() if n >= k]
         expected[k] = (len(each), pytest.approx(sum(each) / len(each), abs=6e-5))
     assert found == expected
@@ -317,14 +317,20 @@ def test_evaluation_is_strict_lenient_and_form(
 ) -> None:
     prompt, other = make_prompt("1?"), make_prompt("2?")
     warehouse.append("prompts", [prompt, other])
-    # (right, in form): strict 1 of 5, right in any form 2 of 5, in form 3 of 5, one that cannot be told
+    # (right, in form): of the first prompt strict 1 of 4, right in any form 2, in form 2; the other cannot be told
     marks = [("pass", "pass"), ("pass", "fail"), ("fail", "pass"), ("fail", "fail"), ("undecided", "pass")]
     for i, (right, form) in enumerate(marks):
         of = other if i == 4 else prompt
         row = make_trajectory(of, i, stage="eval")
+        vote = {"check": "vote", "against": of.against, "details": canonical_json({"answer": str(i // 3)})}
         warehouse.append("trajectories", [row])
         warehouse.append(
-            "verdicts", [make_verdict(row, right, check="exact", against=of.against), make_verdict(row, form)]
+            "verdicts",
+            [
+                make_verdict(row, right, check="exact", against=of.against),
+                make_verdict(row, form),
+                make_verdict(row, **vote),
+            ],
         )
     warehouse.append("trajectories", [make_trajectory(prompt, 7, stage="eval", **FAILED)])
     warehouse.append("trajectories", [make_trajectory(prompt, 8, stage="reasoning")])
@@ -332,15 +338,27 @@ def test_evaluation_is_strict_lenient_and_form(
         {
             "policy": "model@1",
             "source": "sums",
+            "shots": 0,
+            "setting": "max=100",
             "prompts": 2,
             "samples": 5,
-            "strict": 0.2,
-            "lenient": 0.4,
-            "format": 0.6,
+            "k": 4,
+            "strict": 0.125,
+            "lenient": 0.25,
+            "stderr": 0.25,
+            "format": 0.75,
+            "pass_at_k": 1.0,
+            "cons_at_k": 0.5,
             "not_told": 1,
-            "mean_tokens": 22.0,
+            "mean_tokens": 22.8,
+            "truncated": 0.0,
+            "reflections": None,
+            "consistency": None,
         }
     ]
+    # The right ones are one class, whatever `vote` says of them; the wrong ones said 0 and 1.
+    votes = [r["vote"] for r in rows("SELECT vote FROM evaluated ORDER BY sample_index")]
+    assert votes == ["", "", "0", "1", "1"]
 
 
 def test_runs_current_says_how_a_run_ended(warehouse: Warehouse, make_run: MakeRun, rows: Rows) -> None:

@@ -1,2 +1,2 @@
--- Held-out scores of every policy: strict (right and in form), lenient (right in any form), form alone
+-- Held-out scores per policy, source, shots and setting: strict, pass@1 (lenient), pass@k, cons@k, length, reflection
 SELECT * FROM evaluation

@@ -66,6 +66,48 @@ def test_arc_lists_its_options_under_letters(tmp_path: Path) -> None:
     assert json.loads(found.prompts[0].metadata) == {"options": ["honey", "bread", "glass"]}
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": "q1", "question": {"stem": "What do bees make?", "choices": [
+            {"text": "bread", "label": "1"}, {"text": "honey", "label": "2"}]}, "answerKey": "2"},
+        {"id": "q1", "question": "What do bees make?", "choices": {"text": ["bread", "honey"], "label": ["A", "B"]},
+         "answerKey": "B"},
+    ],
+)  # fmt: skip
+def test_arc_as_it_was_released_and_as_parquet(tmp_path: Path, row: dict[str, Any]) -> None:
+    found = read(written(tmp_path / "arc.jsonl", row, {**row, "id": "q2", "answerKey": "E"}), layout="arc")
+    assert only(PromptSet(found.prompts)) == ("What do bees make?\nA. bread\nB. honey", "B", "choice", "stem", "en")
+    assert found.prompts[0].source_ref == "q1"
+    assert "the answer 'E' is none of the options" in found.notes[0]
+
+
+def test_gpqa_draws_the_order_of_its_options(tmp_path: Path) -> None:
+    rows = [
+        {"Question": f"Which is {n}?", "Correct Answer": f"{n}", "Record ID": str(n),
+         **{f"Incorrect Answer {i}": f"{n + i}" for i in (1, 2, 3)}}
+        for n in range(40)
+    ]  # fmt: skip
+    found = read(written(tmp_path / "gpqa.jsonl", *rows), layout="gpqa")
+    letters = [p.reference for p in found.prompts]
+    assert {*letters} == {*"ABCD"}
+    assert letters == [p.reference for p in read(tmp_path / "gpqa.jsonl", layout="gpqa").prompts]
+    for prompt, row in zip(found.prompts, rows, strict=True):
+        options = json.loads(prompt.metadata)["options"]
+        assert options["ABCD".index(prompt.reference or "")] == row["Correct Answer"]
+
+
+def test_worked_solutions_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path / "train.jsonl", APPLES)
+    source = FileSource(source="file", path=str(path), layout="gsm8k")
+    assert prompts_of(source).solutions == {}
+    found = prompts_of(source, solutions=True)
+    assert found.solutions == {found.prompts[0].prompt_id: "3 * 4 = 12"}
+    path = written(tmp_path / "m.jsonl", {"problem": "1 + 1?", "solution": "It is \\boxed{2}."})
+    found = prompts_of(FileSource(source="file", path=str(path), layout="math"), solutions=True)
+    assert [*found.solutions.values()] == ["It is \\boxed{2}."]
+
+
 def test_mmlu_takes_the_answer_as_a_letter_or_as_a_place(tmp_path: Path) -> None:
     pro = {"question_id": 7, "question": "1 + 1?", "options": ["1", "2", "3"], "answer": "B", "answer_index": 1}
     plain = {"question": "1 + 2?", "choices": ["1", "2", "3"], "answer": 2}

@@ -50,6 +50,8 @@ def make(folder: Path) -> None:
     snapshot(folder, "old-samples", stage="reasoning", require=["format"])
     sums(warehouse, range(2, 4))
     snapshot(folder, "old-samples", stage="reasoning", require=["format"])
+    if hasattr(records, "Rollout"):
+        rollouts(warehouse)
     if hasattr(schemas.mix, "MixFile"):
         pairs(warehouse)
         snapshot(folder, "old-pairs", rows="pairs", policy="rule", stage="reasoning", balanced=False, show="whole")
@@ -142,6 +144,26 @@ def pairs(warehouse: Warehouse) -> None:
         for prompt_id, (a, b) in sorted(with_replies.items())
     ]
     warehouse.append("pairs", rows)
+
+
+def rollouts(warehouse: Warehouse) -> None:
+    """Adds what reinforcement learning made of the replies."""
+    delta = warehouse.delta("trajectories").to_pyarrow_table(columns=["trajectory_id", "sample_index"])
+    rows = [
+        known(
+            records.Rollout,
+            trajectory_id=row["trajectory_id"],
+            attempt=1,
+            step=0,
+            reward=1.0 - row["sample_index"],
+            advantage=1.0 - 2 * row["sample_index"],
+            clipped=False,
+            run_id="run-1",
+            created_at=START + timedelta(days=1),
+        )
+        for row in delta.to_pylist()
+    ]
+    warehouse.append("rollouts", rows)
 
 
 def snapshot(folder: Path, name: str, **columns: Any) -> None:
