@@ -210,7 +210,8 @@ class _Loop:
         rewarding = clock.lap()
         sums = torch.tensor([math.nan if r is None else r for r in rewarded.sums], dtype=torch.float64)
         advantages = [
-            None if math.isnan(a) else a for a in group_advantages(sums.view(-1, config.group_size)).flatten().tolist()
+            None if math.isnan(a) else a
+            for a in group_advantages(sums.view(len(mine), config.group_size)).flatten().tolist()
         ]
         self._write(asking, step, sampled, rewarded, advantages)
         writing = clock.lap()
