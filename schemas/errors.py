@@ -47,7 +47,7 @@ class SnapshotError(UserError):
 
 
 class JudgeNotCalibrated(SnapshotError):
-    """A mix goes by a judge that has said nothing, or has not shown that it agrees with known verdicts."""
+    """A mix or evaluation goes by a judge that has said nothing, or has not shown to agree with known verdicts."""
 
 
 class EngineError(UserError):

@@ -315,7 +315,12 @@ class JudgeSpec(_Strict):
         default=4,
         ge=1,
         le=64,
-        description="of pairs: how often each engine compares two answers, in an order drawn anew",
+        description="of pairs: how often each engine compares two answers",
+    )
+    order: Literal["drawn", "both"] = Field(
+        default="drawn",
+        description="of pairs: which answer is shown first is drawn anew for each draw; both: in half of the draws the "
+        "one and in half the other, as `trainers evaluate` wants it",
     )
     guided: bool = Field(default=True, description="bind the reply to its form; for servers that cannot, false")
 
@@ -325,6 +330,8 @@ class JudgeSpec(_Strict):
             raise ValueError("`engine` names one twice; set `votes` to ask it more than once")
         if self.votes > 1 and self.sampling.given(0.0).all_zero(self.votes):
             raise ValueError(f"{self.votes} votes at temperature 0 are one vote; set sampling.temperature")
+        if self.order == "both" and self.draws % 2:
+            raise ValueError(f"order: both shows either answer first in half of the draws, and {self.draws} is odd")
         return self
 
     @property
@@ -528,7 +535,7 @@ class TrainStep(_Strict):
     """Run a trainer on a snapshot, as a process of its own."""
 
     kind: Literal["train"]
-    trainer: Literal["sft"] = "sft"
+    trainer: Literal["sft", "distill", "grpo"] = "sft"
     snapshot: str = Field(description="the snapshot step whose snapshot is trained on")
     engine: str = Field(description="the engine whose weights are trained")
     name: str = Field(pattern=NAME, description="the checkpoint's name")

@@ -16,11 +16,15 @@ from schemas.manifest import Manifest
 from trainers.card import model_card
 from trainers.config import TrainingConfig
 from trainers.data import read_manifest
-from warehouse.writing import fsync
+from trainers.lora import save_model
+from trainers.sample_log import join_parts
+from warehouse.writing import fsync, refusal
 
 if TYPE_CHECKING:
     import torch
 
+SAMPLES = "samples"
+"""The folder of a SampleLog's parts, and the checkpoint's file that they become."""
 _MARK = "training.json"
 _PLANNED = "planned.json"
 
@@ -48,6 +52,10 @@ class Plan:
         """The finished checkpoint: `<output>/<name>-<first 12 digits of the key>`."""
         return self.config.output.expanduser() / f"{self.config.name}-{self.key[:12]}"
 
+    def folder_of(self, step: int) -> Path:
+        """The checkpoint of a step on the way."""
+        return self.folder.with_name(f"{self.folder.name}-step{step}")
+
     @property
     def partial(self) -> Path:
         """What there is of an unfinished training; gone once the checkpoint is whole."""
@@ -57,8 +65,9 @@ class Plan:
 def make_plan(config: TrainingConfig) -> Plan:
     """Works out the training key; reads the manifest and the identity of the start weights, and loads no torch.
 
-    key = key(trainer, settings that change the result, snapshot's logical hash, sha256 of the start weights). Raises
-    SnapshotError or ConfigError when one of the inputs is not there.
+    key = key(trainer, settings that change the result, snapshot's logical hash, sha256 of the start weights), and the
+    versions of the warehouse's tables where they matter. Raises SnapshotError or ConfigError when one of the inputs is
+    not there.
     """
     manifest = read_manifest(config.warehouse, config.snapshot)
     if manifest.rows_of != config.ROWS_OF:
@@ -69,7 +78,8 @@ def make_plan(config: TrainingConfig) -> Plan:
     config = config.model_copy(update={"snapshot": manifest.id})
     start = start_weights(config.model.expanduser())
     settings = config.result_settings()
-    return Plan(config, manifest, start, key(config.TRAINER, settings, manifest.logical_hash, start.sha256))
+    tables = [manifest.tables] if config.reads_tables else []
+    return Plan(config, manifest, start, key(config.TRAINER, settings, manifest.logical_hash, start.sha256, *tables))
 
 
 def planned_checkpoint(config: TrainingConfig) -> Path:
@@ -84,6 +94,10 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def start_weights(folder: Path) -> Start:
     """The identity of the weights in a folder: by `training.json`, else `model.json`, else the weights' bytes."""
+    if (folder / "adapter_config.json").is_file():
+        raise ConfigError(
+            f"model: {folder} holds adapters alone; train them with lora.merge: true, and go on from that"
+        )
     if not (folder / "config.json").is_file():
         raise ConfigError(f"model: {folder} is no model in Hugging Face format (no config.json there)")
     if trained := finished(folder):
@@ -95,9 +109,12 @@ def start_weights(folder: Path) -> Start:
 
 
 def weights_sha256(folder: Path) -> str:
-    """The sha256 of `model.safetensors`, or of all shards one after the other. Raises ConfigError without weights."""
-    single = folder / "model.safetensors"
-    files = [single] if single.is_file() else sorted(folder.glob("model-*-of-*.safetensors"))
+    """The sha256 of a folder's weights: `model.safetensors`, all shards one after the other, or adapters.
+
+    Raises ConfigError without weights.
+    """
+    single = [folder / name for name in ("model.safetensors", "adapter_model.safetensors")]
+    files = [file for file in single if file.is_file()][:1] or sorted(folder.glob("model-*-of-*.safetensors"))
     if not files:
         raise ConfigError(f"model: {folder} has no model.safetensors; save the model there with save_pretrained")
     digest = hashlib.sha256()
@@ -110,16 +127,38 @@ def weights_sha256(folder: Path) -> str:
 
 @contextmanager
 def sole_trainer(plan: Plan) -> Iterator[None]:
-    """Holds the unfinished training for this process alone. Raises UserError when another process is at it."""
-    plan.partial.mkdir(parents=True, exist_ok=True)
-    with (plan.partial / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{plan.partial}: another process is at this training; wait for it or stop it") from None
-        # `dataengine gc` looks here: a training needs its snapshot until it has ended.
-        _write_json(plan.partial / _PLANNED, {"key": plan.key, "snapshot": plan.manifest.id})
+    """Holds the unfinished training for this process alone.
+
+    Raises UserError when another process is at it, or the system refuses to write, such as on a full disk.
+    """
+    with _full_disks_told(plan.partial):
+        plan.partial.mkdir(parents=True, exist_ok=True)
+        with (plan.partial / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{plan.partial}: another process is at this training; wait for it or stop it"
+                ) from None
+            # `dataengine gc` looks here: a training needs its snapshot until it has ended.
+            _write_json(plan.partial / _PLANNED, {"key": plan.key, "snapshot": plan.manifest.id})
+            yield
+
+
+@contextmanager
+def _full_disks_told(folder: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
         yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch reports a write that failed in words of its own, while it handles the system's.
+        cause: BaseException | None = error
+        while cause is not None:
+            if refused := refusal(cause):
+                raise UserError(f"{folder}: cannot be written: {refused}") from error
+            cause = cause.__context__
+        raise
 
 
 def save_state(
@@ -127,7 +166,8 @@ def save_state(
 ) -> None:
     """Keeps what resuming at `step` needs, whole or not at all, and then removes older states.
 
-    A state is a model in Hugging Face format, with `state.pt` (`tensors`) and `progress.json` beside it.
+    A state is a model in Hugging Face format, or its adapters in PEFT's, with `state.pt` (`tensors`) and
+    `progress.json` beside it.
     """
     import torch
 
@@ -135,9 +175,11 @@ def save_state(
     making = plan.partial / "state.making"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    model.save_pretrained(making)
+    save_model(model, making, _base(plan), merge=False)
     tokenizer.save_pretrained(making)
-    torch.save(tensors, making / "state.pt")
+    # Into a file that is open: given a path, torch does not say what the system said of a full disk.
+    with (making / "state.pt").open("wb") as file:
+        torch.save(tensors, file)
     _write_json(making / "progress.json", {"key": plan.key, "step": step, **progress})
     _publish(making, new)
     for old in plan.partial.glob("state-*"):
@@ -179,19 +221,45 @@ def publish_checkpoint(
 ) -> dict[str, Any]:
     """Writes the finished checkpoint and removes the unfinished one; returns `training.json`, with the policy.
 
-    All files are on disk before `training.json` is, and that before the folder gets its name. `method` and `facts` are
-    for the card.
+    All files are on disk before `training.json` is, and that before the folder gets its name. `result` goes into
+    `training.json`; `method` and `facts` are for the card.
     """
+    training = _write_checkpoint(plan, plan.folder, model, tokenizer, result, method, facts)
+    clean_up(plan)
+    return training
+
+
+def publish_on_the_way(
+    plan: Plan, step: int, model: Any, tokenizer: Any, result: dict[str, Any], method: str, facts: dict[str, str]
+) -> None:
+    """Writes the checkpoint of a step as a whole one, `<name>-<key>-step<N>`, and removes the oldest of many."""
+    _write_checkpoint(plan, plan.folder_of(step), model, tokenizer, result, method, facts)
+    steps = sorted(int(p.name.rpartition("-step")[2]) for p in plan.folder.parent.glob(f"{plan.folder.name}-step*"))
+    for old in steps[: -plan.config.checkpoints_kept]:
+        shutil.rmtree(plan.folder_of(old))
+
+
+def _write_checkpoint(
+    plan: Plan,
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    result: dict[str, Any],
+    method: str,
+    facts: dict[str, str],
+) -> dict[str, Any]:
     making = plan.partial / "checkpoint.making"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    model.save_pretrained(making)
+    save_model(model, making, _base(plan), merge=plan.config.lora is not None and plan.config.lora.merge)
     tokenizer.save_pretrained(making)
     shutil.copy(plan.partial / "metrics.jsonl", making / "metrics.jsonl")
+    if (samples := plan.partial / SAMPLES).is_dir():
+        join_parts(samples, making / f"{SAMPLES}.parquet")
     sha256 = weights_sha256(making)
     training = {
         "name": plan.config.name,
-        "trainer": plan.config.TRAINER.partition("-")[0],
+        "trainer": plan.config.trainer(),
         "policy": f"{plan.config.name}@{sha256[:12]}",
         "key": plan.key,
         "snapshot": plan.manifest.id,
@@ -204,14 +272,18 @@ def publish_checkpoint(
     (making / "README.md").write_text(model_card(training, plan.manifest, method, facts), encoding="utf-8")
     _sync_files(making)
     _write_json(making / _MARK, training)
-    _publish(making, plan.folder)
-    clean_up(plan)
+    _publish(making, folder)
     return training
 
 
 def clean_up(plan: Plan) -> None:
     """Removes what an unfinished training left, once its checkpoint is whole."""
     shutil.rmtree(plan.partial, ignore_errors=True)
+
+
+def _base(plan: Plan) -> str:
+    """The start weights' name where a reader expects a name on the hub: the hash stands in training.json."""
+    return plan.start.policy.partition("@")[0]
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

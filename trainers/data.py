@@ -11,7 +11,8 @@ from dataengine.chat_template import FAULTS, ChatTemplate, Rendered
 from schemas.errors import ConfigError, SnapshotError
 from schemas.keys import key
 from schemas.manifest import Manifest
-from warehouse.snapshot import find_snapshot, open_snapshot, sha256_of
+from warehouse.hashing import sha256_of
+from warehouse.snapshot import find_snapshot, open_snapshot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +89,7 @@ def read_rows(warehouse: Path, manifest: Manifest) -> dict[str, list[Row]]:
     import pyarrow.parquet as pq
 
     folder = find_snapshot(warehouse.expanduser(), manifest.id)
+    remedy = f"restore it from a copy; `dataengine snapshot verify {manifest.id}` names all that is wrong"
     rows: dict[str, list[Row]] = {"train": [], "validation": []}
     for file in manifest.files:
         path = folder / file.path
@@ -96,9 +98,9 @@ def read_rows(warehouse: Path, manifest: Manifest) -> dict[str, list[Row]]:
         try:
             digest = sha256_of(path)
         except OSError as e:
-            raise SnapshotError(f"{path}: cannot be read: {e.strerror}; restore it or snapshot again") from None
+            raise SnapshotError(f"{path}: cannot be read: {e.strerror}; {remedy}") from None
         if digest != file.sha256:
-            raise SnapshotError(f"{path}: damaged, its sha256 is not the manifest's; restore it or snapshot again")
+            raise SnapshotError(f"{path}: damaged, its sha256 is not the manifest's; {remedy}")
         for batch in pq.ParquetFile(path).iter_batches(columns=_COLUMNS):
             for r in batch.to_pylist():
                 rows[r["split"]].append(Row(f"{r['trajectory_id']}/{r['attempt']}", r["messages"], r["weight"]))
@@ -106,7 +108,7 @@ def read_rows(warehouse: Path, manifest: Manifest) -> dict[str, list[Row]]:
         split.sort(key=lambda r: r.id)
     bad = [r.id for split in rows.values() for r in split if not 0 < r.weight < math.inf]
     if bad:
-        raise SnapshotError(f"{manifest.id}: {_name_rows(bad)} with a weight that is no positive number; mend the mix")
+        raise SnapshotError(f"{manifest.id}: {name_rows(bad)} with a weight that is no positive number; mend the mix")
     return rows
 
 
@@ -144,11 +146,11 @@ def encode(
         examples.append(Example(row.id, ids, len(prompt), row.weight))
     if too_long and overlong == "error":
         raise ConfigError(
-            f"{_name_rows(too_long)} longer than max_length {max_length}: raise it, or set overlong to drop or truncate"
+            f"{name_rows(too_long)} longer than max_length {max_length}: raise it, or set overlong to drop or truncate"
         )
     if empty:
         raise ConfigError(
-            f"{_name_rows(empty)} without a token to learn: the reply is empty, or max_length {max_length} cuts it "
+            f"{name_rows(empty)} without a token to learn: the reply is empty, or max_length {max_length} cuts it "
             "off; leave such rows out in the mix, or raise max_length"
         )
     return Encoded(examples, too_long)
@@ -225,7 +227,7 @@ def collate(examples: Sequence[Example], pad_id: int) -> MicroBatch:
     )
 
 
-def _name_rows(ids: list[str]) -> str:
+def name_rows(ids: Sequence[str]) -> str:
     """`3 rows (a/1, b/1, c/1)`, the first few of many."""
     shown = ", ".join(ids[:_SHOWN_IDS]) + (", ..." if len(ids) > _SHOWN_IDS else "")
     return f"{len(ids):,} {'row' if len(ids) == 1 else 'rows'} ({shown})"

@@ -22,6 +22,7 @@ from schemas.recipe import (
 )
 from schemas.records import Stage
 from schemas.yaml_file import load_yaml
+from trainers.pairwise import Pairwise, compare
 
 _BENCHMARKS = Path(__file__).parent / "benchmarks"
 
@@ -58,7 +59,10 @@ class EvaluateConfig(BaseModel):
     sampling: Sampling = Field(default_factory=lambda: Sampling(temperature=0.6, top_p=0.95))
     max_tokens: int = Field(default=1024, ge=1, description="budget of a reply; part of what is evaluated")
     template: str = Field(default="think", description="how a prompt is put to the model")
-    checks: list[str | CheckSpec] = Field(min_length=1, description="a verifier and the form that replies must keep")
+    checks: list[str | CheckSpec] = Field(
+        default_factory=list, description="a verifier and the form that replies must keep; none needed with `pairwise`"
+    )
+    pairwise: Pairwise | None = Field(default=None, description="for sets without a rule: docs/trainers.md")
     limit: int | None = Field(default=None, ge=1, description="at most so many prompts of each set")
     run_id: str | None = Field(default=None, description="set by `dataengine run`: the run these rows belong to")
 
@@ -71,6 +75,8 @@ class EvaluateConfig(BaseModel):
     def _folder(self) -> "EvaluateConfig":
         if not isinstance(self.engine, EndpointEngine) and self.engine.model is None:
             raise ValueError("engine: give `model`, a folder; `checkpoint` names a recipe's step and is for recipes")
+        if not self.checks and self.pairwise is None:
+            raise ValueError("checks: name a verifier, or compare answers by a judge with `pairwise`")
         for name in self.sets or []:
             if name not in self.prompts:
                 raise ValueError(f"sets: {name!r} is no prompt set (there are: {', '.join(self.prompts)})")
@@ -158,6 +164,8 @@ def evaluate(config: EvaluateConfig) -> dict[str, Any]:
         template=config.template,
         checks=config.checks,
     )
+    if config.pairwise is not None:
+        return compare(config, warehouse, prompts, policy, step)
     asking = asking_of(step, policy, prompts)
     # Of all prompts of the sets, so that a `limit` changes no example, and shows none that it leaves out.
     whole = prompts if config.limit is None or not any(config.shots) else join(config.evaluated, config.sources)

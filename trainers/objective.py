@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.nn import functional
 
 Form = Literal["sequence", "token"]
 
 
-def weighted_nll(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+def weighted_nll(logprobs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """The weighted sum of the tokens' negative log-likelihoods, in nats.
 
         S = sum_t  w_t * -log softmax(logits_t)[target_t]
@@ -17,14 +16,12 @@ def weighted_nll(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Ten
     The loss of an optimizer step is the sum of S over all its micro-batches and processes, divided by the sum of w_t
     over the same tokens: every labelled token counts as much as its row weighs, whichever micro-batch it came in.
 
-    `logits` is (tokens, vocabulary), any float type, computed in fp32; `targets` (tokens,) int64; `weights` (tokens,).
+    `logprobs` (tokens,) are those of the targets, from `token_logprobs`; `weights` (tokens,).
 
-    >>> even = torch.zeros(2, 4)  # four equally likely tokens: ln 4 = 1.386 nats each
-    >>> round(weighted_nll(even, torch.tensor([0, 3]), torch.tensor([1.0, 0.5])).item(), 3)
-    2.079
+    >>> weighted_nll(torch.tensor([-1.0, -3.0]), torch.tensor([1.0, 0.5]))
+    tensor(2.5000)
     """
-    nll = functional.cross_entropy(logits.float(), targets, reduction="none")
-    return (nll * weights).sum()
+    return -(logprobs * weights).sum()
 
 
 def group_advantages(rewards: torch.Tensor) -> torch.Tensor:

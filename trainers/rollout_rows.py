@@ -1,4 +1,4 @@
-"""Rollouts as rows: trajectories with the verdicts that their rewards are made of, and what the loss made of them."""
+"""What a training samples, as rows: trajectories, verdicts that rewards are made of, what the loss made of them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,6 @@ from schemas.records import FinishReason, Outcome, Rollout, Stage, Trajectory, V
 from trainers.rewards import Part, Rewarded, Rewards
 from warehouse.connect import connect
 from warehouse.store import Warehouse
-
-STAGE: Stage = "rl_rollout"
 
 
 class Reply(Protocol):
@@ -63,8 +61,8 @@ def reward_replies(rewards: Rewards, replies: Sequence[Reply]) -> Rewarded:
     return rewards(asked, [reply.text for reply in replies], **columns)
 
 
-def rollout_checks(rewards: Rewards, verifiers: Iterable[str]) -> list[dict[str, object]]:
-    """The checks whose verdicts `write_rollouts` gives, as `runs.checks` holds them: what the funnel takes as due.
+def rollout_checks(rewards: Rewards, verifiers: Iterable[str], stages: Sequence[Stage]) -> list[dict[str, object]]:
+    """The checks whose verdicts `write_replies` gives, as `runs.checks` holds them: what the funnel takes as due.
 
     `verifiers` are those of the prompts. Raises ConfigError for one that does not exist.
     """
@@ -72,10 +70,10 @@ def rollout_checks(rewards: Rewards, verifiers: Iterable[str]) -> list[dict[str,
     asked += [(check.name, check.version, True) for check in rewards.verifiers(verifiers)]
     asked += [(FeaturesCheck.name, FeaturesCheck().version, False)]
     names = ("check", "version", "verifier")
-    return [{"stage": STAGE, **dict(zip(names, row, strict=True))} for row in asked]
+    return [{"stage": stage, **dict(zip(names, row, strict=True))} for stage in stages for row in asked]
 
 
-def write_rollouts(
+def write_replies(
     warehouse: Warehouse,
     run_id: str,
     asking: Asking,
@@ -83,12 +81,13 @@ def write_rollouts(
     replies: Sequence[Reply],
     rewards: Rewards,
     rewarded: Rewarded,
-    advantages: Sequence[float | None],
+    advantages: Sequence[float | None] | None = None,
 ) -> Written:
     """Writes a batch that was sampled by the weights of an optimizer step (0: the start weights).
 
     `asking` is how it was asked for, its `policy` that of the step. `rewarded` and `advantages` are in the order of
-    `replies`; an advantage of None says that the reply is left out of the loss. Verdicts are the verifiers' words, each
+    `replies`; an advantage of None says that the reply is left out of the loss, and no advantages at all that nothing
+    is learnt from the batch, an evaluation. Verdicts are the verifiers' words, each
     part of the reward under `reward_<name>` (its value is the score, a pass from the part's threshold on, undecided
     where it is None), and the counts of the check `features`. The rows of `rollouts` come last, so where they are,
     all is there. Written again, by a run that goes on, a batch leaves its rows once. A reply whose trajectory is in the
@@ -110,7 +109,8 @@ def write_rollouts(
             standing[i] = row.model_copy(update={"attempt": attempt})
     verdicts = _verdicts(standing, replies, rewards, rewarded, run_id)
     warehouse.append("verdicts", verdicts)
-    warehouse.append("rollouts", [_rollout(t, rewarded.sums[i], advantages[i]) for i, t in standing.items()])
+    if advantages is not None:
+        warehouse.append("rollouts", [_rollout(t, rewarded.sums[i], advantages[i]) for i, t in standing.items()])
     return Written(len(added), [row.trajectory_id for i, row in enumerate(rows) if i not in standing])
 
 
@@ -121,7 +121,7 @@ def _trajectory(reply: Reply, asking: Asking, run_id: str, step: int) -> Traject
     return Trajectory(
         trajectory_id=wanted.trajectory_id,
         prompt_id=wanted.prompt.prompt_id,
-        stage=STAGE,
+        stage=asking.stage,
         policy=asking.policy,
         engine=asking.engine,
         sampling=asking.drawn_as_json(wanted.sample_index),

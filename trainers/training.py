@@ -6,7 +6,7 @@ import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +16,13 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from schemas.errors import UserError
+from schemas.errors import ConfigError, UserError
 from schemas.records import Metric, now
-from trainers.checkpoint import Plan
+from trainers.checkpoint import Plan, State, sole_trainer
 from trainers.config import TrainingConfig
+from trainers.lora import add_adapters, load_adapters
+from trainers.model import load_model
+from trainers.trackers import Trackers, open_trackers, refuse_missing
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Session:
     stop: list[int]
     say: Callable[[str], None]
     began: float
+    trackers: Trackers | None = None
 
     def seed(self, step: int) -> None:
         """Seeds torch for a step; with it dropout is a function of seed, step and process, and needs no state."""
@@ -44,6 +48,7 @@ class StepLog:
     """What was measured at every step: in memory, as lines of `metrics.jsonl`, at the end as rows of `metrics`."""
 
     path: Path | None
+    trackers: Trackers | None = None
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def begin(self, lines: list[dict[str, Any]]) -> None:
@@ -58,6 +63,8 @@ class StepLog:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
+        if self.trackers is not None:
+            self.trackers.log(line)
 
     def rows(self, run_id: str) -> list[Metric]:
         """What has a slash in its name, as rows."""
@@ -70,12 +77,58 @@ class StepLog:
         ]
 
 
+@contextmanager
+def open_session(
+    plan: Plan, accelerator: Any, tokenizer: Any, state: State | None, tell: Callable[[str], None], began: float
+) -> Iterator[Session]:
+    """A session of a training: in the first process the only one at it, with trackers; signals stop it after a step."""
+    with ExitStack() as stack:
+        trackers = None
+        if accelerator.is_main_process:
+            stack.enter_context(sole_trainer(plan))
+            first = state.progress["step"] if state else 0
+            trackers = stack.enter_context(open_trackers(plan, first, tell))
+        stop = stack.enter_context(stop_after_step())
+        yield Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, tell, began, trackers)
+
+
+def open_log(session: Session, state: State | None) -> StepLog:
+    """The log of a session, which goes on where `state` stands."""
+    main = session.accelerator.is_main_process
+    log = StepLog(session.plan.partial / "metrics.jsonl" if main else None, session.trackers)
+    log.begin(state.progress["log"] if state else [])
+    return log
+
+
 def open_accelerator(config: TrainingConfig) -> tuple[Any, Callable[[str], None]]:
-    """The process's accelerator, and what prints in the first process and is silent in the others."""
+    """The process's accelerator, and what prints in the first process and is silent in the others.
+
+    Raises ConfigError for a device or a tracker that is not there.
+    """
     if config.threads:
         torch.set_num_threads(config.threads)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    refuse_missing(config.trackers)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device: torch sees no CUDA device; set device to auto or cpu, or install torch for CUDA")
+    on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision={"fp32": "no", "bf16": "bf16"}[config.precision])
     return accelerator, say if accelerator.is_main_process else _say_nothing
+
+
+def open_model(config: TrainingConfig, state: State | None, device: Any) -> tuple[Any, Any]:
+    """The model as it is trained, with adapters if there are to be any, and its tokenizer, where `state` stands.
+
+    Raises ConfigError for what cannot be trained.
+    """
+    weights = state.folder if state and not config.lora else None
+    model, tokenizer = load_model(config.model.expanduser(), weights, device=device, attention=config.attention)
+    if config.lora:
+        add_adapters(model, config.lora, config.seed)
+        if state:
+            load_adapters(model, state.folder)
+    if config.activation_checkpointing:
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    return model, tokenizer
 
 
 def open_curves(warehouse: Path) -> Any:
@@ -85,6 +138,13 @@ def open_curves(warehouse: Path) -> Any:
     from warehouse.store import Warehouse
 
     return Warehouse.open(warehouse)
+
+
+def size_of(model: Any) -> str:
+    """How large the model is, and how much of it is trained, for the first line of progress."""
+    every = sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return f"{every / 1e6:,.1f}M parameters" + (f", {trained / 1e6:,.2f}M of them trained" if trained < every else "")
 
 
 def make_optimizer(model: Any, config: TrainingConfig) -> Any:
@@ -140,7 +200,9 @@ def refuse_infinite(loss: float, grad_norm: float, step: int) -> None:
 
 def code_versions() -> dict[str, str]:
     """What the weights depend on beside settings and rows."""
-    packages = ("accelerate", "dataengine", "tokenizers", "torch", "transformers")
+    packages = ["accelerate", "dataengine", "tokenizers", "torch", "transformers"]
+    if "peft" in sys.modules:
+        packages.append("peft")
     return {"python": platform.python_version(), **{p: version(p) for p in packages}}
 
 

@@ -1,4 +1,4 @@
-"""The gate before a mix that trusts a judge: only one that was proven on known verdicts may decide."""
+"""The gate before whatever trusts a judge: only one that was proven on known verdicts may decide."""
 
 import duckdb
 
@@ -50,22 +50,30 @@ def unproven(connection: duckdb.DuckDBPyConnection, source: _Source) -> str | No
     for judge, said in asked:
         sql = _PROVEN.format(said=said)
         for version, best in connection.execute(sql, {"stage": source.stage, "judge": judge}).fetchall():
-            if problem := _problem(source, judge, best):
+            if problem := _problem(source.min_kappa, judge, best):
                 return f"the judge {judge!r} (version {version}) {problem}"
     return None
 
 
-def _problem(source: _Source, judge: str, best: dict[str, object] | None) -> str | None:
+def unproven_version(connection: duckdb.DuckDBPyConnection, judge: str, version: str, min_kappa: float) -> str | None:
+    """Why that version of a judge may not be gone by, or None where it may; whether it has said anything or not."""
+    sql = _PROVEN.format(said="SELECT $version AS version")
+    ((_, best),) = connection.execute(sql, {"judge": judge, "version": version}).fetchall()
+    problem = _problem(min_kappa, judge, best)
+    return problem and f"the judge {judge!r} (version {version}) {problem}"
+
+
+def _problem(min_kappa: float, judge: str, best: dict[str, object] | None) -> str | None:
     if best is None or best["gold"] is None:
         return (
             f"is not calibrated: `dataengine judge calibrate {judge} --recipe RECIPE --on FILE` asks it about cases "
-            "whose verdict is known, and a mix may then trust it"
+            "whose verdict is known, and its word may then decide"
         )
     if best["low"] is None:
         return f"has no kappa on {best['gold']}: one side said one thing only"
-    if float(str(best["low"])) < source.min_kappa:
+    if float(str(best["low"])) < min_kappa:
         return (
             f"is too weak: kappa {best['kappa']:.2f} ({best['low']:.2f} to {best['high']:.2f}) on {best['n']} cases of "
-            f"{best['gold']}, and the low end has to be {source.min_kappa:g} or more (`min_kappa`)"
+            f"{best['gold']}, and the low end has to be {min_kappa:g} or more (`min_kappa`)"
         )
     return None

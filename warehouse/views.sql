@@ -366,6 +366,42 @@ SELECT * EXCLUDE (longer, longer_chosen, shorter_chosen, place),
     kept AND (longer = 0 OR place <= least(longer_chosen, shorter_chosen)) AS balanced
 FROM placed;
 
+-- Characters of an answer and of those that the same side gave before it.
+CREATE MACRO said_length(messages, answer) AS
+    length(coalesce(answer, '')) + coalesce(list_sum([length(m.content) FOR m IN messages IF m.role = 'assistant']), 0);
+
+-- Pairs that `trainers evaluate` compares, by step and judge: `a` is the evaluated policy's answer, `b` the baseline's. The
+-- score is the mean of the two orders', so that what stands first has no weight; there is one when all draws are made, more
+-- than half of them are verdicts, and either order has one. `won` is 1, 0.5 for a tie, or 0; `consistent` says that both
+-- orders agree. Later turns of a talk have the prompt of its first as `question_id`.
+CREATE VIEW pairwise AS
+WITH told AS (
+    SELECT pair_id, "check", version, max(draws) AS draws, count(*) AS drawn,
+        bool_or(reason = 'no_answer') AS no_answer,
+        count(score) AS verdicts,
+        avg(score ORDER BY draw) FILTER (WHERE a_first) AS shown_first,
+        avg(score ORDER BY draw) FILTER (WHERE NOT a_first) AS shown_second
+    FROM pair_verdicts
+    GROUP BY pair_id, "check", version
+)
+SELECT s.recipe, s.step, d."check", d.version, p.pair_id, p.prompt_id,
+    coalesce(m.metadata ->> '$.of', p.prompt_id) AS question_id,
+    coalesce((m.metadata ->> '$.turn')::INT, 1) AS turn,
+    m.source, a.policy, b.policy AS baseline, d.draws, d.drawn, d.no_answer,
+    CASE WHEN d.drawn = d.draws AND 2 * d.verdicts > d.draws THEN (d.shown_first + d.shown_second) / 2 END AS score,
+    CASE WHEN score IS NOT NULL THEN 0.5 + sign(score) / 2 END AS won,
+    CASE WHEN score IS NOT NULL AND NOT d.no_answer THEN sign(d.shown_first) = sign(d.shown_second) END AS consistent,
+    said_length(m.messages, a.answer) AS length, said_length(n.messages, b.answer) AS baseline_length,
+    coalesce(a.finish_reason = 'length', false) AS truncated
+FROM pair_steps s
+JOIN pairs p USING (pair_id)
+JOIN told d USING (pair_id)
+JOIN trajectories_current a ON a.trajectory_id = p.a_id
+JOIN trajectories_current b ON b.trajectory_id = p.b_id
+JOIN prompts_current m ON m.prompt_id = a.prompt_id
+JOIN prompts_current n ON n.prompt_id = b.prompt_id
+WHERE a.stage = 'eval';
+
 -- Per stage and check: applicable = pass + fail + undecided + error + pending (the conservation line).
 CREATE VIEW funnel AS
 WITH stages AS (
@@ -537,8 +573,9 @@ WHERE n >= ks.k AND counted.shots IS NOT DISTINCT FROM ks.shots AND counted.sett
 GROUP BY ALL
 ORDER BY ALL;
 
--- One row per evaluated sample. `vote` is the class of equal answers that it counts for in cons@k: all right ones are
--- one, called '', the others are as the check vote says; `votes` where answers to the prompt can be equal at all.
+-- One row per evaluated sample of a prompt that a rule can mark. `vote` is the class of equal answers that it counts for in
+-- cons@k: all right ones are one, called '', the others are as the check vote says; `votes` where answers to the prompt can
+-- be equal at all.
 CREATE VIEW evaluated AS
 WITH said AS (
     SELECT trajectory_id,
@@ -562,7 +599,7 @@ SELECT t.trajectory_id, t.prompt_id, t.policy, f.source, shots_of(t.stage, t.sam
 FROM trajectories_current t
 JOIN trajectory_facts f USING (trajectory_id)
 LEFT JOIN said s USING (trajectory_id)
-WHERE t.stage = 'eval' AND t.error IS NULL;
+WHERE t.stage = 'eval' AND t.error IS NULL AND f.verifier IS NOT NULL;
 
 -- Held-out scores, means over prompts of means over samples: strict (right, and no check failed), lenient (right in any
 -- form: pass@1), form alone; `stderr` is of lenient. Of the k samples that a prompt has at most: unbiased pass@k, over

@@ -15,14 +15,13 @@ from dataengine.judge.calibration import Report
 from dataengine.judge.judge import Judge
 from dataengine.judge.labels import Labelled, from_file, from_reviews
 from dataengine.judge.pair_step import PairAsker
-from dataengine.judge.preference import PairJudge, load_judge
+from dataengine.judge.preference import PairJudge, lone_judge
 from dataengine.judge.step import Asker, Judged, judge_fleets
-from dataengine.policy import Policy
 from dataengine.progress import Progress
 from dataengine.rewriting import rewritten
 from dataengine.runlog import RunLog
-from schemas.errors import ConfigError, EngineError
-from schemas.recipe import CalibrateStep, EndpointEngine, Recipe
+from schemas.errors import EngineError
+from schemas.recipe import CalibrateStep, Recipe
 from schemas.records import Calibration
 from warehouse.connect import connect, refresh_duckdb_file
 from warehouse.store import Warehouse
@@ -43,19 +42,7 @@ def calibrate_judge(
     The warehouse is made if it is not there; rows of the file that cannot be taken are named in `notes`. What the judge
     said of each case is written to the JSONL file `out`. Raises ConfigError, InputError, EngineError.
     """
-    if name not in recipe.judges:
-        known = ", ".join(sorted(recipe.judges)) or "none"
-        raise ConfigError(f"recipe {recipe.recipe} has no judge {name!r} (known: {known})")
-    spec = recipe.judges[name]
-    policies = {}
-    for engine in spec.engines:
-        given = recipe.engines[engine]
-        if not isinstance(given, EndpointEngine) and given.checkpoint:
-            raise ConfigError(
-                f"judge {name}: the engine {engine!r} is trained by the recipe; name its folder as `model`"
-            )
-        policies[engine] = Policy.of(given)
-    judge = load_judge(name, recipe, policies)
+    judge = lone_judge(name, recipe)
     cases, gold = from_reviews(judge, path) if on is None else from_file(judge, on, mapping, notes)
     warehouse = Warehouse.open(path, create=True)
     log = warehouse.path / "logs" / f"{run_id()}-calibrate-{name}"

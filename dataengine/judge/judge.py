@@ -158,6 +158,8 @@ def judge_version(spec: JudgeSpec, prompt: JudgePrompt, policies: Sequence[str])
     asked = spec.draws if prompt.of_pairs else spec.votes
     sampling = _sampling(spec, prompt)
     decoding = [[sampling.of(number) for number in range(asked)], spec.max_tokens, spec.guided]
+    if prompt.of_pairs and spec.order != "drawn":
+        decoding.append(spec.order)
     return key(prompt.content, sorted(policies), decoding)[:12]
 
 

@@ -59,6 +59,9 @@ class PairAsker:
 
     async def draw(self, case: PairCase, draw: int) -> Draw | None:
         """One draw; None when the request failed for good: what is missing is asked for again, not made up."""
+        if (known := self._judge.unasked(case, draw)) is not None:
+            self._progress.advance(1)
+            return known
         number, _ = self._judge.policy_of(draw)
         self._progress.started()
         reply = await self._fleets[number].complete(self._judge.request_of(case, draw))
@@ -108,7 +111,7 @@ class _Step:
             outcome=said.outcome,  # type: ignore[arg-type]  # checked by the record
             score=said.score,
             reason=said.reason,
-            details=canonical_json({"votes": [said.vote]}),
+            details=canonical_json({"votes": [said.vote] if said.vote else []}),
             seconds=said.seconds,
             run_id=self._run.run_id,
             created_at=now(),
@@ -131,12 +134,13 @@ ANTI JOIN (SELECT * FROM pair_verdicts WHERE "check" = $name AND version = $vers
 GROUP BY p.pair_id
 """
 _TEXTS = """
-SELECT due.pair_id, due.draws, p.prompt_id, m.messages, a.text, a.answer, b.text, b.answer
+SELECT due.pair_id, due.draws, p.prompt_id, of_a.messages, a.text, a.answer, of_b.messages, b.text, b.answer
 FROM due
 JOIN pairs p USING (pair_id)
-JOIN prompts_current m ON m.prompt_id = p.prompt_id
 JOIN trajectories_current a ON a.trajectory_id = p.a_id
 JOIN trajectories_current b ON b.trajectory_id = p.b_id
+JOIN prompts_current of_a ON of_a.prompt_id = a.prompt_id
+JOIN prompts_current of_b ON of_b.prompt_id = b.prompt_id
 ORDER BY p.prompt_id, due.pair_id
 """
 
@@ -148,8 +152,28 @@ def _due(
     whole = judge.prompt.front.response == "whole"
     while batch := cursor.fetchmany(_WINDOW):
         window = []
-        for pair_id, draws, prompt_id, messages, a, a_answer, b, b_answer in batch:
+        for pair_id, draws, prompt_id, of_a, a, a_answer, of_b, b, b_answer in batch:
             shown = (a, b) if whole else (a_answer or "", b_answer or "")
-            case = PairCase(pair_id, question_of([Message(**m) for m in messages]), *shown, group=prompt_id)
+            sides = _sides([Message(**m) for m in of_a], [Message(**m) for m in of_b], *shown)
+            case = PairCase(pair_id, *sides, group=prompt_id)
             window += [_Due(case, draw) for draw in draws]
         yield window
+
+
+def _sides(of_a: Sequence[Message], of_b: Sequence[Message], a: str, b: str) -> tuple[str, str, str]:
+    """The question of a pair and its two responses, as a judge is shown them.
+
+    Of two talks in which each side has answered before, the question is what the user said; to each side's response
+    belong its own earlier answers, with what the user said in between. One without a last answer stays empty.
+    """
+    if of_a == of_b:
+        return question_of(of_a), a, b
+    asked = [m for m in of_a if m.role != "assistant"]
+    return question_of(asked), _talk(of_a, a), _talk(of_b, b)
+
+
+def _talk(messages: Sequence[Message], answer: str) -> str:
+    if not answer.strip():
+        return ""
+    first = next(place for place, m in enumerate(messages) if m.role == "assistant")
+    return question_of([*messages[first:], Message(role="assistant", content=answer)])

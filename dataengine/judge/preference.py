@@ -1,4 +1,4 @@
-"""A judge of pairs: shown two answers several times, in an order that is drawn, it says which is better, how much."""
+"""A judge of pairs: shown two answers several times, in changing order, it says which is better, and how much."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from typing import Any
 
 from dataengine.checks import Opinion
 from dataengine.engines.client import ChatReply, ChatRequest
-from dataengine.judge.judge import AnyJudge, Judge, judge_prompt, vote_of
+from dataengine.judge.judge import NO_ANSWER, AnyJudge, Judge, judge_prompt, vote_of
 from dataengine.judge.reading import read_reply
 from dataengine.policy import Policy
+from schemas.errors import ConfigError
 from schemas.keys import key
-from schemas.recipe import Recipe
+from schemas.recipe import EndpointEngine, Recipe
 
 # Neither is better.
 EQUAL = "equal"
@@ -18,7 +19,7 @@ EQUAL = "equal"
 
 @dataclass(frozen=True, slots=True)
 class PairCase:
-    """Two responses to one question; `pair_id` decides in which order they are shown."""
+    """Two responses to one question; `pair_id` decides in which order they are shown. An empty one is no response."""
 
     pair_id: str
     question: str
@@ -36,6 +37,7 @@ class Draw:
     score: float | None
     reason: str
     vote: dict[str, Any]
+    """The reply as it came; empty where nobody was asked."""
     seconds: float
 
     @property
@@ -58,8 +60,22 @@ class PairJudge(AnyJudge):
         return number, self.policies[number]
 
     def a_first(self, pair_id: str, draw: int) -> bool:
-        """Whether a is shown first: drawn from the pair, the judge and the draw, the same in every run."""
+        """Whether a is shown first: drawn from the pair, the judge and the draw, the same in every run.
+
+        With `order: both` it is in the first half of an engine's draws, and not in the second.
+        """
+        if self.spec.order == "both":
+            return draw % self.spec.draws < self.spec.draws // 2
         return int(key(self.version, pair_id, draw)[0], 16) % 2 == 0
+
+    def unasked(self, case: PairCase, draw: int) -> Draw | None:
+        """What is said without a request: who gives no answer loses, by the most that the judge may say."""
+        blank = not case.a.strip(), not case.b.strip()
+        if not any(blank):
+            return None
+        most = max(abs(score) for score in self.prompt.front.prefers.values())
+        score = 0.0 if all(blank) else -most if blank[0] else most
+        return Draw(self.a_first(case.pair_id, draw), score, NO_ANSWER, {}, 0.0)
 
     def request_of(self, case: PairCase, draw: int) -> ChatRequest:
         """What is asked in a draw."""
@@ -86,7 +102,7 @@ class PairJudge(AnyJudge):
         """What all draws of a pair say together: the mean of their scores, if more than half are verdicts."""
         scores = [d.score for d in draws if d.score is not None]
         seconds = sum(d.seconds for d in draws)
-        details = {"votes": [d.vote | {"a_first": d.a_first, "score": d.score} for d in draws]}
+        details = {"votes": [d.vote | {"a_first": d.a_first, "score": d.score} for d in draws if d.vote]}
         if 2 * len(scores) <= self.asked:
             reasons = [d.reason for d in draws if d.score is None]
             return Opinion("undecided", None, max(reasons, key=reasons.count), details, seconds)
@@ -100,6 +116,22 @@ def load_judge(name: str, recipe: Recipe, policies: Mapping[str, Policy]) -> Jud
     prompt = judge_prompt(name, spec)
     kind = PairJudge if prompt.of_pairs else Judge
     return kind(name, spec, prompt, [policies[engine] for engine in spec.engines])
+
+
+def lone_judge(name: str, recipe: Recipe) -> Judge | PairJudge:
+    """A recipe's judge without a run of the recipe. Raises ConfigError, also where the recipe trains its engine."""
+    if name not in recipe.judges:
+        known = ", ".join(sorted(recipe.judges)) or "none"
+        raise ConfigError(f"recipe {recipe.recipe} has no judge {name!r} (known: {known})")
+    policies = {}
+    for engine in recipe.judges[name].engines:
+        given = recipe.engines[engine]
+        if not isinstance(given, EndpointEngine) and given.checkpoint:
+            raise ConfigError(
+                f"judge {name}: the engine {engine!r} is trained by the recipe; name its folder as `model`"
+            )
+        policies[engine] = Policy.of(given)
+    return load_judge(name, recipe, policies)
 
 
 def outcome_of(score: float | None) -> str:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from dataengine.sources.build import PromptSet
 from dataengine.sources.chats import CHATS, filler
 from dataengine.sources.hub import rows_of
+from dataengine.sources.open_ended import OPEN_ENDED
 from dataengine.sources.rows import Row, read_rows
 from dataengine.verify.logic import form_of
 from schemas.errors import ConfigError, InputError, first_problem
@@ -286,6 +287,7 @@ LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "scibench": scibench,
     "ifeval": ifeval,
     **CHATS,
+    **OPEN_ENDED,
 }
 
 
@@ -393,6 +395,8 @@ def prompt_of(fields: Mapping[str, Any], source: str, place: str, license: str |
     verify = _verify(fields)
     domain = str(fields.get("domain") or ("code" if _tested(verify) else "general"))
     metadata = ({"options": options} if options else {}) | ({"verify": verify} if verify else {})
+    if fields.get("later_turns"):
+        metadata["later_turns"] = list(fields["later_turns"])
     return Prompt.make(
         messages,
         domain=domain,

@@ -2,6 +2,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ import pytest
 
 from schemas.keys import key
 from schemas.manifest import Manifest, SnapshotFile
+from schemas.mix import MixFile
+from schemas.records import Message, Prompt
 from tests.tiny_model import numbered_sums, save_tiny_model
+from warehouse.snapshot import create_snapshot
+from warehouse.store import Warehouse
 
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _VERDICTS = pa.list_(pa.struct([("check", pa.string()), ("version", pa.string()), ("outcome", pa.string())]))
@@ -74,7 +79,7 @@ def _row(split: str, index: int, row: dict[str, Any]) -> dict[str, Any]:
         "domain": "math",
         "source": "sums",
         "language": "en",
-        "policy": "hand@1",
+        "policy": row.get("policy", "hand@1"),
         "messages": messages,
         "prompt_tokens": 1,
         "completion_tokens": 1,
@@ -117,6 +122,59 @@ def write_config(tmp_path: Path, tiny_model: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def write_prompts(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a warehouse with prompts and their snapshot `asked@1`, by default fifty sums, a quarter held out."""
+
+    def write(questions: dict[str, str] | None = None, validation: float = 0.25, verifier: str = "math") -> Path:
+        questions = questions or {f"What is {a} + {b}?": str(a + b) for a in range(10) for b in range(5)}
+        warehouse = Warehouse.open(tmp_path / "warehouse", create=True)
+        about = {"domain": "math", "source": "sums", "verifier": verifier}
+        warehouse.append(
+            "prompts",
+            [Prompt.make([Message(role="user", content=q)], reference=a, **about) for q, a in questions.items()],
+        )
+        source = {"domain": "math", "verifiers": [verifier]}
+        mix = {"mix": "asked", "rows": "prompts", "validation": validation, "sources": [source]}
+        create_snapshot(warehouse.path, MixFile.model_validate(mix).root, {"plain": None})
+        return warehouse.path
+
+    return write
+
+
 @pytest.fixture(scope="session")
 def trainers_command() -> list[str]:
     return [sys.executable, "-m", "trainers.cli"]
+
+
+@dataclass
+class Done:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The last line of a command that went well."""
+        assert self.code == 0, self.stderr
+        result: dict[str, Any] = json.loads(self.stdout.splitlines()[-1])
+        return result
+
+
+@pytest.fixture
+def trainers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """The `trainers` command in this process, without the seconds that another needs to load torch."""
+    from trainers.cli import main
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["trainers", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        assert isinstance(code, int)
+        return Done(code, *capsys.readouterr())
+
+    return run

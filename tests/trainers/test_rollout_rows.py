@@ -14,7 +14,7 @@ from dataengine.status import conservation
 from schemas.recipe import Sampling
 from schemas.records import Message, Prompt
 from trainers.rewards import Rewards, RewardSpec, load_rewards
-from trainers.rollout_rows import Written, reward_replies, rollout_checks, write_rollouts
+from trainers.rollout_rows import Written, reward_replies, rollout_checks, write_replies
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
@@ -79,7 +79,7 @@ def write(warehouse: Warehouse, prompts: list[Prompt], rewards: Rewards) -> Call
         replies[-1] = replace(replies[-1], text="<think>\nI add", finish_reason="length", tokens=16)
         rewarded = reward_replies(rewards, replies)
         advantages = [None if total is None else total - 2.5 for total in rewarded.sums]
-        return write_rollouts(warehouse, "run-1", asking, step, replies, rewards, rewarded, advantages)
+        return write_replies(warehouse, "run-1", asking, step, replies, rewards, rewarded, advantages)
 
     return written
 
@@ -176,7 +176,7 @@ def test_a_reply_that_came_out_otherwise_the_second_time_is_named_and_left_out(
 def test_the_funnel_adds_up_and_knows_what_is_still_to_come(
     warehouse: Warehouse, write: Callable[..., Written], rewards: Rewards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = RunLog(warehouse, "run-1", "grpo-tiny", {}, rollout_checks(rewards, ["math"]))
+    log = RunLog(warehouse, "run-1", "grpo-tiny", {}, rollout_checks(rewards, ["math"], ["rl_rollout"]))
     log.begin()
     append = Warehouse.append
     with monkeypatch.context() as patched:
@@ -205,5 +205,5 @@ def test_samples_of_a_prompt_that_stands_there_twice_are_numbered_on(
     said = [Said(plan(prompts[:1], ASKING)[0], RIGHT)] * 2
     rewarded = reward_replies(rewards, said)
     with pytest.raises(ValueError, match="numbered on"):
-        write_rollouts(warehouse, "run-1", ASKING, 0, said, rewards, rewarded, [None] * 2)
+        write_replies(warehouse, "run-1", ASKING, 0, said, rewards, rewarded, [None] * 2)
     assert rows(warehouse, "SELECT count(*) FROM trajectories") == [(0,)]
