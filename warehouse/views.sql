@@ -185,7 +185,8 @@ WITH pivoted AS (
     FROM verdicts_with_prompts
     GROUP BY prompt_id, trajectory_id
 )
-SELECT t.trajectory_id, t.attempt, t.prompt_id, t.stage, t.policy, t.engine, t.sample_index, t.parent_id, t.run_id,
+SELECT t.trajectory_id, t.attempt, t.prompt_id, t.stage, t.policy, t.engine, t.sampling, t.sample_index, t.parent_id,
+    t.run_id,
     -- Which rewrite made it of its parent, by the prompt file's name.
     CASE WHEN t.parent_id IS NOT NULL THEN regexp_replace(t.sampling ->> 'rewrite', '@[^@]*$', '') END AS rewrite,
     p.domain, p.source, p.source_ref, p.language, p.messages, p.reference, p.verifier, p.license,
@@ -552,12 +553,11 @@ CREATE MACRO unbiased(n, c, k) AS
 -- Unbiased pass@k, mean over prompts with at least k replies; k is a power of two, or as many as a prompt has at most.
 CREATE VIEW pass_at_k AS
 WITH counted AS (
-    SELECT t.stage, t.policy, f.source, shots_of(t.stage, t.sampling) AS shots,
-        setting_of(t.stage, t.sampling, t.max_tokens) AS setting, t.prompt_id,
+    SELECT f.stage, f.policy, f.source, shots_of(f.stage, f.sampling) AS shots,
+        setting_of(f.stage, f.sampling, f.max_tokens) AS setting, f.prompt_id,
         count(*) AS n, count(*) FILTER (WHERE f.correct) AS c
-    FROM trajectories_current t
-    JOIN trajectory_facts f USING (trajectory_id)
-    WHERE t.error IS NULL
+    FROM trajectory_facts f
+    WHERE f.error IS NULL
     GROUP BY ALL
 ), sized AS (
     SELECT stage, policy, source, shots, setting, max(n) AS most FROM counted GROUP BY ALL
@@ -587,19 +587,18 @@ WITH said AS (
     WHERE "check" IN ('vote', 'features', 'language_mix')
     GROUP BY trajectory_id
 )
-SELECT t.trajectory_id, t.prompt_id, t.policy, f.source, shots_of(t.stage, t.sampling) AS shots,
-    setting_of(t.stage, t.sampling, t.max_tokens) AS setting, t.sample_index, t.run_id,
+SELECT f.trajectory_id, f.prompt_id, f.policy, f.source, shots_of(f.stage, f.sampling) AS shots,
+    setting_of(f.stage, f.sampling, f.max_tokens) AS setting, f.sample_index, f.run_id,
     f.kept AS strict, coalesce(f.correct, false) AS correct,
     coalesce(NOT list_contains(f.not_passed, 'format'), true) AS in_form,
     coalesce(f.verifier_outcome IN ('pass', 'fail'), false) AS told,
     coalesce(s.votes, false) AS votes,
     CASE WHEN f.correct THEN '' ELSE s.answer END AS vote,
-    t.completion_tokens AS tokens, t.finish_reason IS NOT DISTINCT FROM 'length' AS truncated, t.step,
+    f.completion_tokens AS tokens, f.finish_reason IS NOT DISTINCT FROM 'length' AS truncated, f.step,
     s.reflections, s.consistency
-FROM trajectories_current t
-JOIN trajectory_facts f USING (trajectory_id)
+FROM trajectory_facts f
 LEFT JOIN said s USING (trajectory_id)
-WHERE t.stage = 'eval' AND t.error IS NULL AND f.verifier IS NOT NULL;
+WHERE f.stage = 'eval' AND f.error IS NULL AND f.verifier IS NOT NULL;
 
 -- Held-out scores, means over prompts of means over samples: strict (right, and no check failed), lenient (right in any
 -- form: pass@1), form alone; `stderr` is of lenient. Of the k samples that a prompt has at most: unbiased pass@k, over

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from dataengine.checks import load_check
 from dataengine.sources.build import join
 from schemas.recipe import EvaluateStep
+from trainers.cli import Evaluated
 from trainers.evaluate import benchmarks, load_evaluation
 
 MCQ = {
@@ -42,8 +43,10 @@ ROWS: dict[str, tuple[Any, str, int]] = {
 REPORTED = {"aime", "gpqa", "math-500"}
 
 
-def test_every_benchmark_is_looked_at() -> None:
+def test_every_benchmark_is_looked_at_and_named_in_the_help() -> None:
     assert set(ROWS) == set(benchmarks())
+    argument = get_args(Evaluated)[1]
+    assert argument.help.startswith(f"a benchmark ({', '.join(benchmarks())})")
 
 
 @pytest.mark.parametrize("name", ROWS)

@@ -165,6 +165,19 @@ def test_a_metric_belongs_to_the_step_of_its_training(tmp_path: Path) -> None:
     assert [(r["step"], r["value"]) for r in curve] == [(20, 0.0), (40, 1.0)]
 
 
+def test_equal_answers_vote_together_however_they_are_written(
+    config: Write, server: ScriptedServer, tmp_path: Path
+) -> None:
+    # The reference is 14: twice right in two forms, and three times a half. By their text 14 would be among the first.
+    said = iter(["14", "14.0", "1/2", "0.5", r"$\frac{1}{2}$"])
+    server.reply = lambda body: (f"<think>\nSo.\n</think>\nIt is\n<answer>{next(said)}</answer>", "stop")
+    done = run(config(samples=5, limit=1))
+    assert (done["pass@1"][0], done["cons@5"][0]) == (0.4, 0.0)
+    votes = asked(tmp_path, "SELECT vote, count(*) AS n FROM evaluated GROUP BY vote ORDER BY n")
+    assert [(r["vote"], r["n"]) for r in votes] == [("", 2), ("0.5", 3)]
+    assert asked(tmp_path, "SELECT cons_at_k FROM evaluation") == [{"cons_at_k": 0.0}]
+
+
 def test_examples_come_from_a_file_in_its_order(config: Write, server: ScriptedServer, tmp_path: Path) -> None:
     worked = [
         {"question": f"{i} + 1?", "reasoning": "One more.", "answer": f"<answer>{i + 1}</answer>"} for i in range(3)
