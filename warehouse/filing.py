@@ -1,7 +1,7 @@
 """The rows of a snapshot into its files: sorted, of as many rows each, and hashed."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,23 +47,20 @@ def write_files(connection: duckdb.DuckDBPyConnection, folder: Path, kind: RowKi
     _deal(connection, shards, dealt)
     order = [(column.strip(), "ascending") for column in kind.order.split(",")]
     content = LogicalHash([*kind.hashed, *kind.nested])
-    with ThreadPoolExecutor(_WRITERS) as writers, ThreadPoolExecutor(1) as behind:
-        written = [writers.submit(_write, dealt / shard.name, folder / shard.name, order) for shard in shards]
+    with ThreadPoolExecutor(_WRITERS) as writers:
+        written: list[Future[str]] = []
         try:
-            hashed = []
-            for shard, done in zip(shards, written, strict=True):
-                done.result()
-                hashed.append(behind.submit(content.add, folder / shard.name))
-            for added in hashed:
-                added.result()
+            for shard in shards:
+                before = written[-1] if written else None
+                written.append(writers.submit(_write, dealt / shard.name, folder / shard.name, order, content, before))
+            sums = [each.result() for each in written]
         finally:
             # After a failure the others need not begin.
             writers.shutdown(cancel_futures=True)
-            behind.shutdown(cancel_futures=True)
     dealt.rmdir()
     files = [
-        SnapshotFile(path=shard.name, rows=shard.rows, bytes=(folder / shard.name).stat().st_size, sha256=done.result())
-        for shard, done in zip(shards, written, strict=True)
+        SnapshotFile(path=shard.name, rows=shard.rows, bytes=(folder / shard.name).stat().st_size, sha256=sha256)
+        for shard, sha256 in zip(shards, sums, strict=True)
     ]
     return files, content.hexdigest()
 
@@ -114,15 +111,29 @@ def _dealt(file: Path) -> Iterator[pa.RecordBatch]:
             yield from pa.ipc.open_stream(opened)
 
 
-def _write(dealt: Path, file: Path, order: list[tuple[str, str]]) -> str:
-    """Sorts the rows of one file and writes it; returns its sha256."""
+def _write(
+    dealt: Path, file: Path, order: list[tuple[str, str]], content: LogicalHash, before: Future[str] | None
+) -> str:
+    """Sorts the rows of one file, writes it and returns its sha256; adds the rows to `content` once `before` is done.
+
+    Rows are taken in order twice, in small parts: to have them all at once would take their memory once more.
+    """
     rows = pa.Table.from_batches(_dealt(dealt)).combine_chunks()
     dealt.unlink()
     places = pc.sort_indices(rows, order)
     # Without Arrow's own schema, whose large texts and lists a reader would take for types of their own.
     with pq.ParquetWriter(file, rows.schema, compression="zstd", compression_level=1, store_schema=False) as writer:
         for start in range(0, len(places), _ROWS_OF_A_GROUP):
-            group = places.slice(start, _ROWS_OF_A_GROUP)
-            parts = [rows.take(group.slice(at, _AT_ONCE)) for at in range(0, len(group), _AT_ONCE)]
-            writer.write_table(pa.concat_tables(parts), row_group_size=_ROWS_OF_A_GROUP)
-    return sha256_of(file)
+            group = _taken(rows, places.slice(start, _ROWS_OF_A_GROUP))
+            writer.write_table(pa.Table.from_batches(group), row_group_size=_ROWS_OF_A_GROUP)
+    sha256 = sha256_of(file)
+    if before:
+        before.result()
+    for batch in _taken(rows.select(content.columns), places):
+        content.add(batch)
+    return sha256
+
+
+def _taken(rows: pa.Table, places: pa.Array) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(places), _AT_ONCE):
+        yield from rows.take(places.slice(start, _AT_ONCE)).to_batches()

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import duckdb
 
-# The verdicts on each of the trajectories in a table `replies`.
+# The verdicts on each of the trajectories in a table `replies`, one of a check: so they are sorted by the check.
 _JUDGED = """
     SELECT trajectory_id,
-        list({'check': "check", 'version': version, 'outcome': outcome} ORDER BY "check") AS verdicts
+        list_sort(list({'check': "check", 'version': version, 'outcome': outcome})) AS verdicts
     FROM verdicts_current SEMI JOIN replies USING (trajectory_id)
     GROUP BY trajectory_id"""
 
