@@ -32,7 +32,7 @@ _VIEWS = {
     "pass_at_k": "unbiased pass@k",
     "evaluation": "held-out scores per policy and source",
     "throughput": "tokens and seconds per stage and policy",
-    "curves": "training metrics by step",
+    "curves": "rewards, scores, lengths and logged metrics by optimizer step",
     "snapshot_rows": "a row of a snapshot: its ids, split, weight, and its place in which file",
 }
 

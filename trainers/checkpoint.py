@@ -18,7 +18,7 @@ from trainers.config import TrainingConfig
 from trainers.data import read_manifest
 from trainers.lora import save_model
 from trainers.sample_log import join_parts
-from warehouse.writing import fsync
+from warehouse.writing import fsync, refusal
 
 if TYPE_CHECKING:
     import torch
@@ -127,16 +127,38 @@ def weights_sha256(folder: Path) -> str:
 
 @contextmanager
 def sole_trainer(plan: Plan) -> Iterator[None]:
-    """Holds the unfinished training for this process alone. Raises UserError when another process is at it."""
-    plan.partial.mkdir(parents=True, exist_ok=True)
-    with (plan.partial / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{plan.partial}: another process is at this training; wait for it or stop it") from None
-        # `dataengine gc` looks here: a training needs its snapshot until it has ended.
-        _write_json(plan.partial / _PLANNED, {"key": plan.key, "snapshot": plan.manifest.id})
+    """Holds the unfinished training for this process alone.
+
+    Raises UserError when another process is at it, or the system refuses to write, such as on a full disk.
+    """
+    with _full_disks_told(plan.partial):
+        plan.partial.mkdir(parents=True, exist_ok=True)
+        with (plan.partial / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{plan.partial}: another process is at this training; wait for it or stop it"
+                ) from None
+            # `dataengine gc` looks here: a training needs its snapshot until it has ended.
+            _write_json(plan.partial / _PLANNED, {"key": plan.key, "snapshot": plan.manifest.id})
+            yield
+
+
+@contextmanager
+def _full_disks_told(folder: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
         yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch reports a write that failed in words of its own, while it handles the system's.
+        cause: BaseException | None = error
+        while cause is not None:
+            if refused := refusal(cause):
+                raise UserError(f"{folder}: cannot be written: {refused}") from error
+            cause = cause.__context__
+        raise
 
 
 def save_state(
@@ -155,7 +177,9 @@ def save_state(
     making.mkdir()
     save_model(model, making, _base(plan), merge=False)
     tokenizer.save_pretrained(making)
-    torch.save(tensors, making / "state.pt")
+    # Into a file that is open: given a path, torch does not say what the system said of a full disk.
+    with (making / "state.pt").open("wb") as file:
+        torch.save(tensors, file)
     _write_json(making / "progress.json", {"key": plan.key, "step": step, **progress})
     _publish(making, new)
     for old in plan.partial.glob("state-*"):

@@ -11,7 +11,8 @@ from dataengine.chat_template import FAULTS, ChatTemplate, Rendered
 from schemas.errors import ConfigError, SnapshotError
 from schemas.keys import key
 from schemas.manifest import Manifest
-from warehouse.snapshot import find_snapshot, open_snapshot, sha256_of
+from warehouse.hashing import sha256_of
+from warehouse.snapshot import find_snapshot, open_snapshot
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +89,7 @@ def read_rows(warehouse: Path, manifest: Manifest) -> dict[str, list[Row]]:
     import pyarrow.parquet as pq
 
     folder = find_snapshot(warehouse.expanduser(), manifest.id)
+    remedy = f"restore it from a copy; `dataengine snapshot verify {manifest.id}` names all that is wrong"
     rows: dict[str, list[Row]] = {"train": [], "validation": []}
     for file in manifest.files:
         path = folder / file.path
@@ -96,9 +98,9 @@ def read_rows(warehouse: Path, manifest: Manifest) -> dict[str, list[Row]]:
         try:
             digest = sha256_of(path)
         except OSError as e:
-            raise SnapshotError(f"{path}: cannot be read: {e.strerror}; restore it or snapshot again") from None
+            raise SnapshotError(f"{path}: cannot be read: {e.strerror}; {remedy}") from None
         if digest != file.sha256:
-            raise SnapshotError(f"{path}: damaged, its sha256 is not the manifest's; restore it or snapshot again")
+            raise SnapshotError(f"{path}: damaged, its sha256 is not the manifest's; {remedy}")
         for batch in pq.ParquetFile(path).iter_batches(columns=_COLUMNS):
             for r in batch.to_pylist():
                 rows[r["split"]].append(Row(f"{r['trajectory_id']}/{r['attempt']}", r["messages"], r["weight"]))

@@ -41,11 +41,11 @@ from trainers.grpo_report import Reply, Watch, card_facts, measured, progress_li
 from trainers.minibatch import Batch, Trained, batches, pack, unpack, with_logprobs
 from trainers.model import TokenLogProbs, end_ids
 from trainers.objective import group_advantages, grpo_terms
-from trainers.prompts import columns_of, prompt_order, read_prompts
+from trainers.prompts import prompt_order, read_prompts
 from trainers.reference import Reference
 from trainers.rewards import Rewarded, Rewards, load_rewards
 from trainers.rollout import Sampled, sample
-from trainers.rollout_rows import rollout_checks, write_replies
+from trainers.rollout_rows import reward_replies, rollout_checks, write_replies
 from trainers.sample_log import SampleLog
 from trainers.training import (
     Session,
@@ -206,11 +206,12 @@ class _Loop:
         mine = list(range(accelerator.process_index, len(groups), accelerator.num_processes))
         sampled = self._replies([w for i in mine for w in groups[i]], asking, f"rollout {step + 1}")
         sampling = clock.lap()
-        rewarded = self._rewarded(sampled)
+        rewarded = reward_replies(self.rewards, sampled)
         rewarding = clock.lap()
         sums = torch.tensor([math.nan if r is None else r for r in rewarded.sums], dtype=torch.float64)
         advantages = [
-            None if math.isnan(a) else a for a in group_advantages(sums.view(-1, config.group_size)).flatten().tolist()
+            None if math.isnan(a) else a
+            for a in group_advantages(sums.view(len(mine), config.group_size)).flatten().tolist()
         ]
         self._write(asking, step, sampled, rewarded, advantages)
         writing = clock.lap()
@@ -240,16 +241,6 @@ class _Loop:
         line |= measured(ordered)
         line |= {"seconds/sampling": sampling, "seconds/rewards": rewarding, "seconds/rows": writing}
         line["seconds/logprobs"] = scoring
-
-    def _rewarded(self, sampled: Sequence[Sampled]) -> Rewarded:
-        prompts = [s.wanted.prompt for s in sampled]
-        finish_reasons = [s.finish_reason for s in sampled]
-        return self.rewards(
-            [[m.model_dump() for m in p.messages] for p in prompts],
-            [s.text for s in sampled],
-            finish_reason=finish_reasons,
-            **columns_of(prompts),
-        )
 
     def _write(
         self,
@@ -380,7 +371,7 @@ class _Loop:
         asking = self._asking("eval", step, evaluation.samples, evaluation.temperature, evaluation.top_p)
         wanted = plan(self.prompts["validation"][: evaluation.prompts], asking)
         sampled = self._replies(wanted[accelerator.process_index :: accelerator.num_processes], asking, f"eval {step}")
-        self._write(asking, step, sampled, self._rewarded(sampled))
+        self._write(asking, step, sampled, reward_replies(self.rewards, sampled))
         accelerator.wait_for_everyone()
         scores = score(read_attempts(self.warehouse.path, asking.policy, [w.trajectory_id for w in wanted]))
         line |= {

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
 
@@ -156,8 +157,9 @@ def load_model(
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as e:
-        raise ConfigError(f"model: {folder} cannot be loaded: {' '.join(str(e).split())}") from None
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as e:
+        remedy = f"; remove {weights.parent} to start again" if weights else ""
+        raise ConfigError(f"model: {weights or folder} cannot be loaded: {' '.join(str(e).split())}{remedy}") from None
     if missing := sorted(report["missing_keys"]):
         raise ConfigError(
             f"model: {folder} lacks weights, e.g. {missing[0]}; is its config.json that of another model?"

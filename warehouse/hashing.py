@@ -1,7 +1,7 @@
 """What a snapshot's content comes down to: one hash that does not depend on the layout of its files."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +82,17 @@ def logical_hash(files: Sequence[Path], columns: Sequence[str]) -> str:
     for file in files:
         found.add(file)
     return found.hexdigest()
+
+
+BLOCK = 1 << 20
+
+
+def sha256_of(path: Path, advance: Callable[[int], None] | None = None) -> str:
+    """Hex sha256 of a file's bytes; `advance` is called with 1 after each block of 1 MiB, the last one included."""
+    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK))
+    with path.open("rb", buffering=0) as f:
+        while read := f.readinto(block):
+            digest.update(block[:read])
+            if advance:
+                advance(1)
+    return digest.hexdigest()

@@ -573,8 +573,9 @@ WHERE n >= ks.k AND counted.shots IS NOT DISTINCT FROM ks.shots AND counted.sett
 GROUP BY ALL
 ORDER BY ALL;
 
--- One row per evaluated sample. `vote` is the class of equal answers that it counts for in cons@k: all right ones are
--- one, called '', the others are as the check vote says; `votes` where answers to the prompt can be equal at all.
+-- One row per evaluated sample of a prompt that a rule can mark. `vote` is the class of equal answers that it counts for in
+-- cons@k: all right ones are one, called '', the others are as the check vote says; `votes` where answers to the prompt can
+-- be equal at all.
 CREATE VIEW evaluated AS
 WITH said AS (
     SELECT trajectory_id,
@@ -593,12 +594,12 @@ SELECT t.trajectory_id, t.prompt_id, t.policy, f.source, shots_of(t.stage, t.sam
     coalesce(f.verifier_outcome IN ('pass', 'fail'), false) AS told,
     coalesce(s.votes, false) AS votes,
     CASE WHEN f.correct THEN '' ELSE s.answer END AS vote,
-    t.completion_tokens AS tokens, t.finish_reason IS NOT DISTINCT FROM 'length' AS truncated,
+    t.completion_tokens AS tokens, t.finish_reason IS NOT DISTINCT FROM 'length' AS truncated, t.step,
     s.reflections, s.consistency
 FROM trajectories_current t
 JOIN trajectory_facts f USING (trajectory_id)
 LEFT JOIN said s USING (trajectory_id)
-WHERE t.stage = 'eval' AND t.error IS NULL;
+WHERE t.stage = 'eval' AND t.error IS NULL AND f.verifier IS NOT NULL;
 
 -- Held-out scores, means over prompts of means over samples: strict (right, and no check failed), lenient (right in any
 -- form: pass@1), form alone; `stderr` is of lenient. Of the k samples that a prompt has at most: unbiased pass@k, over
@@ -647,8 +648,78 @@ WHERE error IS NULL
 GROUP BY ALL
 ORDER BY ALL;
 
+-- Curves over optimizer steps, one number a row. `origin` says whether it was logged (`metrics`) or is worked out here
+-- from rows: `rollout/...` from what the weights of a step sampled, `eval/...` from evaluations of them, by source and
+-- setting. `run_id` is the training's key, or of an evaluation whose training nobody knows the policy, at step 0. `n`
+-- counts what the number is a mean of: replies, groups (the rollouts of a prompt and step), or prompts of an evaluation.
 CREATE VIEW curves AS
-SELECT run_id, name, step, value FROM metrics ORDER BY run_id, name, step;
+WITH sampled AS (
+    SELECT r.run_id, r.step, r.trajectory_id, r.attempt, r.reward, r.clipped, t.prompt_id, t.completion_tokens AS tokens
+    FROM rollouts r
+    JOIN trajectories t USING (trajectory_id, attempt)
+), counted AS (
+    SELECT run_id, step, avg(reward) AS reward, count(reward) AS rewarded, avg(tokens) AS tokens, count(tokens) AS timed,
+        avg(clipped::INT) AS clipped, count(*) AS replies
+    FROM sampled
+    GROUP BY run_id, step
+), spread AS (
+    -- Without two different rewards there is nothing to tell good from bad replies by.
+    SELECT run_id, step, avg(flat::INT) AS flat, count(*) AS groups
+    FROM (
+        SELECT run_id, step, coalesce(max(reward) = min(reward), true) AS flat
+        FROM sampled GROUP BY run_id, step, prompt_id
+    )
+    GROUP BY run_id, step
+), judged AS (
+    -- What the training saw: its own verdicts, whatever was said of the replies since.
+    SELECT s.run_id, s.step,
+        CASE WHEN kind = 'reward' THEN 'rollout/rewards/' || substr("check", length('reward_') + 1)
+            WHEN kind = 'verifier' THEN 'rollout/pass/' || "check" ELSE 'rollout/reflections' END AS name,
+        CASE WHEN kind = 'reward' THEN score WHEN kind = 'verifier' AND outcome = 'pass' THEN 1
+            WHEN kind = 'verifier' AND outcome = 'fail' THEN 0
+            WHEN "check" = 'features' THEN TRY_CAST(details ->> 'reflections' AS DOUBLE) END AS value
+    FROM sampled s
+    JOIN verdicts v USING (trajectory_id, attempt, run_id)
+    WHERE kind IN ('reward', 'verifier') OR "check" = 'features'
+), trained AS (
+    -- An evaluation's run names the training of its weights; what has a step was sampled by a training itself.
+    SELECT e.policy,
+        coalesce(any_value(coalesce(r.config ->> '$.training.key', if(e.step IS NULL, NULL, run_id))), e.policy) AS run_id,
+        coalesce(any_value(coalesce(TRY_CAST(r.config ->> '$.training.step' AS BIGINT), e.step)), 0) AS step
+    FROM (SELECT DISTINCT policy, run_id, step FROM evaluated) e
+    LEFT JOIN runs_current r USING (run_id)
+    GROUP BY e.policy
+), listed AS (
+    SELECT run_id, step, NULL AS source, NULL AS setting, 'rows' AS origin, unnest([
+            {'name': 'rollout/reward', 'value': reward, 'n': rewarded},
+            {'name': 'rollout/length', 'value': tokens, 'n': timed},
+            {'name': 'rollout/clipped', 'value': clipped, 'n': replies},
+            {'name': 'rollout/groups_without_spread', 'value': flat, 'n': groups}
+        ]) AS point
+    FROM counted JOIN spread USING (run_id, step)
+    UNION ALL
+    SELECT run_id, step, NULL, NULL, 'rows', {'name': name, 'value': avg(value), 'n': count(value)}
+    FROM judged GROUP BY run_id, step, name
+    UNION ALL
+    SELECT t.run_id, t.step, source, concat_ws(' ', nullif(shots, 0) || '-shot', setting), 'rows', unnest([
+            {'name': 'eval/pass@1', 'value': lenient, 'n': prompts},
+            {'name': 'eval/strict', 'value': strict, 'n': prompts},
+            {'name': 'eval/format', 'value': format, 'n': prompts},
+            {'name': CASE WHEN k > 1 THEN 'eval/pass@' || k END, 'value': pass_at_k, 'n': prompts},
+            {'name': 'eval/cons@' || k, 'value': cons_at_k, 'n': prompts},
+            {'name': 'eval/length', 'value': mean_tokens, 'n': prompts},
+            {'name': 'eval/clipped', 'value': truncated, 'n': prompts},
+            {'name': 'eval/reflections', 'value': reflections, 'n': prompts},
+            {'name': 'eval/language_consistency', 'value': consistency, 'n': prompts}
+        ])
+    FROM evaluation JOIN trained t USING (policy)
+    UNION ALL
+    SELECT run_id, step, NULL, NULL, 'metrics', {'name': name, 'value': value, 'n': NULL} FROM metrics
+)
+SELECT run_id, point.name AS name, step, point.value AS value, point.n AS n, source, setting, origin
+FROM listed
+WHERE point.name IS NOT NULL AND point.value IS NOT NULL
+ORDER BY run_id, name, source, setting, step;
 
 -- What the check `features` counted in each reply, as columns; `score` is reflections in 1,000 words.
 CREATE VIEW features AS
