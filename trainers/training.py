@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import nn
 
 from schemas.errors import ConfigError, UserError
@@ -23,6 +24,9 @@ from trainers.config import TrainingConfig
 from trainers.lora import add_adapters, load_adapters
 from trainers.model import load_model
 from trainers.trackers import Trackers, open_trackers, refuse_missing
+
+# States and checkpoints are written by the first process, from the weights that it holds.
+_REPLICATED = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def open_log(session: Session, state: State | None) -> StepLog:
 def open_accelerator(config: TrainingConfig) -> tuple[Any, Callable[[str], None]]:
     """The process's accelerator, and what prints in the first process and is silent in the others.
 
-    Raises ConfigError for a device or a tracker that is not there.
+    Raises ConfigError for a device or a tracker that is not there, and where the weights would be sharded.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -112,6 +116,11 @@ def open_accelerator(config: TrainingConfig) -> tuple[Any, Callable[[str], None]
         raise ConfigError("device: torch sees no CUDA device; set device to auto or cpu, or install torch for CUDA")
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     accelerator = Accelerator(cpu=on_cpu, mixed_precision={"fp32": "no", "bf16": "bf16"}[config.precision])
+    if accelerator.distributed_type not in _REPLICATED:
+        raise ConfigError(
+            f"launched with {accelerator.distributed_type.value}, whose sharded weights cannot be saved yet: launch "
+            "with `torchrun`, or `accelerate launch --multi_gpu`, so that every process holds the whole model"
+        )
     return accelerator, say if accelerator.is_main_process else _say_nothing
 
 

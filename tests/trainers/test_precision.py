@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file
 
 from schemas.errors import ConfigError
@@ -60,6 +62,14 @@ def test_attention_changes_rounding_only(plan_of: Any) -> None:
     sdpa, eager = plan_of(), plan_of(attention="eager")
     assert sdpa.key == eager.key
     assert train(eager)["losses"] == pytest.approx(train(sdpa)["losses"], rel=1e-5)
+
+
+def test_sharded_weights_are_refused_in_one_line(plan_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(
+        ConfigError, match=r"^launched with FSDP, whose sharded weights cannot be saved yet: launch with"
+    ):
+        open_accelerator(plan_of().config)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
