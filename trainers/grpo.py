@@ -15,14 +15,14 @@ from itertools import islice
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import nn
 
 from dataengine.generate import Asking, Wanted, plan
 from dataengine.progress import Progress
 from dataengine.runlog import RunLog
 from dataengine.scores import read_attempts, score
-from schemas.errors import ConfigError, UserError
+from schemas.errors import ConfigError, EngineError, UserError
 from schemas.keys import key
 from schemas.recipe import Sampling
 from schemas.records import Prompt, Stage
@@ -47,6 +47,7 @@ from trainers.rewards import Rewarded, Rewards, load_rewards
 from trainers.rollout import Sampled, sample
 from trainers.rollout_rows import reward_replies, rollout_checks, write_replies
 from trainers.sample_log import SampleLog
+from trainers.served import Served
 from trainers.training import (
     Session,
     code_versions,
@@ -99,6 +100,8 @@ def train(plan: Plan) -> dict[str, Any]:
         if accelerator.is_main_process:
             log.begin()
         loop = _Loop(session, model, tokenizer, prompts, rewards, warehouse, state)
+        if loop.served:
+            stack.callback(loop.served.close)
         try:
             loop.run()
         except (KeyboardInterrupt, UserError) as e:
@@ -155,6 +158,18 @@ class _Loop:
         kept = session.plan.partial / SAMPLES if accelerator.is_main_process else None
         self.samples = SampleLog(kept, sample_columns(part.name for part in rewards.parts), self.first)
         self.module, self.optimizer = accelerator.prepare(TokenLogProbs(model, config.temperature), self.optimizer)
+        self.served: Served | None = None
+        if config.engine and accelerator.is_main_process:
+            self.served = Served(
+                config.engine,
+                session.plan,
+                accelerator.unwrap_model(model),
+                tokenizer,
+                self.ends,
+                prompts["train"],
+                self._untempered,
+                config.max_logprob_gap,
+            )
 
     # -- the loop
 
@@ -172,7 +187,13 @@ class _Loop:
         for step in range(self.first, config.steps):
             line: dict[str, Any] = {"step": step + 1}
             if not self.minibatches:
-                self._sample(step, line)
+                try:
+                    self._sample(step, line)
+                except EngineError:
+                    # What was learnt since the last state need not go with the server.
+                    if step > self.first:
+                        self._keep(step)
+                    raise
             stopped = self._learn(step, self.minibatches.pop(0), line)
             if self.reference and config.reference_every and (step + 1) % config.reference_every == 0:
                 self.reference.renew()
@@ -204,7 +225,7 @@ class _Loop:
         asking, groups = self._groups(step)
         # Each process samples whole groups; then all hold all of them, since minibatches are dealt out by length.
         mine = list(range(accelerator.process_index, len(groups), accelerator.num_processes))
-        sampled = self._replies([w for i in mine for w in groups[i]], asking, f"rollout {step + 1}")
+        sampled = self._replies([w for i in mine for w in groups[i]], asking, step, f"rollout {step + 1}")
         sampling = clock.lap()
         rewarded = reward_replies(self.rewards, sampled)
         rewarding = clock.lap()
@@ -241,6 +262,8 @@ class _Loop:
         line |= measured(ordered)
         line |= {"seconds/sampling": sampling, "seconds/rewards": rewarding, "seconds/rows": writing}
         line["seconds/logprobs"] = scoring
+        if self.served:
+            line |= self.served.facts
 
     def _write(
         self,
@@ -263,7 +286,7 @@ class _Loop:
         return Asking(
             stage=stage,
             policy=f"{config.name}@{key(self.session.plan.key, step)[:12]}",
-            engine="trainer",
+            engine="vllm" if config.engine else "trainer",
             samples=samples,
             sampling=Sampling(temperature=temperature, top_p=top_p, seed=config.seed),
             max_tokens=config.budget(step),
@@ -287,7 +310,9 @@ class _Loop:
         wanted = {index: iter(plan([prompts[index]], asking)) for index in times}
         return asking, [list(islice(wanted[index], size)) for index in order]
 
-    def _replies(self, wanted: list[Wanted], asking: Asking, label: str) -> list[Sampled]:
+    def _replies(self, wanted: list[Wanted], asking: Asking, step: int, label: str) -> list[Sampled]:
+        if self.config.engine:
+            return self._asked(wanted, asking, step, label)
         model, slots = self.session.accelerator.unwrap_model(self.model), self.config.slots
         if not self.session.accelerator.is_main_process:
             return sample(model, self.tokenizer, wanted, asking, self.ends, slots)
@@ -295,6 +320,35 @@ class _Loop:
             for _ in wanted:
                 progress.started()
             return sample(model, self.tokenizer, wanted, asking, self.ends, slots, progress.finished)
+
+    def _asked(self, wanted: list[Wanted], asking: Asking, step: int, label: str) -> list[Sampled]:
+        """As `_replies`, from the engine: the first process asks for what all of them want."""
+        parts: list[list[Wanted]] = gather_object([wanted])
+        told: list[Any] = [None]
+        if self.served:
+            everything = [one for part in parts for one in part]
+            try:
+                with Progress(label, len(everything)) as progress:
+                    told = [self.served.sample(step, everything, asking, progress)]
+            except EngineError as e:
+                told = [e]
+        broadcast_object_list(told)
+        if isinstance(told[0], EngineError):
+            raise told[0]
+        first = sum(map(len, parts[: self.session.accelerator.process_index]))
+        sampled: list[Sampled] = told[0][first : first + len(wanted)]
+        return sampled
+
+    def _untempered(self, trained: Sequence[Trained]) -> list[torch.Tensor]:
+        """Log-probabilities at temperature 1, as servers tell them."""
+        plain = self.session.accelerator.unwrap_model(self.module)
+        more = (self.config.micro_batch_tokens, self.session.pad_id, self.session.accelerator.device)
+        plain.temperature = 1.0
+        try:
+            scored = with_logprobs(plain, trained, "old", *more)
+        finally:
+            plain.temperature = self.config.temperature
+        return [t.old for t in scored if t.old is not None]
 
     def _with_logprobs(self, trained: list[Trained]) -> list[Trained]:
         """With the old log-probabilities, unless each step is on-policy, and those of a reference, if there is one."""
@@ -370,7 +424,9 @@ class _Loop:
             return
         asking = self._asking("eval", step, evaluation.samples, evaluation.temperature, evaluation.top_p)
         wanted = plan(self.prompts["validation"][: evaluation.prompts], asking)
-        sampled = self._replies(wanted[accelerator.process_index :: accelerator.num_processes], asking, f"eval {step}")
+        sampled = self._replies(
+            wanted[accelerator.process_index :: accelerator.num_processes], asking, step, f"eval {step}"
+        )
         self._write(asking, step, sampled, reward_replies(self.rewards, sampled))
         accelerator.wait_for_everyone()
         scores = score(read_attempts(self.warehouse.path, asking.policy, [w.trajectory_id for w in wanted]))

@@ -1,9 +1,11 @@
 """What a file of `trainers grpo` may say."""
 
-from typing import ClassVar, Literal, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.recipe import EndpointEngine, VllmEngine
 from trainers.config import TrainingConfig
 from trainers.objective import Form
 from trainers.rewards import RewardSpec
@@ -88,7 +90,19 @@ class GrpoConfig(TrainingConfig):
         default="r1_zero", description="how a prompt is put to the model"
     )
     prefill: str = Field(default="", description="how every reply begins, such as <think>; it is not learnt")
-    slots: int = Field(default=64, ge=1, description="replies that are sampled at once")
+    slots: int = Field(default=64, ge=1, description="replies that are sampled at once; without `engine`")
+    engine: Annotated[VllmEngine | EndpointEngine, Field(discriminator="kind")] | None = Field(
+        default=None,
+        description="vLLM to sample from instead of this process; it is handed the weights before each rollout. "
+        "{kind: vllm, python: ...} is started, {kind: endpoint, url: ..., model: ...} runs already",
+    )
+    max_logprob_gap: float = Field(
+        default=0.1,
+        gt=0,
+        allow_inf_nan=False,
+        description="nats that the log-probabilities of an engine with our weights may be off ours, mean over known "
+        "tokens; beyond it the engine is refused",
+    )
 
     rewards: list[RewardSpec] = Field(
         default=[RewardSpec(name="accuracy"), RewardSpec(name="format")],
@@ -99,6 +113,21 @@ class GrpoConfig(TrainingConfig):
     evaluation: Evaluation | None = Field(
         default=None, description="tries the snapshot's held-out prompts; null: they are left alone"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_of_the_model(cls, given: Any) -> Any:
+        engine = given.get("engine") if isinstance(given, dict) else None
+        if not isinstance(engine, dict) or engine.get("kind") != "vllm":
+            return given
+        return {**given, "engine": {"model": str(Path(given.get("model") or "")), **engine}}
+
+    @model_validator(mode="after")
+    def _no_other_model(self) -> Self:
+        engine = self.engine
+        if isinstance(engine, VllmEngine) and (engine.model != str(self.model) or engine.revision):
+            raise ValueError("engine: it samples the weights in training; leave out its model, checkpoint and revision")
+        return self
 
     @model_validator(mode="after")
     def _whole_rollouts(self) -> Self:
@@ -118,4 +147,8 @@ class GrpoConfig(TrainingConfig):
 
     def harmless(self) -> set[str]:
         """Settings that change no weights."""
-        return super().harmless() | {"slots", "alarms", "evaluation"}
+        return super().harmless() | {"slots", "alarms", "evaluation", "engine", "max_logprob_gap"}
+
+    def result_settings(self) -> dict[str, Any]:
+        """As of every training. That vLLM samples is one of them, since it draws others; where it runs is none."""
+        return super().result_settings() | ({"sampled_by": "vllm"} if self.engine else {})

@@ -61,6 +61,8 @@ def progress_line(line: dict[str, Any], config: GrpoConfig) -> str:
         )
         parts.append(f"reward {line['rewards/sum/mean']:.3f} ({each})")
         parts.append(f"{line['completions/mean_length']:,.0f} tokens a reply")
+        if "rollout/logprob_gap" in line:
+            parts.append(f"logprob gap {line['rollout/logprob_gap']:.3g}")
     return "  ".join(parts)
 
 
@@ -141,6 +143,8 @@ def card_facts(result: dict[str, Any], config: GrpoConfig) -> dict[str, str]:
         "learning rate": f"{config.learning_rate:g}, constant",
         "reward": f"{result['rewards']['first']:.3f} in the first rollout, {result['rewards']['last']:.3f} in the last",
     }
+    if config.engine:
+        facts["replies"] = "sampled by vLLM, which was handed the weights before each rollout"
     for step, (value, low, high) in result["evaluations"].items():
         facts[f"held out, step {step}"] = f"pass@1 {value:.1%} ({low:.1%} to {high:.1%})"
     return facts

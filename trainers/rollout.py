@@ -21,7 +21,7 @@ class Sampled:
     prompt: int
     text: str
     finish_reason: str
-    logprob_sum: float
+    logprob_sum: float | None
 
     @property
     def tokens(self) -> int:
@@ -57,7 +57,7 @@ def sample(
 
     for place, one in enumerate(wanted):
         if one.rendered_key not in prompts:
-            prompts[one.rendered_key] = _prompt_ids(tokenizer, asking.render(one.prompt), bool(asking.prefill))
+            prompts[one.rendered_key] = prompt_ids(tokenizer, asking.render(one.prompt), bool(asking.prefill))
         drawn = asking.drawn(one.sample_index)
         request = Request(
             prompts[one.rendered_key],
@@ -79,7 +79,8 @@ def sample(
     ]
 
 
-def _prompt_ids(tokenizer: Any, messages: list[dict[str, str]], going_on: bool) -> list[int]:
+def prompt_ids(tokenizer: Any, messages: list[dict[str, str]], going_on: bool) -> list[int]:
+    """A conversation by the chat template, open for a reply, or, `going_on`, for more of the one it ends with."""
     ids = tokenizer.apply_chat_template(
         messages,
         add_generation_prompt=not going_on,

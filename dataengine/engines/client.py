@@ -1,4 +1,4 @@
-"""The one client of all engines: one chat completion over HTTP, or one line that says why there is none."""
+"""The one client of all engines: one completion over HTTP, or one line that says why there is none."""
 
 import json
 import re
@@ -42,8 +42,52 @@ class ChatRequest:
 
 
 @dataclass(frozen=True)
+class TokensRequest:
+    """Token ids and how to sample what follows them, by vLLM's API; the server's own defaults have no say.
+
+    The reply has `token_ids` with the token of `stop` that ended it, and their `logprobs` before temperature. With
+    `of_prompt` it has those of the prompt's tokens too, all but the first.
+    """
+
+    prompt: list[int]
+    max_tokens: int
+    temperature: float
+    top_p: float
+    seed: int | None
+    stop: list[int]
+    of_prompt: bool = False
+    group: str = ""
+    """As in ChatRequest."""
+
+    def body(self, model: str) -> dict[str, Any]:
+        """What is sent."""
+        return {
+            "model": model,
+            "prompt": self.prompt,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "stop_token_ids": self.stop,
+            "logprobs": 0,
+            "return_token_ids": True,
+            "skip_special_tokens": True,
+            # What a model's generation_config.json asks for is vLLM's default.
+            "top_k": 0,
+            "min_p": 0.0,
+            "repetition_penalty": 1.0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            **({} if self.seed is None else {"seed": self.seed}),
+            **({"prompt_logprobs": 0} if self.of_prompt else {}),
+        }
+
+
+@dataclass(frozen=True)
 class ChatReply:
-    """What came back. Either `error` says why there is nothing, or the rest is filled as far as the server told."""
+    """What came back. Either `error` says why there is nothing, or the rest is filled as far as the server told.
+
+    `token_ids`, `logprobs` and `prompt_logprobs` are asked for by a TokensRequest only.
+    """
 
     text: str = ""
     reasoning: str | None = None
@@ -51,6 +95,9 @@ class ChatReply:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     logprob_sum: float | None = None
+    token_ids: list[int] | None = None
+    logprobs: list[float] | None = None
+    prompt_logprobs: list[float] | None = None
     seconds: float = 0.0
     error: str | None = None
 
@@ -94,7 +141,7 @@ class ChatClient:
         guiding: Guiding = "structured_outputs",
     ) -> None:
         self.url = url.rstrip("/")
-        self._address: URL | None = None
+        self._addresses: dict[str, URL] = {}
         self._model = model
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._timeout = timeout
@@ -139,11 +186,23 @@ class ChatClient:
             return False
         return True
 
-    async def ask(self, request: ChatRequest) -> ChatReply:
+    async def ask(self, request: ChatRequest | TokensRequest) -> ChatReply:
         """The reply to a request, tried once. Raises Failure."""
         started = time.monotonic()
-        reply = _parse(await self._post(self._body(request)))
+        if isinstance(request, TokensRequest):
+            content = await self._post("completions", to_json(request.body(self._model)))
+            reply = _parse_tokens(content, request)
+        else:
+            reply = _parse(await self._post("chat/completions", self._body(request)))
         return ChatReply(**{**reply, "seconds": time.monotonic() - started})
+
+    async def tell(self, path: str, body: dict[str, Any]) -> Any:
+        """Posts to a path beside /v1, where a server takes orders; what it says, None for nothing. Raises Failure."""
+        content = await self._post(f"../{path}", to_json(body))
+        try:
+            return _decoded(content) if content else None
+        except ValueError as e:
+            raise Failure(f"{path}: no JSON: {_message(content)}") from e
 
     def _body(self, request: ChatRequest) -> bytes:
         body: dict[str, Any] = {
@@ -166,12 +225,12 @@ class ChatClient:
         except ValueError:  # a lone surrogate, which JSON can escape and UTF-8 cannot hold
             return json.dumps(body).encode()
 
-    async def _post(self, body: bytes) -> bytes:
+    async def _post(self, path: str, body: bytes) -> bytes:
         assert self._session is not None
         # Taken apart once; a wrong one is refused by `check_reachable`.
-        self._address = self._address or URL(f"{self.url}/chat/completions")
+        address = self._addresses.get(path) or self._addresses.setdefault(path, URL(f"{self.url}/").join(URL(path)))
         try:
-            async with self._session.post(self._address, data=body, headers=_JSON) as response:
+            async with self._session.post(address, data=body, headers=_JSON) as response:
                 content = await response.content.read(_MOST_BYTES)
                 while not response.content.at_eof() and len(content) < _MOST_BYTES:
                     content += await response.content.read(_MOST_BYTES)
@@ -223,6 +282,34 @@ def _parse(content: bytes) -> dict[str, Any]:
         "prompt_tokens": _count(usage.get("prompt_tokens")),
         "completion_tokens": _count(usage.get("completion_tokens")),
         "logprob_sum": _logprob_sum(choice),
+    }
+
+
+def _parse_tokens(content: bytes, request: TokensRequest) -> dict[str, Any]:
+    """The parts of a completion by vLLM's API, or a Failure that says what is wrong with it."""
+    try:
+        choice = _decoded(content)["choices"][0]
+        text, reason = choice["text"], choice.get("finish_reason")
+        ids, told = choice.get("token_ids"), choice.get("logprobs") or {}
+        logprobs = told.get("token_logprobs")
+        of_prompt = None
+        if request.of_prompt and choice.get("prompt_logprobs") is not None:
+            pairs = zip(choice["prompt_logprobs"], request.prompt, strict=True)
+            of_prompt = [float(known[str(token)]["logprob"]) for known, token in pairs if known is not None]
+        if not isinstance(text, str) or not (ids is None or all(isinstance(i, int) for i in ids)):
+            raise TypeError
+        logprobs = None if logprobs is None else [float(x) for x in logprobs]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as e:
+        raise Failure(f"not a completion ({type(e).__name__}): {_message(content)}", again=True) from e
+    return {
+        "text": _whole(text),
+        "finish_reason": reason if isinstance(reason, str) and reason in _FINISH else "unknown",
+        "prompt_tokens": len(request.prompt),
+        "completion_tokens": None if ids is None else len(ids),
+        "logprob_sum": None if logprobs is None else sum(logprobs),
+        "token_ids": ids,
+        "logprobs": logprobs,
+        "prompt_logprobs": of_prompt,
     }
 
 

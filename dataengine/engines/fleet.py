@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dataengine.engines.client import ChatClient, ChatReply, ChatRequest, Failure
+from dataengine.engines.client import ChatClient, ChatReply, ChatRequest, Failure, TokensRequest
 from dataengine.engines.limit import Limit
 from schemas.errors import EngineError
 
@@ -73,7 +73,7 @@ class Fleet:
         for server, problem in problems:
             self._out(server, str(problem))
 
-    async def complete(self, request: ChatRequest) -> ChatReply:
+    async def complete(self, request: ChatRequest | TokensRequest) -> ChatReply:
         """The reply to a request, or one that says in `error` why there is none."""
         started = time.monotonic()
         tries = 0
@@ -103,7 +103,7 @@ class Fleet:
             if server.watch is not None:
                 server.watch.cancel()
 
-    async def _ask(self, server: _Server, request: ChatRequest) -> ChatReply:
+    async def _ask(self, server: _Server, request: ChatRequest | TokensRequest) -> ChatReply:
         ticket = server.limit.send()
         settled = False
         try:
@@ -141,7 +141,7 @@ class Fleet:
 
     # -- who is asked
 
-    async def _choose(self, request: ChatRequest) -> _Server | None:
+    async def _choose(self, request: ChatRequest | TokensRequest) -> _Server | None:
         """The server for a request, as soon as one has room; None when the run is stopped."""
         while self.stopped is None:
             if self._last is not None and request.group and self._last[0] == request.group:
