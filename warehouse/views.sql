@@ -279,39 +279,8 @@ FROM (
     QUALIFY dense_rank() OVER (PARTITION BY recipe ORDER BY created_at DESC) = 1
 );
 
--- Every verdict that there is or should be: outcome NULL means that it is still to come.
-CREATE VIEW expected_verdicts AS
-WITH current AS (
-    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, t.system_prompt, p.against, p.verifier, p.source,
-        CASE WHEN t.engine = 'import' THEN t.sampling ->> 'imported' END AS imported,
-        CASE WHEN t.parent_id IS NOT NULL THEN split_part(t.sampling ->> 'rewrite', '@', -1) END AS rewrite
-    FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
-), asked AS (
-    -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
-    SELECT recipe, stage, imported, rewrite, "check", list(version) FILTER (version IS NOT NULL) AS versions,
-        bool_or(verifier) AS verifier, sources, system, scope, share
-    FROM recipe_checks GROUP BY ALL
-), wanted AS (
-    SELECT t.trajectory_id, t.stage, c."check", c.versions
-    FROM current t
-    JOIN runs_current r USING (run_id)
-    JOIN asked c ON c.recipe = r.recipe AND c.stage = t.stage AND c.imported IS NOT DISTINCT FROM t.imported
-        AND c.rewrite IS NOT DISTINCT FROM t.rewrite
-    LEFT JOIN settled s ON s.trajectory_id = t.trajectory_id
-    WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = t.verifier)
-        AND coalesce(list_contains(c.sources, t.source), true) AND coalesce(c.system = coalesce(t.system_prompt, ''), true)
-        AND in_scope(c.scope, c.share, s.trajectory_id IS NOT NULL, t.trajectory_id, c.versions[1])
-), given AS (
-    SELECT t.trajectory_id, t.stage, v."check", v.version, v.outcome, v.created_at
-    FROM verdicts v JOIN current t ON t.trajectory_id = v.trajectory_id AND t.attempt = v.attempt
-    WHERE v.against IN ('', t.against)
-)
-SELECT stage, trajectory_id, "check",
-    arg_max(outcome, (created_at, version)) FILTER (WHERE coalesce(list_contains(versions, version), true)) AS outcome
-FROM wanted FULL JOIN given USING (trajectory_id, stage, "check")
-GROUP BY stage, trajectory_id, "check";
-
--- The same of judges of pairs, draw by draw, on the pairs of the steps that they are asked about.
+-- Every verdict that judges of pairs have given or should give, draw by draw, on the pairs of the steps that they are
+-- asked about: outcome NULL means that it is still to come.
 CREATE VIEW expected_draws AS
 WITH wanted AS (
     SELECT s.pair_id, c."check", c.version AS wanted_version, unnest(range(c.draws)) AS draw
@@ -404,30 +373,120 @@ JOIN prompts_current n ON n.prompt_id = b.prompt_id
 WHERE a.stage = 'eval';
 
 -- Per stage and check: applicable = pass + fail + undecided + error + pending (the conservation line).
+--
+-- Trajectories that are `alike` are asked for the same checks, so their verdicts are counted together: of all of them one
+-- is expected, or those are that there are. One by one stand only the checks of which a trajectory may have several
+-- verdicts, and judges that are not asked about all trajectories that are alike. Numbers take the place of ids, and each
+-- verdict is joined with its trajectory once.
 CREATE VIEW funnel AS
-WITH stages AS (
-    SELECT stage, count(*) AS requests, count(DISTINCT prompt_id) AS prompts,
-        count(*) FILTER (WHERE error IS NULL) AS replies,
-        count(*) FILTER (WHERE error IS NOT NULL) AS failed,
-        count(*) FILTER (WHERE error IS NULL AND finish_reason = 'length') AS truncated
+WITH current AS MATERIALIZED (
+    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.system_prompt, t.error IS NULL AS replied, p.against,
+        p.verifier, p.source,
+        CASE WHEN t.engine = 'import' THEN t.sampling ->> 'imported' END AS imported,
+        CASE WHEN t.parent_id IS NOT NULL THEN split_part(t.sampling ->> 'rewrite', '@', -1) END AS rewrite,
+        row_number() OVER () AS number,
+        hash((t.stage, t.run_id, t.system_prompt, replied, p.verifier, p.source, imported, rewrite)) AS alike
+    FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
+), groups AS MATERIALIZED (
+    SELECT alike, count(*) AS size, any_value(stage) AS stage, any_value(run_id) AS run_id,
+        any_value(system_prompt) AS system_prompt, any_value(replied) AS replied, any_value(verifier) AS verifier,
+        any_value(source) AS source, any_value(imported) AS imported, any_value(rewrite) AS rewrite
+    FROM current GROUP BY alike
+), asked AS (
+    -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
+    SELECT recipe, stage, imported, rewrite, "check", list(version) FILTER (version IS NOT NULL) AS versions,
+        bool_or(verifier) AS verifier, sources, system, scope, share
+    FROM recipe_checks GROUP BY ALL
+), asked_of AS MATERIALIZED (
+    SELECT g.alike, c."check", c.versions, c.scope, c.share,
+        c."check" IN {several_versions}
+            OR bool_or(coalesce(c.scope IN ('unsettled', 'share'), false)) OVER (PARTITION BY c."check") AS singly
+    FROM groups g
+    JOIN runs_current r USING (run_id)
+    JOIN asked c ON c.recipe = r.recipe AND c.stage = g.stage AND c.imported IS NOT DISTINCT FROM g.imported
+        AND c.rewrite IS NOT DISTINCT FROM g.rewrite
+    WHERE g.replied AND (NOT c.verifier OR c."check" = g.verifier)
+        AND coalesce(list_contains(c.sources, g.source), true) AND coalesce(c.system = coalesce(g.system_prompt, ''), true)
+), given AS MATERIALIZED (
+    SELECT t.number, t.alike, v."check", v.version, v.outcome, v.kind = 'verifier' AS verifies,
+        coalesce(v."check" = t.verifier, false) AS settles, v.created_at
+    FROM verdicts v JOIN current t ON t.trajectory_id = v.trajectory_id AND t.attempt = v.attempt
+    WHERE v.against IN ('', t.against)
+), counted AS MATERIALIZED (
+    SELECT alike, "check", version, outcome, count(*) AS n
+    FROM given
+    WHERE "check" NOT IN {several_versions} AND "check" NOT IN (SELECT "check" FROM asked_of WHERE singly)
+    GROUP BY alike, "check", version, outcome
+), together AS (
+    SELECT alike, "check", flatten(list(versions)) AS versions, bool_or(versions IS NULL) AS any_version
+    FROM asked_of WHERE NOT singly GROUP BY alike, "check"
+), settled_here AS (
+    SELECT number FROM given
+    WHERE settles AND alike IN (SELECT alike FROM asked_of WHERE scope = 'unsettled')
+    GROUP BY number
+    HAVING arg_max(outcome, (created_at, version)) = 'pass'
+), wanted AS (
+    SELECT t.number, t.alike, a."check", a.versions
+    FROM asked_of a
+    JOIN current t USING (alike)
+    LEFT JOIN settled_here s USING (number)
+    WHERE a.singly AND in_scope(a.scope, a.share, s.number IS NOT NULL, t.trajectory_id, a.versions[1])
+), one_by_one AS (
+    SELECT alike, "check",
+        arg_max(outcome, (created_at, version)) FILTER (WHERE coalesce(list_contains(versions, version), true)) AS outcome
+    FROM wanted FULL JOIN (
+        SELECT * FROM given
+        WHERE "check" IN {several_versions} OR "check" IN (SELECT "check" FROM asked_of WHERE singly)
+    ) USING (number, alike, "check")
+    GROUP BY number, alike, "check"
+), expected AS (
+    -- A verdict by a version that nobody asks for stands for one that is still to come: outcome NULL.
+    SELECT alike, "check",
+        CASE WHEN coalesce(any_version OR list_contains(versions, version), true) THEN outcome END AS outcome, n
+    FROM counted LEFT JOIN together USING (alike, "check")
+    UNION ALL
+    SELECT alike, "check", NULL AS outcome, size - coalesce(sum(n), 0) AS n
+    FROM together JOIN groups USING (alike) LEFT JOIN counted USING (alike, "check")
+    GROUP BY alike, "check", size
+    UNION ALL
+    SELECT alike, "check", outcome, 1 AS n FROM one_by_one
+), lines AS (
+    SELECT stage, "check", outcome, n FROM expected JOIN groups USING (alike) WHERE n > 0
+    UNION ALL
+    SELECT '(pairs)' AS stage, "check", outcome, 1 AS n FROM expected_draws
+), stages AS (
+    SELECT stage, count(*) AS requests, count(*) FILTER (WHERE error IS NULL) AS replies,
+        count(*) FILTER (WHERE error IS NOT NULL) AS failed
     FROM trajectories_current GROUP BY stage
+), standing AS (
+    FROM given WHERE "check" NOT IN {several_versions}
+    UNION ALL
+    FROM given WHERE "check" IN {several_versions}
+    QUALIFY row_number() OVER (PARTITION BY number, "check" ORDER BY created_at DESC, version DESC) = 1
+), untold AS (
+    -- Where several verifiers have said something, the latest counts; looked for only where one could not tell.
+    SELECT number FROM standing
+    WHERE verifies AND number IN (SELECT number FROM given WHERE verifies AND outcome = 'undecided')
+    GROUP BY number
+    HAVING arg_max(outcome, created_at) = 'undecided'
+), judged AS (
+    SELECT number, alike, bool_or(outcome IN ('fail', 'error')) AS against FROM standing GROUP BY number, alike
 ), kept AS (
-    SELECT stage, count(*) FILTER (WHERE f.kept) AS kept FROM trajectory_facts f GROUP BY stage
+    -- As in trajectory_facts. A verifier that has not passed a reply has failed it, or could not tell.
+    SELECT stage, count(*) FILTER (WHERE replied AND NOT against) AS kept
+    FROM groups LEFT JOIN (FROM judged ANTI JOIN untold USING (number)) USING (alike)
+    GROUP BY stage
 )
 SELECT * FROM (
-    SELECT e.stage, e."check", count(*) AS applicable,
-        count(*) FILTER (WHERE outcome = 'pass') AS pass,
-        count(*) FILTER (WHERE outcome = 'fail') AS fail,
-        count(*) FILTER (WHERE outcome = 'undecided') AS undecided,
-        count(*) FILTER (WHERE outcome = 'error') AS error,
-        count(*) FILTER (WHERE outcome IS NULL) AS pending,
+    SELECT stage, "check", sum(n)::BIGINT AS applicable,
+        coalesce(sum(n) FILTER (WHERE outcome = 'pass'), 0)::BIGINT AS pass,
+        coalesce(sum(n) FILTER (WHERE outcome = 'fail'), 0)::BIGINT AS fail,
+        coalesce(sum(n) FILTER (WHERE outcome = 'undecided'), 0)::BIGINT AS undecided,
+        coalesce(sum(n) FILTER (WHERE outcome = 'error'), 0)::BIGINT AS error,
+        coalesce(sum(n) FILTER (WHERE outcome IS NULL), 0)::BIGINT AS pending,
         round(pass / applicable, 3) AS pass_share
-    FROM (
-        SELECT stage, "check", outcome FROM expected_verdicts
-        UNION ALL
-        SELECT '(pairs)' AS stage, "check", outcome FROM expected_draws
-    ) e
-    GROUP BY e.stage, e."check"
+    FROM lines
+    GROUP BY stage, "check"
     UNION ALL BY NAME
     SELECT stage, '(replied)' AS "check", requests AS applicable, replies AS pass, 0 AS fail, 0 AS undecided,
         failed AS error, 0 AS pending, round(replies / requests, 3) AS pass_share
