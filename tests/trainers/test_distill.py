@@ -86,7 +86,7 @@ def test_a_recipe_may_distil() -> None:
     from trainers.config import DistillConfig, SftConfig
 
     known = get_args(TrainStep.model_fields["trainer"].annotation)
-    assert known == (SftConfig.trainer(), DistillConfig.trainer())
+    assert {SftConfig.trainer(), DistillConfig.trainer()} <= set(known)
     assert set(known) <= {command.callback.__name__ for command in app.registered_commands if command.callback}
     step = {"kind": "train", "trainer": "distill", "snapshot": "kept", "engine": "student", "name": "x"}
     assert TrainStep.model_validate(step).trainer == "distill"
