@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from schemas.manifest import Manifest
 from trainers.checkpoint import Plan, State, load_state, publish_checkpoint, save_state, sole_trainer
 from trainers.config import DistillConfig, SftConfig
 from trainers.curriculum import Order, order_of, told
-from trainers.data import Example, MicroBatch, encode, micro_batches, read_rows
+from trainers.data import Encoded, Example, MicroBatch, encode, ids_of, micro_batches, read_rows
 from trainers.model import TokenLogProbs, end_ids
 from trainers.objective import weighted_nll
 from trainers.origins import origins, teachers_of
@@ -48,7 +48,8 @@ def train(plan: Plan) -> dict[str, Any]:
     accelerator, say = open_accelerator(config)
     began = time.perf_counter()
 
-    # What is learnt from, and what learns. All that can be refused is refused here, before anything is written.
+    # What is learnt from, and what learns. What can be refused is refused here, before anything is written; a row's
+    # text only where it is first read, before anything is kept (see `Encoded`).
     curves = open_curves(config.warehouse.expanduser())
     rows = read_rows(config.warehouse, plan.manifest)
     if not rows["train"]:
@@ -58,14 +59,10 @@ def train(plan: Plan) -> dict[str, Any]:
     ends = end_ids(model, tokenizer)
     learnt = encode(tokenizer, rows["train"], ends, config.max_length, config.overlong)
     held_out = encode(tokenizer, rows["validation"], ends, config.max_length, config.overlong)
-    overlong = learnt.overlong + held_out.overlong
-    if overlong:
-        did = "left out" if config.overlong == "drop" else "cut"
-        say(f"{len(overlong):,} rows longer than {config.max_length} tokens {did}: {', '.join(overlong)}")
-    if not learnt.examples:
+    if not learnt:
         raise ConfigError(f"every training row is longer than max_length {config.max_length}: raise it")
-    order = order_of(config, plan.manifest, learnt.examples)
-    origin = origin_of(config, plan.manifest, learnt.examples, order)
+    order = order_of(config, plan.manifest, learnt)
+    origin = origin_of(config, plan.manifest, learnt, order)
     if config.curriculum:
         say(f"easy rows first: {json.dumps(origin['curriculum'])}")
 
@@ -74,9 +71,9 @@ def train(plan: Plan) -> dict[str, Any]:
             stack.enter_context(sole_trainer(plan))
         stop = stack.enter_context(stop_after_step())
         session = Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, say, began)
-        log, seconds = _loop(session, model, tokenizer, learnt.examples, held_out.examples, order, state)
+        log, seconds, overlong = _loop(session, model, tokenizer, learnt, held_out, order, state)
         result: dict[str, Any] = {
-            "rows": {"train": len(learnt.examples), "validation": len(held_out.examples), "overlong": overlong},
+            "rows": {"train": len(learnt), "validation": len(held_out), "overlong": overlong},
             "steps": len(log.lines),
             "labelled_tokens": sum(line["labelled_tokens"] for line in log.lines),
             "losses": _losses(log.lines, config.epochs),
@@ -109,7 +106,7 @@ def origin_of(config: SftConfig, manifest: Manifest, learnt: Sequence[Example], 
         origin["curriculum"] = told(config, order)
     if isinstance(config, DistillConfig):
         rows = origins(config.warehouse, manifest)
-        origin["teachers"] = teachers_of(config, manifest.id, (rows[e.id].policy for e in learnt))
+        origin["teachers"] = teachers_of(config, manifest.id, (rows[row].policy for row in ids_of(learnt)))
     return origin
 
 
@@ -117,12 +114,12 @@ def _loop(
     session: Session,
     model: Any,
     tokenizer: Any,
-    learnt: list[Example],
-    held_out: list[Example],
+    learnt: Encoded,
+    held_out: Encoded,
     order: Order,
     state: State | None,
-) -> tuple[StepLog, float]:
-    """All steps that are left; returns what was measured at every step, and the seconds of all sessions together."""
+) -> tuple[StepLog, float, list[str]]:
+    """All steps that are left; returns the log, the seconds of all sessions together, the rows that are too long."""
     plan, config, accelerator, say = session.plan, _config(session.plan), session.accelerator, session.say
     # Where it stands. The order of rows, the rate and the dropout are functions of the step, so a state is weights,
     # optimizer and step; nothing else has to be remembered.
@@ -142,7 +139,9 @@ def _loop(
         f"{len(held_out):,} validation rows of {plan.manifest.id}, {total:,} steps"
     )
 
-    batches: list[list[int]] = []
+    batches: Sequence[list[int]] = []
+    # Nothing is kept of the training before every row was looked at, which the steps up to there do not wait for.
+    look_at_all = cache(partial(_look_at_all, session, learnt, held_out))
     loop_began = time.perf_counter()
     for step in range(first, total):
         step_began = time.perf_counter()
@@ -155,6 +154,8 @@ def _loop(
         session.seed(step)
         loss, grad_norm, stopped = update(session, scorer, optimizer, _losses_of(session, scorer, batch))
         refuse_infinite(loss, grad_norm, step + 1)
+        if step == first:
+            learnt.read_ahead(batches[n] for n in range(number, steps_per_epoch))
         labelled, tokens = sum(e.labelled for e in batch), sum(len(e.ids) for e in batch)
         speed = tokens / (time.perf_counter() - step_began)
         line = {
@@ -179,6 +180,7 @@ def _loop(
             say(f"epoch {epoch + 1}/{config.epochs}  validation loss {line['validation/loss']:.3f}")
         log.append(line)
         if step + 1 < total and ((step + 1) % config.save_every == 0 or stopped):
+            look_at_all()
             if accelerator.is_main_process:
                 spent = seconds + time.perf_counter() - session.began
                 tensors = {"optimizer": optimizer.state_dict()}
@@ -188,7 +190,17 @@ def _loop(
             say(f"stopped after step {step + 1}/{total}; the same command goes on from here")
             raise KeyboardInterrupt
 
-    return log, seconds + time.perf_counter() - session.began
+    overlong = look_at_all()
+    return log, seconds + time.perf_counter() - session.began, overlong
+
+
+def _look_at_all(session: Session, learnt: Encoded, held_out: Encoded) -> list[str]:
+    """Encodes what is left of the rows, refuses what has to be, and tells of those that are too long."""
+    config, overlong = _config(session.plan), learnt.overlong + held_out.overlong
+    if overlong:
+        did = "left out" if config.overlong == "drop" else "cut"
+        session.say(f"{len(overlong):,} rows longer than {config.max_length} tokens {did}: {', '.join(overlong)}")
+    return overlong
 
 
 def _losses_of(session: Session, scorer: nn.Module, batch: Sequence[Example]) -> list[Any]:
