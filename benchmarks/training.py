@@ -4,10 +4,11 @@
     python benchmarks/training.py first-step [--rows 100000] [--without-trl]
 
 `sft` trains a random model of 2M parameters and SmolLM2-135M-Instruct on made-up rows of log-normal length. Once TRL is
-given our batches in our order, and the losses of every step are compared. Then each makes its own batches: ours; TRL with
-`train_sampling_strategy="group_by_length"`; in random order; and with its defaults (bf16 and activation checkpointing)
-for a few steps. Rates leave the first step out; tokens are those of the rows, without padding. `first-step` measures how
-long after the start of reading a snapshot the first update of the weights is done, with the small model.
+given our batches in our order, and the losses of every step are compared. Then each makes its own batches: ours; TRL
+with `train_sampling_strategy="group_by_length"`; in random order; and with its defaults (bf16 and activation
+checkpointing) for a few steps. Rates leave the first step out; tokens are those of the rows, without padding.
+`first-step` measures how long after the start of reading a snapshot the first update of the weights is done, with the
+small model.
 
 Warehouses and models are made in the folder once. Every measurement prints one line of JSON; the last lines are tables.
 """
@@ -30,7 +31,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 BETAS = (0.9, 0.95)
 MIX = {"mix": "rows", "sources": [{"stage": "reasoning", "policy": "rule"}]}
 TEMPLATE = (
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}"
+    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n'}}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
@@ -175,7 +176,7 @@ def prepare(size: str, setting: Setting, folder: Path, _threads: int) -> dict[st
         model, tokenizer = load_model(model_of(size, folder))
         manifest = read_manifest(warehouse, "rows@1")
         rows = read_rows(warehouse, manifest)["train"]
-        examples = encode(tokenizer, rows, end_ids(model, tokenizer), setting.max_length, "truncate").examples
+        examples = encode(tokenizer, rows, end_ids(model, tokenizer), setting.max_length, "truncate")
         config = our_config(size, setting, folder, 1)
         ordered = [examples[i] for batch in order_of(config, manifest, examples).batches(0) for i in batch]
         table = {

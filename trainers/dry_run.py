@@ -41,7 +41,7 @@ def dry_run(plan: Plan) -> dict[str, Any]:
         with torch.device("meta"):
             add_adapters(model, config.lora, config.seed)
     ends, rows = end_ids(model, tokenizer), read_rows(config.warehouse, plan.manifest)
-    whole = {split: encode(tokenizer, rows[split], ends, 2**31, "error").examples for split in rows}
+    whole = {split: list(encode(tokenizer, rows[split], ends, 2**31, "error")) for split in rows}
     overlong = [e for examples in whole.values() for e in examples if len(e.ids) > config.max_length]
     fitting = {split: _fitting(examples, config) for split, examples in whole.items()}
     result: dict[str, Any] = {

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +25,7 @@ from trainers.checkpoint import (
 )
 from trainers.config import DistillConfig, SftConfig
 from trainers.curriculum import Order, order_of, told
-from trainers.data import Example, MicroBatch, encode, micro_batches, read_rows
+from trainers.data import Encoded, Example, MicroBatch, encode, ids_of, micro_batches, read_rows
 from trainers.model import TokenLogProbs, end_ids
 from trainers.objective import weighted_nll
 from trainers.origins import Origin, origins, teachers_of
@@ -58,7 +58,8 @@ def train(plan: Plan) -> dict[str, Any]:
     accelerator, say = open_accelerator(config)
     began = time.perf_counter()
 
-    # What is learnt from, and what learns. All that can be refused is refused here, before anything is written.
+    # What is learnt from, and what learns. What can be refused is refused here, before anything is written; a row's
+    # text only where it is first read, before anything is kept (see `Encoded`).
     curves = open_curves(config.warehouse.expanduser())
     rows = read_rows(config.warehouse, plan.manifest)
     if not rows["train"]:
@@ -68,23 +69,16 @@ def train(plan: Plan) -> dict[str, Any]:
     ends = end_ids(model, tokenizer)
     learnt = encode(tokenizer, rows["train"], ends, config.max_length, config.overlong)
     held_out = encode(tokenizer, rows["validation"], ends, config.max_length, config.overlong)
-    overlong = learnt.overlong + held_out.overlong
-    if overlong:
-        did = "left out" if config.overlong == "drop" else "cut"
-        say(f"{len(overlong):,} rows longer than {config.max_length} tokens {did}: {', '.join(overlong)}")
-    if not learnt.examples:
+    if not learnt:
         raise ConfigError(f"every training row is longer than max_length {config.max_length}: raise it")
-    order = order_of(config, plan.manifest, learnt.examples)
-    origin = origin_of(config, plan.manifest, learnt.examples, order)
+    order = order_of(config, plan.manifest, learnt)
+    origin = origin_of(config, plan.manifest, learnt, order)
     if config.curriculum:
         say(f"easy rows first: {json.dumps(origin['curriculum'])}")
 
-    told = {
-        "rows": {"train": len(learnt.examples), "validation": len(held_out.examples), "overlong": overlong},
-        **origin,
-    }
+    told = {"rows": {"train": len(learnt), "validation": len(held_out)}, **origin}
     with open_session(plan, accelerator, tokenizer, state, say, began) as session:
-        log, seconds = _loop(session, model, tokenizer, learnt.examples, held_out.examples, order, state, told)
+        log, seconds = _loop(session, model, tokenizer, learnt, held_out, order, state, told)
         result, method, facts = _result(config, log, seconds, told)
         if accelerator.is_main_process:
             # Before the checkpoint gets its name, or a crash in between would lose the curves for good.
@@ -107,7 +101,7 @@ def origin_of(config: SftConfig, manifest: Manifest, learnt: Sequence[Example], 
         origin["curriculum"] = told(config, order)
     if isinstance(config, DistillConfig):
         rows = origins(config.warehouse, manifest)
-        origin["teachers"] = teachers_of(config, manifest.id, (rows[e.id].policy for e in learnt))
+        origin["teachers"] = teachers_of(config, manifest.id, (rows[row].policy for row in ids_of(learnt)))
     return origin
 
 
@@ -115,15 +109,15 @@ def _loop(
     session: Session,
     model: Any,
     tokenizer: Any,
-    learnt: list[Example],
-    held_out: list[Example],
+    learnt: Encoded,
+    held_out: Encoded,
     order: Order,
     state: State | None,
     told: dict[str, Any],
 ) -> tuple[StepLog, float]:
     """All steps that are left; returns what was measured at every step, and the seconds of all sessions together.
 
-    `told` is what `training.json` says of the rows.
+    `told` is what `training.json` says of the rows; it gets those that are too long.
     """
     plan, config, accelerator, say = session.plan, _config(session.plan), session.accelerator, session.say
     # Where it stands. The order of rows, the rate and the dropout are functions of the step, so a state is weights,
@@ -145,7 +139,9 @@ def _loop(
         f"{len(held_out):,} validation rows of {plan.manifest.id}, {total:,} steps"
     )
 
-    batches: list[list[int]] = []
+    batches: Sequence[list[int]] = []
+    # Nothing is kept of the training before every row was looked at, which the steps up to there do not wait for.
+    look_at_all = cache(partial(_look_at_all, session, learnt, held_out))
     loop_began = time.perf_counter()
     for step in range(first, total):
         step_began = time.perf_counter()
@@ -160,6 +156,8 @@ def _loop(
         loss, grad_norm, stopped = update(session, scorer, optimizer, _losses_of(session, scorer, batch, nll))
         refuse_infinite(loss, grad_norm, step + 1)
         row_losses = _row_losses(session, batch, nll)
+        if step == first:
+            learnt.read_ahead(batches[n] for n in range(number, steps_per_epoch))
         labelled, tokens = sum(e.labelled for e in batch), sum(len(e.ids) for e in batch)
         speed = tokens / (time.perf_counter() - step_began)
         line = {
@@ -186,6 +184,7 @@ def _loop(
         if accelerator.is_main_process:
             samples.append(_sample_rows(step + 1, batch, row_losses, plan.manifest.id, sources))
         if config.checkpoint_at(step + 1, last_of_epoch) and step + 1 < total:
+            told["rows"]["overlong"] = look_at_all()
             if accelerator.is_main_process:
                 samples.keep(step + 1)
                 result = _result(config, log, seconds + time.perf_counter() - session.began, told)
@@ -193,6 +192,7 @@ def _loop(
                 say(f"checkpoint: {plan.folder_of(step + 1)}")
             accelerator.wait_for_everyone()
         if step + 1 < total and ((step + 1) % config.save_every == 0 or stopped):
+            look_at_all()
             if accelerator.is_main_process:
                 spent = seconds + time.perf_counter() - session.began
                 tensors = {"optimizer": optimizer.state_dict()}
@@ -203,8 +203,18 @@ def _loop(
             say(f"stopped after step {step + 1}/{total}; the same command goes on from here")
             raise KeyboardInterrupt
 
+    told["rows"]["overlong"] = look_at_all()
     samples.keep(total)
     return log, seconds + time.perf_counter() - session.began
+
+
+def _look_at_all(session: Session, learnt: Encoded, held_out: Encoded) -> list[str]:
+    """Encodes what is left of the rows, refuses what has to be, and tells of those that are too long."""
+    config, overlong = _config(session.plan), learnt.overlong + held_out.overlong
+    if overlong:
+        did = "left out" if config.overlong == "drop" else "cut"
+        session.say(f"{len(overlong):,} rows longer than {config.max_length} tokens {did}: {', '.join(overlong)}")
+    return overlong
 
 
 def _losses_of(session: Session, scorer: nn.Module, batch: Sequence[Example], nll: list[torch.Tensor]) -> list[Any]:

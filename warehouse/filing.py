@@ -1,6 +1,6 @@
 """The rows of a snapshot into its files: sorted, of as many rows each, and hashed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ from warehouse.quoting import literal
 from warehouse.row_kind import RowKind
 
 SPLITS = ("train", "validation")
-# Few enough for a sort in memory at 5 KB a row, and a file of some 100 MB.
+# A file has at most so many rows, and no more than make so many bytes: it is sorted in memory.
 ROWS_OF_A_FILE = 65_536
+_BYTES_OF_A_FILE = 384 << 20
 # Row groups are small, so that a reader's first rows are there soon and neither side holds many texts at once.
 _ROWS_OF_A_GROUP = 10_240
 # So many rows at a time are dealt out, and taken in order: their texts stay where the processor has them at hand.
@@ -35,13 +36,15 @@ class _Shard:
     rows: int
 
 
-def write_files(connection: duckdb.DuckDBPyConnection, folder: Path, kind: RowKind) -> tuple[list[SnapshotFile], str]:
-    """Writes the rows of `selected`, sorted, in files of `ROWS_OF_A_FILE`; these, and their logical hash.
+def write_files(
+    connection: duckdb.DuckDBPyConnection, folder: Path, kind: RowKind, row_bytes: float
+) -> tuple[list[SnapshotFile], str]:
+    """Writes the rows of `selected`, sorted, in files of at most `ROWS_OF_A_FILE`; these, and their logical hash.
 
-    Rows are rendered once, in any order, and dealt out to temporary files, each of which then fits into memory. Arrow
+    Of rows that may have more than some KB each, which `row_bytes` says, files hold fewer. Rows are rendered once, in any order, and dealt out to temporary files, each of which then fits into memory. Arrow
     sorts and writes those: DuckDB copies every text several times for either, and more often where its memory ends.
     """
-    shards = _shards(connection, kind)
+    shards = _shards(connection, kind, min(ROWS_OF_A_FILE, max(1024, int(_BYTES_OF_A_FILE / max(1.0, row_bytes)))))
     dealt = folder / "dealt"
     dealt.mkdir()
     _deal(connection, shards, dealt)
@@ -65,7 +68,29 @@ def write_files(connection: duckdb.DuckDBPyConnection, folder: Path, kind: RowKi
     return files, content.hexdigest()
 
 
-def _shards(connection: duckdb.DuckDBPyConnection, kind: RowKind) -> list[_Shard]:
+def bytes_of_a_row(trajectories: Sequence[str], prompts: Sequence[str]) -> float:
+    """About how many bytes a row of these tables' files has: the most that the mean of any row group is.
+
+    Of trajectories it is their text, of prompts all that they are. Only the files' footers are read.
+    """
+    return _largest_mean(trajectories, "text") + _largest_mean(prompts, None)
+
+
+def _largest_mean(files: Sequence[str], column: str | None) -> float:
+    largest = 0.0
+    for file in files:
+        footer = pq.read_metadata(file)
+        for number in range(footer.num_row_groups):
+            group = footer.row_group(number)
+            size = group.total_byte_size
+            if column is not None:
+                chunks = (group.column(i) for i in range(group.num_columns))
+                size = sum(c.total_uncompressed_size for c in chunks if c.path_in_schema == column)
+            largest = max(largest, size / max(1, group.num_rows))
+    return largest
+
+
+def _shards(connection: duckdb.DuckDBPyConnection, kind: RowKind, rows_of_a_file: int) -> list[_Shard]:
     """The files that the rows go to: as many rows each, by the first of the columns that sort them."""
     ident = kind.ident
     shards = []
@@ -73,7 +98,7 @@ def _shards(connection: duckdb.DuckDBPyConnection, kind: RowKind) -> list[_Shard
         found = connection.execute(
             f"""
             SELECT min({ident}), count(*) FROM (
-                SELECT {ident}, (row_number() OVER (ORDER BY {ident}) - 1) // {ROWS_OF_A_FILE} AS number
+                SELECT {ident}, (row_number() OVER (ORDER BY {ident}) - 1) // {rows_of_a_file} AS number
                 FROM taken WHERE split = {literal(split)}
             ) GROUP BY number ORDER BY number"""
         ).fetchall()

@@ -19,7 +19,7 @@ from schemas.records import now
 from warehouse.card import card
 from warehouse.connect import connect
 from warehouse.decontamination import decontamination
-from warehouse.filing import write_files
+from warehouse.filing import bytes_of_a_row, write_files
 from warehouse.fitting import OpenChat, chat_of, template_check
 from warehouse.hashing import logical_hash, sha256_of
 from warehouse.quoting import parquet
@@ -185,7 +185,9 @@ def create_snapshot(
             kind.select(connection, mix, systems, chat)
             refuse_empty(connection, mix, kind)
             clean, fits = decontamination(connection, mix), template_check(connection, mix, chat)
-            files, content = write_files(connection, work, kind)
+            read = (warehouse.files(table, tables[table])[1] for table in ("trajectories", "prompts"))
+            replies = 2 if mix.rows == "pairs" else 1
+            files, content = write_files(connection, work, kind, replies * bytes_of_a_row(*read))
             connection.execute(f"CREATE VIEW hashed AS FROM {parquet(work / file.path for file in files)}")
             if newest and newest.manifest.logical_hash == content and newest.manifest.promises(clean, fits):
                 return newest, False
