@@ -89,15 +89,19 @@ def test_at_another_temperature_the_gap_is_measured_at_that_of_the_server(planne
 
 
 @pytest.mark.parametrize(
-    ("rate", "message"),
+    ("keeps", "rate", "message"),
     [
-        # Far beyond the tolerance; and far below it, where only the known change tells.
-        (1e-3, r"its weights are not those handed over: .* max_logprob_gap is 0\.1"),
-        (1e-5, "its weights are still those of the rollout before"),
+        ("", 1e-3, "its weights are still those of the rollout before"),
+        # Far below any tolerance: the known change tells.
+        ("", 1e-6, "its weights are still those of the rollout before"),
+        ("embed_tokens", 1e-3, r"its weights are not those handed over: .* nats off, and may be 0\.01;"),
     ],
+    ids=["all", "all-of-little-change", "some"],
 )
-def test_a_server_that_keeps_its_old_weights_is_refused(planned: Make, serve: Serve, rate: float, message: str) -> None:
-    plan = planned(engine=serve(stale=True), learning_rate=rate, steps_per_rollout=4)
+def test_a_server_that_keeps_old_weights_is_refused(
+    planned: Make, serve: Serve, keeps: str, rate: float, message: str
+) -> None:
+    plan = planned(engine=serve(keeps=keeps), learning_rate=rate, steps_per_rollout=4)
     with pytest.raises(EngineError, match=message) as refused:
         grpo.train(plan)
     assert "\n" not in str(refused.value)
