@@ -64,6 +64,7 @@ class Served:
         self.facts: dict[str, float] = {}
         self._engine = engine
         self._partial = plan.partial.absolute()
+        self._log = self._partial / "vllm.log"
         self._name = plan.config.name
         self._model = model
         self._tokenizer = tokenizer
@@ -101,7 +102,7 @@ class Served:
         progress: Progress,
         began: float,
     ) -> list[Sampled]:
-        async with self._policy(folder).fleet(self._partial / "vllm.log") as fleet:
+        async with self._policy(folder).fleet(self._log) as fleet:
             await asyncio.gather(*(self._hand_over(client, folder) for client in fleet.clients))
             await self._prove(fleet, now)
             self.facts["seconds/handover"] = time.perf_counter() - began
@@ -176,7 +177,7 @@ class Served:
         """Raises EngineError for a server whose log-probabilities are not those of the weights, or are of the old."""
         ours = torch.cat(now).double()
         for client in fleet.clients:
-            theirs = torch.cat(await asyncio.gather(*(self._of(client, one) for one in self._known))).double()
+            theirs = torch.cat(await self._of(client, fleet)).double()
             before = [one.old for one in self._known if one.old is not None]
             if before and _stale(theirs, torch.cat(before).double(), ours):
                 raise EngineError(
@@ -191,15 +192,24 @@ class Served:
                     "this model, in a precision near the training's, or raise max_logprob_gap"
                 )
 
-    async def _of(self, client: ChatClient, known: Trained) -> torch.Tensor:
-        ids = known.example.ids.tolist()
+    async def _of(self, client: ChatClient, like: Fleet) -> list[torch.Tensor]:
+        """What one server says of the known replies, tried as often as the fleet tries."""
+        alone = Fleet([client], like.most, like.start, like.retries, like.backoff, like.patience)
         try:
-            reply = await client.ask(TokensRequest(ids, 1, 1.0, 1.0, None, sorted(self._ends), of_prompt=True))
-        except Failure as e:
-            raise self._failed(client.url, str(e)) from None
-        if reply.prompt_logprobs is None:
-            raise EngineError(f"{client.url}: gives no prompt_logprobs, so nothing proves its weights; is it vLLM?")
-        return torch.tensor(reply.prompt_logprobs[known.example.prompt - 1 :])
+            replies = await asyncio.gather(*(alone.complete(self._question(one)) for one in self._known))
+        finally:
+            await alone.close()
+        told = []
+        for one, reply in zip(self._known, replies, strict=True):
+            if reply.error is not None:
+                raise self._failed(client.url, reply.error)
+            if reply.prompt_logprobs is None:
+                raise EngineError(f"{client.url}: gives no prompt_logprobs, so nothing proves its weights; is it vLLM?")
+            told.append(torch.tensor(reply.prompt_logprobs[one.example.prompt - 1 :]))
+        return told
+
+    def _question(self, known: Trained) -> TokensRequest:
+        return TokensRequest(known.example.ids.tolist(), 1, 1.0, 1.0, None, sorted(self._ends), of_prompt=True)
 
     # -- replies
 
@@ -224,7 +234,8 @@ class Served:
         return reply
 
     def _failed(self, url: str, reason: str) -> EngineError:
-        return EngineError(f"{url}: {reason}; mend the server and run the same command again, its state is kept")
+        where = f" (see {self._log})" if isinstance(self._engine, VllmEngine) else ""
+        return EngineError(f"{url}: {reason}{where}; mend the server and run the same command again")
 
     def _sampled(self, wanted: Wanted, prompt: list[int], reply: ChatReply, prefill: str) -> Sampled:
         ids = reply.token_ids

@@ -16,9 +16,9 @@ from dataengine.engines.server import Worker, stop_tokens
 class StandIn:
     """A real server on 127.0.0.1 in a thread of its own.
 
-    Without `token_ids` it is an older vLLM, without `orders` one that is not in development mode. Told to load weights it
-    says that it has, and has not renewed those with `keeps` in their names. `dies_after` so many completions it cuts all connections. `busy` so many
-    times it refuses to sample.
+    Without `token_ids` it is an older vLLM, without `orders` one that is not in development mode. Told to load weights
+    it says that it has, and has not renewed those with `keeps` in their names. After `dies_after` completions it cuts
+    all connections. The first `busy` completions it refuses.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class StandIn:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        if self.busy and "prompt_logprobs" not in body:
+        if self.busy:
             self.busy -= 1
             return web.json_response({"error": {"message": "slow down"}}, status=503)
         asked = Request(
