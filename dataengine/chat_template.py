@@ -13,6 +13,7 @@ Messages = Sequence[dict[str, str]]
 
 # Replies encoded in one call: enough to keep the cores busy. While they are, each token takes some hundred bytes.
 _BATCH = 64
+_MARKERS = "[\U000f0000-\U0010ffff]"
 
 #: What can be wrong with a row under a template, most telling first.
 FAULTS = {
@@ -35,13 +36,14 @@ FAULTS = {
 class Rendered:
     """The last turn of a row as a template writes it.
 
-    Without `faults` the whole row is the prompt with its generation prompt, `reply` word for word, the token `end`, and
-    then nothing but white space and special tokens: so the reply stands in it exactly once. With them, `detail` says
-    more of the first one. `tokens` of the whole row, `loss_tokens` of them learnt, are 0 with faults or where nobody
-    counted. `forgotten` are earlier turns of the assistant whose reasoning the prompt does not show,
-    which is no fault: it is not learnt, and the model does not see it either when it is sampled.
+    Without `faults` the whole row is `prompt`, which ends with the generation prompt, `reply` word for word, the token
+    `end`, and then nothing but white space and special tokens: so the reply stands in it exactly once. With them,
+    `detail` says more of the first one. `tokens` of the whole row, `loss_tokens` of them learnt, are 0 with faults or
+    where nobody counted. `forgotten` are earlier turns of the assistant whose reasoning the prompt does not show, which
+    is no fault: it is not learnt, and the model does not see it either when it is sampled.
     """
 
+    prompt: str = ""
     reply: str = ""
     end: int = -1
     faults: tuple[str, ...] = ()
@@ -60,6 +62,10 @@ class ChatTemplate:
         added = tokenizer.added_tokens_decoder.items()
         marks = [token.content for ident, token in added if token.special or ident in end_ids]
         self._marks = re.compile("|".join(map(re.escape, sorted(marks, key=len, reverse=True))) or "(?!)")
+        # What could be taken for a token of the template's, and the characters that transformers marks such text by.
+        tokens = "|".join(re.escape(token.content) for _, token in added)
+        self._forged = re.compile(f"{tokens}|{_MARKERS}" if tokens else _MARKERS)
+        self._ends: dict[str, int | None] = {}
 
     @property
     def sha256(self) -> str:
@@ -93,14 +99,13 @@ class ChatTemplate:
             faults = self._miscounted(content, before, full) or ("reply_changed",)
             return Rendered(faults=faults, detail=_difference(content, rest), forgotten=forgotten)
         tail = rest[len(reply) :].lstrip()
-        ids = self._tokenizer(tail, add_special_tokens=False)["input_ids"]
-        ended = bool(ids) and ids[0] in self._end_ids
+        end = self._end_of(tail)
         more = bool(self._marks.sub("", tail).strip())
-        if ended and not more:
-            return Rendered(reply, int(ids[0]), forgotten=forgotten)
+        if end is not None and not more:
+            return Rendered(before, reply, end, forgotten=forgotten)
         # What stands there twice tells more than that the end is not where it should be.
         twice = self._miscounted(content, before, full) if more else ()
-        faults = twice or ("text_after_end" if ended else "no_end",)
+        faults = twice or ("no_end" if end is None else "text_after_end",)
         return Rendered(faults=faults, detail=f"after the reply {_excerpt(tail)}", forgotten=forgotten)
 
     def measure(self, rows: Sequence[Messages]) -> list[Rendered]:
@@ -110,7 +115,7 @@ class ChatTemplate:
         """
         turns = [self.render(messages) for messages in rows]
         sound = [i for i, turn in enumerate(turns) if not turn.faults]
-        encoded = self.encode([rows[i][:-1] for i in sound], [turns[i].reply for i in sound])
+        encoded = self.encode([rows[i][:-1] for i in sound], [turns[i] for i in sound])
         for i, (prompt, reply) in zip(sound, encoded, strict=True):
             tokens = len(prompt) + len(reply) + 1
             if reply:
@@ -119,20 +124,37 @@ class ChatTemplate:
                 turns[i] = replace(turns[i], faults=("empty",))
         return turns
 
-    def encode(self, prompts: Sequence[Messages], replies: Sequence[str]) -> Iterator[tuple[list[int], list[int]]]:
+    def encode(self, prompts: Sequence[Messages], turns: Sequence[Rendered]) -> Iterator[tuple[list[int], list[int]]]:
         """Token ids of each prompt with its generation prompt, and of its reply, which is learnt with the end token.
 
-        The reply is encoded as plain text by itself, as the model writes it; control tokens written out in somebody's
-        text are text too.
+        `turns` are the rows as rendered, without faults. The reply is encoded as plain text by itself, as the model
+        writes it; control tokens written out in somebody's text are text too.
         """
         for first in range(0, len(prompts), _BATCH):
-            texts = list(replies[first : first + _BATCH])
-            encoded = self._tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-            for messages, reply in zip(prompts[first : first + _BATCH], encoded, strict=True):
-                prompt = self._tokenizer.apply_chat_template(
-                    messages, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
-                )
+            conversations, rendered = prompts[first : first + _BATCH], turns[first : first + _BATCH]
+            replies = self._encoded([turn.reply for turn in rendered], split_special_tokens=True)
+            plain = self._encoded([turn.prompt for turn in rendered])
+            for messages, prompt, reply in zip(conversations, plain, replies, strict=True):
+                if any(self._forged.search(text) for m in messages for text in m.values()):
+                    prompt = self._tokenizer.apply_chat_template(
+                        messages, add_generation_prompt=True, return_dict=False, sanitize_control_tokens=True
+                    )
                 yield prompt, reply
+
+    def _encoded(self, texts: list[str], **options: Any) -> list[list[int]]:
+        ids: list[list[int]] = self._tokenizer(
+            texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, **options
+        )["input_ids"]
+        return ids
+
+    def _end_of(self, tail: str) -> int | None:
+        """The first token of what follows a reply if it ends a generation; templates write few different tails."""
+        if tail not in self._ends:
+            ids = self._tokenizer(tail, add_special_tokens=False)["input_ids"]
+            if len(self._ends) >= _BATCH:
+                self._ends.clear()
+            self._ends[tail] = int(ids[0]) if ids and ids[0] in self._end_ids else None
+        return self._ends[tail]
 
     def _miscounted(self, content: str, before: str, full: str) -> tuple[str, ...]:
         """Whether the last turn holds reasoning or answer less or more often than the reply does, as faults."""

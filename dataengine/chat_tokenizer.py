@@ -12,7 +12,7 @@ from dataengine.progress import Progress
 from schemas.errors import ConfigError
 from schemas.mix import AnyMix, Mix
 from warehouse.fitting import Measured
-from warehouse.snapshot import sha256_of
+from warehouse.hashing import sha256_of
 
 
 class ChatTokenizer:

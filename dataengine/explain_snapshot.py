@@ -19,7 +19,7 @@ from warehouse.snapshot import Snapshot
 _VERDICTS = ("verdicts", "chosen_verdicts", "rejected_verdicts")
 # What grows after a snapshot was made, and what tells one from another.
 _GROWS = {"rows": ("source", "revision"), "trajectories": ("trajectory_id",), "attempts": ("attempt",),
-          "verdicts": ("attempt", "check", "version", "against"), "reviews": ("review_id",),
+          "rollouts": ("attempt",), "verdicts": ("attempt", "check", "version", "against"), "reviews": ("review_id",),
           "draws": ("check", "version", "draw"), "steps": ("recipe", "step")}  # fmt: skip
 
 

@@ -70,6 +70,10 @@ def _attempts(record: Row) -> list[str]:
     names = ("attempt", "finish_reason", "prompt_tokens", "completion_tokens", "max_tokens", "seconds", "error")
     rows = [{**{k: a[k] for k in names}, "when": _when(a), "run": a["run_id"]} for a in record["attempts"]]
     lines = ["attempts:", table(rows, most=100), ""]
+    if record["rollouts"]:
+        shown = ("attempt", "step", "reward", "advantage", "clipped", "run_id")
+        learnt = table([{name: row[name] for name in shown} for row in record["rollouts"]])
+        lines += [f"reinforcement learning (without an advantage it is left out of the loss):\n{learnt}", ""]
     if record["family"]:
         family = [
             {

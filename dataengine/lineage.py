@@ -121,6 +121,9 @@ SELECT "check", version, draws, drawn, verdicts, score, chosen_id, rejected_id, 
 FROM preferences WHERE pair_id = $id ORDER BY "check" """
 _PAIRS_OF_PROMPT = "SELECT pair_id FROM pairs WHERE prompt_id = $id ORDER BY 1"
 _PAIRS_OF_REPLY = "SELECT pair_id FROM pairs WHERE $id IN (a_id, b_id) ORDER BY 1"
+_ROLLOUTS = """
+SELECT attempt, step, reward, advantage, clipped, run_id, created_at
+FROM rollouts WHERE trajectory_id = $id ORDER BY attempt"""
 _VERDICTS = """
 SELECT v.attempt, v."check", v.version, v.against, v.kind, v.outcome, v.score, v.reason, v.details,
     v.run_id, v.created_at, c.trajectory_id IS NOT NULL AS counts
@@ -163,6 +166,7 @@ def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None
         "trajectory": current,
         "attempts": attempts,
         "family": _family(connection, ident),
+        "rollouts": _rows(connection, _ROLLOUTS, ident),
         "verdicts": verdicts,
         "reviews": _rows(connection, _REVIEWS, ident),
         "pairs": [row["pair_id"] for row in _rows(connection, _PAIRS_OF_REPLY, ident)],

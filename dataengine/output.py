@@ -30,9 +30,10 @@ _VIEWS = {
     "balance": "replies and kept ones per stage and source, domain, language, difficulty",
     "diversity": "per stage, of all replies and of kept ones: clusters, duplicates, effective numbers",
     "pass_at_k": "unbiased pass@k",
-    "evaluation": "held-out scores per policy and source",
+    "evaluation": "held-out scores per policy, source, shots and setting",
+    "evaluated": "a row per evaluated sample, with its vote in cons@k",
     "throughput": "tokens and seconds per stage and policy",
-    "curves": "training metrics by step",
+    "curves": "rewards, scores, lengths and logged metrics by optimizer step",
     "snapshot_rows": "a row of a snapshot: its ids, split, weight, and its place in which file",
 }
 

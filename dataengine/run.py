@@ -322,7 +322,11 @@ class _Loop:
             return f"nothing to do, {done['policy']} is trained"
         self.log.begin()
         self.result.add("trainings", 1)
-        return f"{done['policy']} trained: {done['steps']} steps, loss {done['train_loss']:.3f}"
+        if step.trainer == "grpo":
+            told = f"reward {done['rewards']['first']:.3f} at first, {done['rewards']['last']:.3f} at last"
+        else:
+            told = f"loss {done['train_loss']:.3f}"
+        return f"{done['policy']} trained: {done['steps']} steps, {told}"
 
     def _evaluate(self, name: str, step: EvaluateStep) -> str:
         prompts, policy = self._prompts(step.prompt_sets), self._policy(step.engine)

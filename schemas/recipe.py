@@ -535,7 +535,7 @@ class TrainStep(_Strict):
     """Run a trainer on a snapshot, as a process of its own."""
 
     kind: Literal["train"]
-    trainer: Literal["sft", "distill"] = "sft"
+    trainer: Literal["sft", "distill", "grpo"] = "sft"
     snapshot: str = Field(description="the snapshot step whose snapshot is trained on")
     engine: str = Field(description="the engine whose weights are trained")
     name: str = Field(pattern=NAME, description="the checkpoint's name")

@@ -28,7 +28,7 @@ def save_tiny_model(folder: Path) -> Path:
 
 
 def save_llama(folder: Path, template: str, texts: list[str], vocab_size: int, **config: Any) -> Path:
-    """A random Llama of about 1M parameters with a byte-level tokenizer made of `texts`, in a folder."""
+    """A random Llama with a byte-level tokenizer made of `texts`, in a folder; 1M parameters by default."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -51,15 +51,17 @@ def save_llama(folder: Path, template: str, texts: list[str], vocab_size: int, *
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=4,
-            num_attention_heads=4,
-            num_key_value_heads=2,
             bos_token_id=1,
             eos_token_id=2,
             pad_token_id=2,
-            **config,
+            **{
+                "hidden_size": 128,
+                "intermediate_size": 384,
+                "num_hidden_layers": 4,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                **config,
+            },
         )
     )
     model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=2, pad_token_id=2)

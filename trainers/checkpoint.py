@@ -17,11 +17,14 @@ from trainers.card import model_card
 from trainers.config import TrainingConfig
 from trainers.data import read_manifest
 from trainers.lora import save_model
-from warehouse.writing import fsync
+from trainers.sample_log import join_parts
+from warehouse.writing import fsync, refusal
 
 if TYPE_CHECKING:
     import torch
 
+SAMPLES = "samples"
+"""The folder of a SampleLog's parts, and the checkpoint's file that they become."""
 _MARK = "training.json"
 _PLANNED = "planned.json"
 
@@ -48,6 +51,10 @@ class Plan:
     def folder(self) -> Path:
         """The finished checkpoint: `<output>/<name>-<first 12 digits of the key>`."""
         return self.config.output.expanduser() / f"{self.config.name}-{self.key[:12]}"
+
+    def folder_of(self, step: int) -> Path:
+        """The checkpoint of a step on the way."""
+        return self.folder.with_name(f"{self.folder.name}-step{step}")
 
     @property
     def partial(self) -> Path:
@@ -120,16 +127,38 @@ def weights_sha256(folder: Path) -> str:
 
 @contextmanager
 def sole_trainer(plan: Plan) -> Iterator[None]:
-    """Holds the unfinished training for this process alone. Raises UserError when another process is at it."""
-    plan.partial.mkdir(parents=True, exist_ok=True)
-    with (plan.partial / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{plan.partial}: another process is at this training; wait for it or stop it") from None
-        # `dataengine gc` looks here: a training needs its snapshot until it has ended.
-        _write_json(plan.partial / _PLANNED, {"key": plan.key, "snapshot": plan.manifest.id})
+    """Holds the unfinished training for this process alone.
+
+    Raises UserError when another process is at it, or the system refuses to write, such as on a full disk.
+    """
+    with _full_disks_told(plan.partial):
+        plan.partial.mkdir(parents=True, exist_ok=True)
+        with (plan.partial / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{plan.partial}: another process is at this training; wait for it or stop it"
+                ) from None
+            # `dataengine gc` looks here: a training needs its snapshot until it has ended.
+            _write_json(plan.partial / _PLANNED, {"key": plan.key, "snapshot": plan.manifest.id})
+            yield
+
+
+@contextmanager
+def _full_disks_told(folder: Path) -> Iterator[None]:
+    from safetensors import SafetensorError
+
+    try:
         yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        # torch reports a write that failed in words of its own, while it handles the system's.
+        cause: BaseException | None = error
+        while cause is not None:
+            if refused := refusal(cause):
+                raise UserError(f"{folder}: cannot be written: {refused}") from error
+            cause = cause.__context__
+        raise
 
 
 def save_state(
@@ -148,7 +177,9 @@ def save_state(
     making.mkdir()
     save_model(model, making, _base(plan), merge=False)
     tokenizer.save_pretrained(making)
-    torch.save(tensors, making / "state.pt")
+    # Into a file that is open: given a path, torch does not say what the system said of a full disk.
+    with (making / "state.pt").open("wb") as file:
+        torch.save(tensors, file)
     _write_json(making / "progress.json", {"key": plan.key, "step": step, **progress})
     _publish(making, new)
     for old in plan.partial.glob("state-*"):
@@ -190,15 +221,41 @@ def publish_checkpoint(
 ) -> dict[str, Any]:
     """Writes the finished checkpoint and removes the unfinished one; returns `training.json`, with the policy.
 
-    All files are on disk before `training.json` is, and that before the folder gets its name. `method` and `facts` are
-    for the card.
+    All files are on disk before `training.json` is, and that before the folder gets its name. `result` goes into
+    `training.json`; `method` and `facts` are for the card.
     """
+    training = _write_checkpoint(plan, plan.folder, model, tokenizer, result, method, facts)
+    clean_up(plan)
+    return training
+
+
+def publish_on_the_way(
+    plan: Plan, step: int, model: Any, tokenizer: Any, result: dict[str, Any], method: str, facts: dict[str, str]
+) -> None:
+    """Writes the checkpoint of a step as a whole one, `<name>-<key>-step<N>`, and removes the oldest of many."""
+    _write_checkpoint(plan, plan.folder_of(step), model, tokenizer, result, method, facts)
+    steps = sorted(int(p.name.rpartition("-step")[2]) for p in plan.folder.parent.glob(f"{plan.folder.name}-step*"))
+    for old in steps[: -plan.config.checkpoints_kept]:
+        shutil.rmtree(plan.folder_of(old))
+
+
+def _write_checkpoint(
+    plan: Plan,
+    folder: Path,
+    model: Any,
+    tokenizer: Any,
+    result: dict[str, Any],
+    method: str,
+    facts: dict[str, str],
+) -> dict[str, Any]:
     making = plan.partial / "checkpoint.making"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
     save_model(model, making, _base(plan), merge=plan.config.lora is not None and plan.config.lora.merge)
     tokenizer.save_pretrained(making)
     shutil.copy(plan.partial / "metrics.jsonl", making / "metrics.jsonl")
+    if (samples := plan.partial / SAMPLES).is_dir():
+        join_parts(samples, making / f"{SAMPLES}.parquet")
     sha256 = weights_sha256(making)
     training = {
         "name": plan.config.name,
@@ -215,8 +272,7 @@ def publish_checkpoint(
     (making / "README.md").write_text(model_card(training, plan.manifest, method, facts), encoding="utf-8")
     _sync_files(making)
     _write_json(making / _MARK, training)
-    _publish(making, plan.folder)
-    clean_up(plan)
+    _publish(making, folder)
     return training
 
 

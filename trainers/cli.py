@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.errors import UserError
+from dataengine.cli_common import DEFAULT_WAREHOUSE, WarehouseOption
+from schemas.errors import ConfigError, UserError
 from warehouse.interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ app = typer.Typer(
     help="Train models on snapshots. Exit codes: 0 done, 2 wrong input or configuration, 130 interrupted (resumable).",
 )
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file with the settings")]
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="YAML file with the settings; `trainers fields` lists them")
+]
 Evaluated = Annotated[
     str,
     typer.Argument(
@@ -34,22 +37,25 @@ Evaluated = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="settings that replace those of the file")
 ]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="count tokens, steps and memory, show a row with its mask, and write nothing")
+]
 
 
 @app.command()
-def sft(config: ConfigFile, overrides: Overrides = None) -> None:
+def sft(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Fine-tune on a snapshot's accepted replies; run it again to resume, or to find that it is done."""
     from trainers.config import SftConfig
 
-    _supervised(config, SftConfig, overrides)
+    _supervised(config, SftConfig, overrides, dry_run)
 
 
 @app.command()
-def distill(config: ConfigFile, overrides: Overrides = None) -> None:
+def distill(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
     """Fine-tune a student on a snapshot of what a teacher wrote: as `sft`, with the teacher named and held to."""
     from trainers.config import DistillConfig
 
-    _supervised(config, DistillConfig, overrides)
+    _supervised(config, DistillConfig, overrides, dry_run)
 
 
 @app.command()
@@ -61,7 +67,10 @@ def grpo(config: ConfigFile, overrides: Overrides = None) -> None:
     _end(folder, training, done_before, rewards=training["rewards"], evaluations=training["evaluations"])
 
 
-def _supervised(file: Path, config: "type[SftConfig]", overrides: list[str] | None) -> None:
+def _supervised(file: Path, config: "type[SftConfig]", overrides: list[str] | None, dry_run: bool) -> None:
+    if dry_run:
+        _try("trainers.dry_run", file, config, overrides)
+        return
     training, folder, done_before = _train("trainers.sft", file, config, overrides)
     _end(
         folder,
@@ -90,6 +99,18 @@ def _train(
     clean_up(plan)
     print(f"nothing to do: {plan.folder}", file=sys.stderr)
     return training, plan.folder, True
+
+
+def _try(trainer: str, file: Path, config: "type[TrainingConfig]", overrides: list[str] | None) -> None:
+    """Prints what a training would do, by the module's `dry_run`. Raises ConfigError when it would be refused."""
+    from schemas.yaml_file import load_yaml
+    from trainers.checkpoint import make_plan
+
+    result = importlib.import_module(trainer).dry_run(make_plan(load_yaml(file, config, overrides or [])))
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(result), flush=True)
+    if result["refused"]:
+        raise ConfigError(result["refused"])
 
 
 def _end(folder: Path, training: dict[str, Any], done_before: bool, **more: Any) -> None:
@@ -135,6 +156,20 @@ def evaluate(config: Evaluated, overrides: Overrides = None) -> None:
     print(json.dumps(result), flush=True)
     if result["errors"]:
         sys.exit(1)
+
+
+@app.command()
+def curves(
+    training: Annotated[
+        str, typer.Argument(metavar="TRAINING", help="a checkpoint's folder, or the beginning of the training's key")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="the picture: a name that ends in .png or .svg")],
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+) -> None:
+    """Draw a training from the warehouse's rows: pass@1, cons@k, length, reflection, language and rewards by step."""
+    from trainers.pictures import draw_curves
+
+    print(json.dumps({"training": draw_curves(warehouse, training, out), "picture": str(out)}), flush=True)
 
 
 def main() -> None:

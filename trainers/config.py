@@ -40,6 +40,9 @@ class TrainingConfig(BaseModel):
     ROWS_OF: ClassVar[str]
     """The kind of snapshot that the trainer learns from."""
 
+    EPOCHS: ClassVar[bool] = False
+    """Whether the trainer goes through its rows in epochs."""
+
     name: str = Field(pattern=NAME, description="the checkpoint's name: letters, digits, `.`, `_` and `-`")
     warehouse: Path = Field(description="the warehouse's folder")
     snapshot: str = Field(
@@ -68,8 +71,8 @@ class TrainingConfig(BaseModel):
     )
 
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if torch sees one")
-    attention: Literal["sdpa", "eager", "flex_attention", "flash_attention_2"] = Field(
-        default="sdpa", description="transformers' implementation; flash_attention_2 needs the package flash-attn"
+    attention: Literal["sdpa", "eager"] = Field(
+        default="sdpa", description="transformers' implementation; sdpa takes torch's fastest kernel for the device"
     )
     activation_checkpointing: bool = Field(
         default=False, description="keep a layer's input only and work out the rest again: less memory, more time"
@@ -84,6 +87,19 @@ class TrainingConfig(BaseModel):
     threads: int | None = Field(default=None, ge=1, description="CPU threads; none: torch decides")
     save_every: int = Field(default=50, ge=1, description="optimizer steps between two states to resume from")
     log_every: int = Field(default=1, ge=1, description="optimizer steps between two lines of progress")
+    checkpoint_every: int | Literal["epoch"] | None = Field(
+        default=None,
+        description="optimizer steps between two checkpoints on the way, or `epoch`; none: only the finished one",
+    )
+    checkpoints_kept: int = Field(default=3, ge=1, description="how many of those are kept, the newest")
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        default=(), description="where the numbers of metrics.jsonl go too; each is a package of its own"
+    )
+
+    def checkpoint_at(self, step: int, last_of_epoch: bool) -> bool:
+        """Whether there is a checkpoint on the way after the step (1 is the first)."""
+        every = self.checkpoint_every
+        return last_of_epoch if every == "epoch" else every is not None and step % every == 0
 
     @classmethod
     def trainer(cls) -> str:
@@ -104,6 +120,15 @@ class TrainingConfig(BaseModel):
         if preset is not None:
             values_of(preset, cls.trainer())
         return preset
+
+    @field_validator("checkpoint_every")
+    @classmethod
+    def _some_steps(cls, every: int | str | None) -> int | str | None:
+        if isinstance(every, int) and every < 1:
+            raise ValueError(f"checkpoint_every is {every}; it must be at least 1")
+        if every == "epoch" and not cls.EPOCHS:
+            raise ValueError("checkpoint_every is 'epoch', and this trainer has none: give a number of steps")
+        return every
 
     @model_validator(mode="after")
     def _betas_in_range(self) -> Self:
@@ -126,12 +151,15 @@ class TrainingConfig(BaseModel):
         return {
             "activation_checkpointing",
             "attention",
+            "checkpoint_every",
+            "checkpoints_kept",
             "device",
             "log_every",
             "micro_batch_tokens",
             "preset",
             "save_every",
             "threads",
+            "trackers",
         }
 
 
@@ -161,6 +189,7 @@ class SftConfig(TrainingConfig):
 
     TRAINER: ClassVar[str] = "sft-1"
     ROWS_OF: ClassVar[str] = "samples"
+    EPOCHS: ClassVar[bool] = True
 
     epochs: int = Field(default=2, ge=1, description="how often every training row is seen")
     batch_size: int = Field(default=16, ge=1, description="rows per optimizer step, at most")

@@ -2,8 +2,8 @@
 
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +11,7 @@ from schemas.errors import ConfigError
 from schemas.keys import key
 from schemas.manifest import Manifest
 from trainers.config import SftConfig
-from trainers.data import Example, epoch_batches, name_rows
+from trainers.data import Example, epoch_batches, known, lengths_of, name_rows
 from trainers.origins import origins, solve_rates
 
 _UNRATED = math.inf
@@ -19,9 +19,13 @@ _UNRATED = math.inf
 
 @dataclass(frozen=True)
 class Order:
-    """What the batches of an epoch are made of: the rows' lengths and, with a curriculum, how hard each row is."""
+    """What the batches of an epoch are made of: the rows and what gives the lengths of some of them (`lengths_of`).
 
-    lengths: list[int]
+    With a curriculum, how hard each row is.
+    """
+
+    rows: int
+    lengths: Callable[[list[int]], Sequence[int]]
     batch_size: int
     seed: int
     snapshot: str
@@ -31,24 +35,28 @@ class Order:
     @property
     def steps_per_epoch(self) -> int:
         """How many batches an epoch has."""
-        return math.ceil(len(self.lengths) / self.batch_size)
+        return math.ceil(self.rows / self.batch_size)
 
-    def batches(self, epoch: int) -> list[list[int]]:
+    def batches(self, epoch: int) -> Sequence[list[int]]:
         """The batches of an epoch as row indices: every row once.
 
-        With a curriculum the rows, easy ones first and equally hard ones in random order, are dealt out to `stages` of
-        as many batches each, to one batch more or less; each stage is then ordered as an epoch is without one, so that
-        a batch holds rows of similar length. A pure function of the seed, the epoch and the snapshot.
+        Without a curriculum each is made when it is asked for. With one the rows, easy ones first and equally hard ones
+        in random order, are dealt out to `stages` of as many batches each, to one batch more or less; each stage is
+        then ordered as an epoch is without one, so that a batch holds rows of similar length. A pure function of the
+        seed, the epoch and the snapshot.
 
-        >>> order = Order([9, 9, 5, 5], 1, seed=0, snapshot="", difficulty=[0.5, 0.0, 1.0, 0.25], stages=4)
+        >>> order = Order(4, known([9, 9, 5, 5]), 1, seed=0, snapshot="", difficulty=[0.5, 0.0, 1.0, 0.25], stages=4)
         >>> order.batches(0)
         [[1], [3], [0], [2]]
         """
+        if self.difficulty is None:
+            settings: dict[str, Any] = {"seed": self.seed, "epoch": epoch, "snapshot": self.snapshot}
+            return epoch_batches(self.rows, self.lengths, self.batch_size, **settings)
         made = []
         for number, rows in enumerate(self._stages(epoch)):
-            snapshot = self.snapshot if self.difficulty is None else f"{self.snapshot}/{number}"
-            lengths = [self.lengths[i] for i in rows]
-            batches = epoch_batches(lengths, self.batch_size, seed=self.seed, epoch=epoch, snapshot=snapshot)
+            settings = {"seed": self.seed, "epoch": epoch, "snapshot": f"{self.snapshot}/{number}"}
+            lengths = self.lengths(rows)
+            batches = epoch_batches(len(rows), known(lengths), self.batch_size, **settings)
             made += [[rows[i] for i in batch] for batch in batches]
         return made
 
@@ -59,9 +67,8 @@ class Order:
         return [_mean([self.difficulty[i] for i in rows]) for rows in self._stages(0)]
 
     def _stages(self, epoch: int) -> list[list[int]]:
-        rows = list(range(len(self.lengths)))
-        if self.difficulty is None:
-            return [rows]
+        assert self.difficulty is not None
+        rows = list(range(self.rows))
         count = self.steps_per_epoch
         random.Random(key(self.seed, epoch, self.snapshot)).shuffle(rows)
         rows.sort(key=self.difficulty.__getitem__)
@@ -77,7 +84,7 @@ def order_of(config: SftConfig, manifest: Manifest, learnt: Sequence[Example]) -
     By length, a row is as hard as its reply has tokens; by solve rate, as the share of replies to its prompt that are
     not right.
     """
-    order = Order([len(e.ids) for e in learnt], config.batch_size, config.seed, manifest.logical_hash)
+    order = Order(len(learnt), lengths_of(learnt), config.batch_size, config.seed, manifest.logical_hash)
     curriculum = config.curriculum
     if curriculum is None:
         return order
@@ -93,7 +100,7 @@ def order_of(config: SftConfig, manifest: Manifest, learnt: Sequence[Example]) -
                 "curriculum.unrated to last, or curriculum.by to length"
             )
         difficulty = [_UNRATED if rate is None else 1 - rate for rate in found]
-    return Order(order.lengths, order.batch_size, order.seed, order.snapshot, difficulty, curriculum.stages)
+    return replace(order, difficulty=difficulty, stages=curriculum.stages)
 
 
 def told(config: SftConfig, order: Order) -> dict[str, Any]:

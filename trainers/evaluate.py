@@ -32,7 +32,7 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(pattern=r"^[\w.+-]+$", description="the evaluation's name, for the log and for metrics")
+    name: str = Field(min_length=1, description="the evaluation's name, for the log and for metrics")
     warehouse: Path = Field(
         default_factory=lambda: Path(os.environ.get("DATAENGINE_WAREHOUSE", "warehouse-data")),
         description="the warehouse's folder; made if it is not there",

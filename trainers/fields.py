@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
+from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from schemas.errors import ConfigError
 from trainers.config import DistillConfig, SftConfig
@@ -52,8 +52,6 @@ def _fields(model: type[BaseModel], indent: str) -> Iterator[str]:
 
 def _yaml(value: Any) -> str:
     """A value as it is written in a training file, on one line."""
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    if isinstance(value, tuple):
-        value = list(value)
+    if not isinstance(value, dict):  # whose keys would become text
+        value = to_jsonable_python(value)
     return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()

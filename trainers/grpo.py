@@ -26,35 +26,46 @@ from schemas.errors import ConfigError, EngineError, UserError
 from schemas.keys import key
 from schemas.recipe import Sampling
 from schemas.records import Prompt, Stage
-from trainers.checkpoint import Plan, State, load_state, publish_checkpoint, save_state, sole_trainer
+from trainers.checkpoint import (
+    SAMPLES,
+    Plan,
+    State,
+    load_state,
+    publish_checkpoint,
+    publish_on_the_way,
+    save_state,
+)
 from trainers.data import Example
 from trainers.grpo_config import GrpoConfig
-from trainers.grpo_report import Reply, Watch, card_facts, measured, progress_line
+from trainers.grpo_report import Reply, Watch, card_facts, measured, progress_line, sample_columns, sample_rows
 from trainers.minibatch import Batch, Trained, batches, pack, unpack, with_logprobs
 from trainers.model import TokenLogProbs, end_ids
 from trainers.objective import group_advantages, grpo_terms
-from trainers.prompts import columns_of, prompt_order, read_prompts
+from trainers.prompts import prompt_order, read_prompts
 from trainers.reference import Reference
 from trainers.rewards import Rewarded, Rewards, load_rewards
 from trainers.rollout import Sampled, sample
-from trainers.rollout_rows import rollout_checks, write_replies
+from trainers.rollout_rows import reward_replies, rollout_checks, write_replies
+from trainers.sample_log import SampleLog
 from trainers.served import Served
 from trainers.training import (
     Session,
-    StepLog,
     code_versions,
     make_optimizer,
     open_accelerator,
     open_curves,
+    open_log,
     open_model,
+    open_session,
     refuse_infinite,
     say,
     set_rate,
     size_of,
-    stop_after_step,
     update,
 )
 from warehouse.store import Warehouse
+
+_METHOD = "Reinforcement learning (GRPO)"
 
 
 def train(plan: Plan) -> dict[str, Any]:
@@ -84,10 +95,7 @@ def train(plan: Plan) -> dict[str, Any]:
 
     with ExitStack() as stack:
         stack.callback(rewards.close)
-        if accelerator.is_main_process:
-            stack.enter_context(sole_trainer(plan))
-        stop = stack.enter_context(stop_after_step())
-        session = Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, tell, began)
+        session = stack.enter_context(open_session(plan, accelerator, tokenizer, state, tell, began))
         log = _run_log(plan, warehouse, prompts, rewards)
         if accelerator.is_main_process:
             log.begin()
@@ -102,8 +110,7 @@ def train(plan: Plan) -> dict[str, Any]:
             raise
         result = loop.result()
         if accelerator.is_main_process:
-            facts = card_facts(result, config)
-            result = publish_checkpoint(plan, model, tokenizer, result, "Reinforcement learning (GRPO)", facts)
+            result = publish_checkpoint(plan, model, tokenizer, result, _METHOD, card_facts(result, config))
             log.end("finished", {"steps": result["steps"]})
             tell(f"done: {plan.folder}")
         accelerator.wait_for_everyone()
@@ -138,7 +145,6 @@ class _Loop:
         self.minibatches: list[list[Trained]] = []
         self.first, self.seconds = 0, 0.0
         self.watch = Watch(config.alarms)
-        self.log = StepLog(session.plan.partial / "metrics.jsonl" if accelerator.is_main_process else None)
         if state:
             self.optimizer.load_state_dict(state.tensors["optimizer"])
             if self.reference:
@@ -148,7 +154,9 @@ class _Loop:
             for line in state.progress["log"]:
                 self.watch.look(line)
             session.say(f"resuming after step {self.first}/{config.steps}")
-        self.log.begin(state.progress["log"] if state else [])
+        self.log = open_log(session, state)
+        kept = session.plan.partial / SAMPLES if accelerator.is_main_process else None
+        self.samples = SampleLog(kept, sample_columns(part.name for part in rewards.parts), self.first)
         self.module, self.optimizer = accelerator.prepare(TokenLogProbs(model, config.temperature), self.optimizer)
         self.served: Served | None = None
         if config.engine and accelerator.is_main_process:
@@ -198,6 +206,8 @@ class _Loop:
             for alarm in alarms:
                 session.say(f"alarm: {alarm} ({self.watch.counts[alarm]} rollouts in a row)")
             alarmed = bool(alarms) and config.alarms.stop
+            if config.checkpoint_at(step + 1, last_of_epoch=False) and step + 1 < config.steps:
+                self._publish(step + 1)
             if (step + 1) % config.save_every == 0 or stopped or alarmed or step + 1 == config.steps:
                 self._keep(step + 1)
             if alarmed:
@@ -217,11 +227,12 @@ class _Loop:
         mine = list(range(accelerator.process_index, len(groups), accelerator.num_processes))
         sampled = self._replies([w for i in mine for w in groups[i]], asking, step, f"rollout {step + 1}")
         sampling = clock.lap()
-        rewarded = self._rewarded(sampled)
+        rewarded = reward_replies(self.rewards, sampled)
         rewarding = clock.lap()
         sums = torch.tensor([math.nan if r is None else r for r in rewarded.sums], dtype=torch.float64)
         advantages = [
-            None if math.isnan(a) else a for a in group_advantages(sums.view(-1, config.group_size)).flatten().tolist()
+            None if math.isnan(a) else a
+            for a in group_advantages(sums.view(len(mine), config.group_size)).flatten().tolist()
         ]
         self._write(asking, step, sampled, rewarded, advantages)
         writing = clock.lap()
@@ -244,21 +255,15 @@ class _Loop:
             [reply.trained for group in ordered[first : first + config.prompts_per_step] for reply in group]
             for first in range(0, len(ordered), config.prompts_per_step)
         ]
+        if self.session.accelerator.is_main_process:
+            sources = [group[0].prompt.source for group in groups]
+            snapshot = self.session.plan.manifest.id
+            self.samples.append(sample_rows(ordered, sources, step, config.prompts_per_step, snapshot))
         line |= measured(ordered)
         line |= {"seconds/sampling": sampling, "seconds/rewards": rewarding, "seconds/rows": writing}
         line["seconds/logprobs"] = scoring
         if self.served:
             line |= self.served.facts
-
-    def _rewarded(self, sampled: Sequence[Sampled]) -> Rewarded:
-        prompts = [s.wanted.prompt for s in sampled]
-        finish_reasons = [s.finish_reason for s in sampled]
-        return self.rewards(
-            [[m.model_dump() for m in p.messages] for p in prompts],
-            [s.text for s in sampled],
-            finish_reason=finish_reasons,
-            **columns_of(prompts),
-        )
 
     def _write(
         self,
@@ -422,7 +427,7 @@ class _Loop:
         sampled = self._replies(
             wanted[accelerator.process_index :: accelerator.num_processes], asking, step, f"eval {step}"
         )
-        self._write(asking, step, sampled, self._rewarded(sampled))
+        self._write(asking, step, sampled, reward_replies(self.rewards, sampled))
         accelerator.wait_for_everyone()
         scores = score(read_attempts(self.warehouse.path, asking.policy, [w.trajectory_id for w in wanted]))
         line |= {
@@ -437,6 +442,17 @@ class _Loop:
             f"step {step}  held out: pass@1 {scores.lenient.text}, {scores.mean_tokens:,.0f} tokens a reply"
         )
 
+    def _publish(self, step: int) -> None:
+        """Writes a checkpoint on the way."""
+        session = self.session
+        if session.accelerator.is_main_process:
+            self.samples.keep(step)
+            result = self.result()
+            facts = card_facts(result, self.config)
+            publish_on_the_way(session.plan, step, self.model, self.tokenizer, result, _METHOD, facts)
+            session.say(f"checkpoint: {session.plan.folder_of(step)}")
+        session.accelerator.wait_for_everyone()
+
     def _keep(self, step: int) -> None:
         """Writes a state, and the curves so far into the warehouse."""
         session = self.session
@@ -447,6 +463,7 @@ class _Loop:
                 **({"reference": self.reference.tensors} if self.reference else {}),
             }
             progress = {"seconds": self._spent(), "log": self.log.lines}
+            self.samples.keep(step)
             save_state(session.plan, step, self.model, self.tokenizer, tensors, progress)
             self.warehouse.append("metrics", self.log.rows(session.plan.key))
         session.accelerator.wait_for_everyone()

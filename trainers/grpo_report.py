@@ -2,9 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import pyarrow as pa
 
 from trainers.grpo_config import Alarms, GrpoConfig
 from trainers.minibatch import Trained
@@ -85,6 +87,48 @@ class Watch:
         }
         self.counts = {text: self.counts.get(text, 0) + 1 for text, now in so.items() if now}
         return [text for text, times in self.counts.items() if times >= alarms.rollouts]
+
+
+def sample_columns(rewards: Iterable[str]) -> pa.Schema:
+    """The columns of `samples.parquet`: which reply was learnt from at which step, and what it was held to be worth.
+
+    `weight` is 0 for a reply that nobody could judge, `clipped` says that it was cut at max_tokens.
+    """
+    return pa.schema(
+        [
+            ("step", pa.int32()),
+            ("trajectory_id", pa.string()),
+            ("snapshot", pa.string()),
+            ("source", pa.string()),
+            ("labelled_tokens", pa.int32()),
+            ("weight", pa.float64()),
+            *((f"rewards/{name}", pa.float64()) for name in rewards),
+            ("reward", pa.float64()),
+            ("advantage", pa.float64()),
+            ("clipped", pa.bool_()),
+        ]
+    )
+
+
+def sample_rows(
+    groups: Sequence[Sequence[Reply]], sources: Sequence[str], first: int, groups_per_step: int, snapshot: str
+) -> Iterator[dict[str, Any]]:
+    """The rows of a rollout whose first minibatch is learnt from at the step after `first`."""
+    for number, (group, source) in enumerate(zip(groups, sources, strict=True)):
+        for reply in group:
+            example = reply.trained.example
+            yield {
+                "step": first + number // groups_per_step + 1,
+                "trajectory_id": example.id,
+                "snapshot": snapshot,
+                "source": source,
+                "labelled_tokens": example.labelled,
+                "weight": example.weight,
+                **{f"rewards/{name}": value for name, value in reply.parts.items()},
+                "reward": reply.reward,
+                "advantage": reply.advantage,
+                "clipped": reply.truncated,
+            }
 
 
 def card_facts(result: dict[str, Any], config: GrpoConfig) -> dict[str, str]:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from schemas.errors import ConfigError
 
-# As fp32 256 MiB; a backward pass holds three times as much for a while.
+# As fp32 256 MiB. A plain backward pass holds three times as much for a while, the one in pieces once.
 _LOGITS_AT_ONCE = 1 << 26
 
 
@@ -19,30 +19,97 @@ def token_logprobs(
 ) -> torch.Tensor:
     """The log-probability of each target, (tokens,) in nats, computed in fp32 (float64 stays float64).
 
-        log softmax(logits_t / temperature)[target_t],   logits = output_layer(hidden)
+        log softmax(logits_t / temperature)[target_t],   logits = hidden W^T + b
 
-    `hidden` is (tokens, width), `targets` (tokens,) int64. More logits than 2^26 are worked out piece by piece, and
-    again in the backward pass: memory is then that of one piece, and the output layer costs a third more time. The
-    numbers are the same, and so are the gradients, to rounding.
+    `hidden` is (tokens, width), `targets` (tokens,) int64; W and b are the output layer's. More logits than 2^26 are
+    worked out piece by piece, and again in the backward pass, so that memory is that of one piece: the same numbers and
+    gradients, to rounding.
 
     >>> layer = nn.Linear(1, 4, bias=False)
     >>> hidden = torch.zeros(2, 1)  # every logit is 0: four equally likely tokens, ln 4 = 1.386 nats each
     >>> token_logprobs(hidden, layer, torch.tensor([0, 3])).detach()
     tensor([-1.3863, -1.3863])
     """
+    weight, bias = output_layer.weight, output_layer.bias
+    tokens = max(1, _LOGITS_AT_ONCE // weight.shape[0])
+    if len(targets) > tokens:
+        if torch.is_autocast_enabled(hidden.device.type):
+            low = torch.get_autocast_dtype(hidden.device.type)
+            hidden, weight, bias = hidden.to(low), weight.to(low), bias if bias is None else bias.to(low)
+        pieces: torch.Tensor = _LogProbsInPieces.apply(hidden, weight, bias, targets, temperature, tokens)  # type: ignore[no-untyped-call]
+        return pieces
+    logits = _in_fp32(output_layer(hidden))
+    if temperature != 1.0:
+        logits = logits / temperature
+    return -functional.cross_entropy(logits, targets, reduction="none")
 
-    def logprobs(hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        logits = output_layer(hidden)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if temperature != 1.0:
-            logits = logits / temperature
-        return -functional.cross_entropy(logits, targets, reduction="none")
 
-    tokens = max(1, _LOGITS_AT_ONCE // output_layer.weight.shape[0])
-    if len(targets) <= tokens:
-        return logprobs(hidden, targets)
-    pieces = zip(torch.split(hidden, tokens), torch.split(targets, tokens), strict=True)
-    return torch.cat([checkpoint(logprobs, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces])
+class _LogProbsInPieces(torch.autograd.Function):
+    """`token_logprobs` of so many tokens at a time.
+
+    With z the logits, T the temperature and g the gradient that comes in,
+
+        logprob_t = z_t[target_t] / T - log sum exp(z_t / T)
+        d logprob_t / d z_t = (onehot(target_t) - softmax(z_t / T)) / T
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        targets: torch.Tensor,
+        temperature: float,
+        tokens: int,
+    ) -> torch.Tensor:
+        logprobs, normalisers = [], []
+        for part in _pieces(len(targets), tokens):
+            logits = _logits(hidden[part], weight, bias, temperature)
+            normaliser = logits.logsumexp(dim=1)
+            logprobs.append(logits.gather(1, targets[part, None])[:, 0] - normaliser)
+            normalisers.append(normaliser)
+        ctx.save_for_backward(hidden, weight, bias, targets, torch.cat(normalisers))
+        ctx.temperature, ctx.tokens = temperature, tokens
+        return torch.cat(logprobs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
+        (gradient,) = gradients
+        hidden, weight, bias, targets, normalisers = ctx.saved_tensors
+        for_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        # Pieces are added up in fp32, whatever the matrix products are worked out in.
+        for_weight = _in_fp32(torch.zeros_like(weight)) if ctx.needs_input_grad[1] else None
+        for_bias = _in_fp32(torch.zeros_like(bias)) if ctx.needs_input_grad[2] else None
+        for part in _pieces(len(targets), ctx.tokens):
+            logits = _logits(hidden[part], weight, bias, ctx.temperature)
+            softmax = logits.sub_(normalisers[part, None]).exp_()
+            scale = gradient[part, None] / ctx.temperature
+            for_logits = softmax.mul_(-scale).scatter_add_(1, targets[part, None], scale)
+            if for_bias is not None:
+                for_bias += for_logits.sum(dim=0)
+            for_logits = for_logits.to(weight.dtype)
+            if for_hidden is not None:
+                torch.mm(for_logits, weight, out=for_hidden[part])
+            if for_weight is not None:
+                if for_weight.dtype == weight.dtype:
+                    for_weight.addmm_(for_logits.t(), hidden[part])
+                else:
+                    for_weight += for_logits.t() @ hidden[part]
+        return for_hidden, for_weight, for_bias, None, None, None
+
+
+def _logits(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, temperature: float) -> torch.Tensor:
+    logits = _in_fp32(functional.linear(hidden, weight, bias))
+    return logits if temperature == 1.0 else logits.div_(temperature)
+
+
+def _pieces(length: int, size: int) -> list[slice]:
+    return [slice(first, first + size) for first in range(0, length, size)]
+
+
+def _in_fp32(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 class TokenLogProbs(nn.Module):
@@ -90,8 +157,9 @@ def load_model(
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as e:
-        raise ConfigError(f"model: {folder} cannot be loaded: {' '.join(str(e).split())}") from None
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as e:
+        remedy = f"; remove {weights.parent} to start again" if weights else ""
+        raise ConfigError(f"model: {weights or folder} cannot be loaded: {' '.join(str(e).split())}{remedy}") from None
     if missing := sorted(report["missing_keys"]):
         raise ConfigError(
             f"model: {folder} lacks weights, e.g. {missing[0]}; is its config.json that of another model?"

@@ -59,15 +59,3 @@ def prompt_order(count: int, start: int, number: int, *, seed: int, snapshot: st
             order, known = list(range(count)), epoch
             random.Random(key(seed, epoch, snapshot)).shuffle(order)
         yield order[index]
-
-
-def columns_of(prompts: Sequence[Prompt]) -> dict[str, list[object]]:
-    """What rewards are given beside prompts and replies, a list per column."""
-    return {
-        "prompt_id": [p.prompt_id for p in prompts],
-        "reference": [p.reference for p in prompts],
-        "verifier": [p.verifier for p in prompts],
-        "language": [p.language for p in prompts],
-        "domain": [p.domain for p in prompts],
-        "metadata": [p.metadata for p in prompts],
-    }

@@ -46,6 +46,21 @@ class Written:
     differing: list[str]
 
 
+def reward_replies(rewards: Rewards, replies: Sequence[Reply]) -> Rewarded:
+    """The rewards of replies, in order; functions get all that is known of prompt and reply as columns.
+
+    These are `prompt_id`, `source`, `domain`, `language`, `reference`, `verifier`, `metadata` (JSON), `finish_reason`,
+    and `completion_tokens`. Raises RewardError as `Rewards` does.
+    """
+    prompts = [reply.wanted.prompt for reply in replies]
+    names = ("prompt_id", "source", "domain", "language", "reference", "verifier", "metadata")
+    columns = {name: [getattr(prompt, name) for prompt in prompts] for name in names}
+    columns["finish_reason"] = [reply.finish_reason for reply in replies]
+    columns["completion_tokens"] = [reply.tokens for reply in replies]
+    asked = [[message.model_dump() for message in prompt.messages] for prompt in prompts]
+    return rewards(asked, [reply.text for reply in replies], **columns)
+
+
 def rollout_checks(rewards: Rewards, verifiers: Iterable[str], stages: Sequence[Stage]) -> list[dict[str, object]]:
     """The checks whose verdicts `write_replies` gives, as `runs.checks` holds them: what the funnel takes as due.
 

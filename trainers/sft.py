@@ -3,24 +3,33 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
+import pyarrow as pa
 import torch
 from torch import nn
 
 from schemas.errors import ConfigError
 from schemas.manifest import Manifest
-from trainers.checkpoint import Plan, State, load_state, publish_checkpoint, save_state, sole_trainer
+from trainers.checkpoint import (
+    SAMPLES,
+    Plan,
+    State,
+    load_state,
+    publish_checkpoint,
+    publish_on_the_way,
+    save_state,
+)
 from trainers.config import DistillConfig, SftConfig
 from trainers.curriculum import Order, order_of, told
-from trainers.data import Example, MicroBatch, encode, micro_batches, read_rows
+from trainers.data import Encoded, Example, MicroBatch, encode, ids_of, micro_batches, read_rows
 from trainers.model import TokenLogProbs, end_ids
 from trainers.objective import weighted_nll
-from trainers.origins import origins, teachers_of
+from trainers.origins import Origin, origins, teachers_of
+from trainers.sample_log import SampleLog
 from trainers.training import (
     Session,
     StepLog,
@@ -28,11 +37,12 @@ from trainers.training import (
     make_optimizer,
     open_accelerator,
     open_curves,
+    open_log,
     open_model,
+    open_session,
     refuse_infinite,
     set_rate,
     size_of,
-    stop_after_step,
     update,
 )
 
@@ -48,7 +58,8 @@ def train(plan: Plan) -> dict[str, Any]:
     accelerator, say = open_accelerator(config)
     began = time.perf_counter()
 
-    # What is learnt from, and what learns. All that can be refused is refused here, before anything is written.
+    # What is learnt from, and what learns. What can be refused is refused here, before anything is written; a row's
+    # text only where it is first read, before anything is kept (see `Encoded`).
     curves = open_curves(config.warehouse.expanduser())
     rows = read_rows(config.warehouse, plan.manifest)
     if not rows["train"]:
@@ -58,41 +69,22 @@ def train(plan: Plan) -> dict[str, Any]:
     ends = end_ids(model, tokenizer)
     learnt = encode(tokenizer, rows["train"], ends, config.max_length, config.overlong)
     held_out = encode(tokenizer, rows["validation"], ends, config.max_length, config.overlong)
-    overlong = learnt.overlong + held_out.overlong
-    if overlong:
-        did = "left out" if config.overlong == "drop" else "cut"
-        say(f"{len(overlong):,} rows longer than {config.max_length} tokens {did}: {', '.join(overlong)}")
-    if not learnt.examples:
+    if not learnt:
         raise ConfigError(f"every training row is longer than max_length {config.max_length}: raise it")
-    order = order_of(config, plan.manifest, learnt.examples)
-    origin = origin_of(config, plan.manifest, learnt.examples, order)
+    order = order_of(config, plan.manifest, learnt)
+    origin = origin_of(config, plan.manifest, learnt, order)
     if config.curriculum:
         say(f"easy rows first: {json.dumps(origin['curriculum'])}")
 
-    with ExitStack() as stack:
-        if accelerator.is_main_process:
-            stack.enter_context(sole_trainer(plan))
-        stop = stack.enter_context(stop_after_step())
-        session = Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, say, began)
-        log, seconds = _loop(session, model, tokenizer, learnt.examples, held_out.examples, order, state)
-        result: dict[str, Any] = {
-            "rows": {"train": len(learnt.examples), "validation": len(held_out.examples), "overlong": overlong},
-            "steps": len(log.lines),
-            "labelled_tokens": sum(line["labelled_tokens"] for line in log.lines),
-            "losses": _losses(log.lines, config.epochs),
-            **origin,
-            "seconds": round(seconds, 3),
-            "versions": code_versions(),
-        }
+    told = {"rows": {"train": len(learnt), "validation": len(held_out)}, **origin}
+    with open_session(plan, accelerator, tokenizer, state, say, began) as session:
+        log, seconds = _loop(session, model, tokenizer, learnt, held_out, order, state, told)
+        result, method, facts = _result(config, log, seconds, told)
         if accelerator.is_main_process:
             # Before the checkpoint gets its name, or a crash in between would lose the curves for good.
             if curves:
                 curves.append("metrics", log.rows(plan.key))
-            method = "Supervised fine-tuning"
-            if "teachers" in origin:
-                names = ", ".join(f"`{policy}`" for policy in origin["teachers"])
-                method = f"Distillation of {names} by {method[0].lower()}{method[1:]}"
-            result = publish_checkpoint(plan, model, tokenizer, result, method, _facts(result, config))
+            result = publish_checkpoint(plan, model, tokenizer, result, method, facts)
             say(f"done: {plan.folder}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
@@ -109,7 +101,7 @@ def origin_of(config: SftConfig, manifest: Manifest, learnt: Sequence[Example], 
         origin["curriculum"] = told(config, order)
     if isinstance(config, DistillConfig):
         rows = origins(config.warehouse, manifest)
-        origin["teachers"] = teachers_of(config, manifest.id, (rows[e.id].policy for e in learnt))
+        origin["teachers"] = teachers_of(config, manifest.id, (rows[row].policy for row in ids_of(learnt)))
     return origin
 
 
@@ -117,12 +109,16 @@ def _loop(
     session: Session,
     model: Any,
     tokenizer: Any,
-    learnt: list[Example],
-    held_out: list[Example],
+    learnt: Encoded,
+    held_out: Encoded,
     order: Order,
     state: State | None,
+    told: dict[str, Any],
 ) -> tuple[StepLog, float]:
-    """All steps that are left; returns what was measured at every step, and the seconds of all sessions together."""
+    """All steps that are left; returns what was measured at every step, and the seconds of all sessions together.
+
+    `told` is what `training.json` says of the rows; it gets those that are too long.
+    """
     plan, config, accelerator, say = session.plan, _config(session.plan), session.accelerator, session.say
     # Where it stands. The order of rows, the rate and the dropout are functions of the step, so a state is weights,
     # optimizer and step; nothing else has to be remembered.
@@ -130,19 +126,22 @@ def _loop(
     steps_per_epoch = order.steps_per_epoch
     total = config.epochs * steps_per_epoch
     first, seconds = 0, 0.0
-    log = StepLog(plan.partial / "metrics.jsonl" if accelerator.is_main_process else None)
     if state:
         optimizer.load_state_dict(state.tensors["optimizer"])
         first, seconds = state.progress["step"], state.progress["seconds"]
         say(f"resuming after step {first}/{total}")
-    log.begin(state.progress["log"] if state else [])
+    log = open_log(session, state)
+    samples = SampleLog(plan.partial / SAMPLES if accelerator.is_main_process else None, sample_columns(), first)
+    sources = origins(config.warehouse, plan.manifest) if accelerator.is_main_process else {}
     scorer, optimizer = accelerator.prepare(TokenLogProbs(model), optimizer)
     say(
         f"{config.name}: {size_of(model)}, {len(learnt):,} training and "
         f"{len(held_out):,} validation rows of {plan.manifest.id}, {total:,} steps"
     )
 
-    batches: list[list[int]] = []
+    batches: Sequence[list[int]] = []
+    # Nothing is kept of the training before every row was looked at, which the steps up to there do not wait for.
+    look_at_all = cache(partial(_look_at_all, session, learnt, held_out))
     loop_began = time.perf_counter()
     for step in range(first, total):
         step_began = time.perf_counter()
@@ -153,8 +152,12 @@ def _loop(
         rate = learning_rate_at(step, total, config)
         set_rate(optimizer, rate)
         session.seed(step)
-        loss, grad_norm, stopped = update(session, scorer, optimizer, _losses_of(session, scorer, batch))
+        nll: list[torch.Tensor] = []
+        loss, grad_norm, stopped = update(session, scorer, optimizer, _losses_of(session, scorer, batch, nll))
         refuse_infinite(loss, grad_norm, step + 1)
+        row_losses = _row_losses(session, batch, nll)
+        if step == first:
+            learnt.read_ahead(batches[n] for n in range(number, steps_per_epoch))
         labelled, tokens = sum(e.labelled for e in batch), sum(len(e.ids) for e in batch)
         speed = tokens / (time.perf_counter() - step_began)
         line = {
@@ -178,26 +181,55 @@ def _loop(
             line["validation/loss"] = _validation_loss(session, scorer, held_out)
             say(f"epoch {epoch + 1}/{config.epochs}  validation loss {line['validation/loss']:.3f}")
         log.append(line)
+        if accelerator.is_main_process:
+            samples.append(_sample_rows(step + 1, batch, row_losses, plan.manifest.id, sources))
+        if config.checkpoint_at(step + 1, last_of_epoch) and step + 1 < total:
+            told["rows"]["overlong"] = look_at_all()
+            if accelerator.is_main_process:
+                samples.keep(step + 1)
+                result = _result(config, log, seconds + time.perf_counter() - session.began, told)
+                publish_on_the_way(plan, step + 1, model, tokenizer, *result)
+                say(f"checkpoint: {plan.folder_of(step + 1)}")
+            accelerator.wait_for_everyone()
         if step + 1 < total and ((step + 1) % config.save_every == 0 or stopped):
+            look_at_all()
             if accelerator.is_main_process:
                 spent = seconds + time.perf_counter() - session.began
                 tensors = {"optimizer": optimizer.state_dict()}
+                samples.keep(step + 1)
                 save_state(plan, step + 1, model, tokenizer, tensors, {"seconds": spent, "log": log.lines})
             accelerator.wait_for_everyone()
         if stopped and step + 1 < total:
             say(f"stopped after step {step + 1}/{total}; the same command goes on from here")
             raise KeyboardInterrupt
 
+    told["rows"]["overlong"] = look_at_all()
+    samples.keep(total)
     return log, seconds + time.perf_counter() - session.began
 
 
-def _losses_of(session: Session, scorer: nn.Module, batch: Sequence[Example]) -> list[Any]:
-    """The parts of a global batch's loss, nats per labelled token, that this process has to work out."""
+def _look_at_all(session: Session, learnt: Encoded, held_out: Encoded) -> list[str]:
+    """Encodes what is left of the rows, refuses what has to be, and tells of those that are too long."""
+    config, overlong = _config(session.plan), learnt.overlong + held_out.overlong
+    if overlong:
+        did = "left out" if config.overlong == "drop" else "cut"
+        session.say(f"{len(overlong):,} rows longer than {config.max_length} tokens {did}: {', '.join(overlong)}")
+    return overlong
+
+
+def _losses_of(session: Session, scorer: nn.Module, batch: Sequence[Example], nll: list[torch.Tensor]) -> list[Any]:
+    """The parts of a global batch's loss, nats per labelled token, that this process has to work out.
+
+    `nll` gets the negative log-likelihoods of their tokens, in the order of the rows.
+    """
     config, denominator = session.plan.config, _weight(batch)
     groups = micro_batches(_share(session.accelerator, batch), config.micro_batch_tokens, session.pad_id)
 
     def part(group: MicroBatch) -> torch.Tensor:
-        return _forward(scorer, group.to(session.accelerator.device)) / denominator
+        group = group.to(session.accelerator.device)
+        logprobs = _logprobs(scorer, group)
+        nll.append(-logprobs.detach())
+        return weighted_nll(logprobs, group.weights) / denominator
 
     return [partial(part, group) for group in groups]
 
@@ -211,7 +243,8 @@ def _validation_loss(session: Session, scorer: nn.Module, examples: Sequence[Exa
     ordered = sorted(examples, key=lambda e: -len(e.ids))
     size = session.plan.config.micro_batch_tokens
     for group in micro_batches(_share(accelerator, ordered), size, session.pad_id):
-        summed += _forward(scorer, group.to(accelerator.device))
+        group = group.to(accelerator.device)
+        summed += weighted_nll(_logprobs(scorer, group), group.weights)
     scorer.train()
     return float(accelerator.reduce(summed).item()) / _weight(examples)
 
@@ -231,8 +264,9 @@ def _config(plan: Plan) -> SftConfig:
     return plan.config
 
 
-def _forward(scorer: nn.Module, group: MicroBatch) -> torch.Tensor:
-    return weighted_nll(scorer(group.input_ids, group.positions, group.targets), group.weights)
+def _logprobs(scorer: nn.Module, group: MicroBatch) -> torch.Tensor:
+    logprobs: torch.Tensor = scorer(group.input_ids, group.positions, group.targets)
+    return logprobs
 
 
 def _share(accelerator: Any, examples: Sequence[Example]) -> Sequence[Example]:
@@ -241,13 +275,79 @@ def _share(accelerator: Any, examples: Sequence[Example]) -> Sequence[Example]:
     return share or [replace(examples[-1], weight=0.0)]
 
 
+def _row_losses(session: Session, batch: Sequence[Example], nll: list[torch.Tensor]) -> list[float]:
+    """The mean loss of each row of a global batch, nats per labelled token, from those of this process's tokens."""
+    accelerator = session.accelerator
+    index, count = accelerator.process_index, accelerator.num_processes
+    losses = torch.zeros(len(batch), device=accelerator.device)
+    if share := batch[index::count]:
+        labelled = torch.tensor([e.labelled for e in share], device=accelerator.device)
+        rows = torch.repeat_interleave(labelled)
+        losses[index::count] = (
+            torch.zeros(len(share), device=rows.device).index_add_(0, rows, torch.cat(nll)) / labelled
+        )
+    return [float(loss) for loss in accelerator.reduce(losses).tolist()]
+
+
+def sample_columns() -> pa.Schema:
+    """The columns of `samples.parquet`; `loss` is that of the row before the step, mean nats per labelled token."""
+    return pa.schema(
+        [
+            ("step", pa.int32()),
+            ("trajectory_id", pa.string()),
+            ("attempt", pa.int32()),
+            ("snapshot", pa.string()),
+            ("source", pa.string()),
+            ("labelled_tokens", pa.int32()),
+            ("weight", pa.float64()),
+            ("loss", pa.float32()),
+        ]
+    )
+
+
+def _sample_rows(
+    step: int, batch: Sequence[Example], losses: Sequence[float], snapshot: str, sources: dict[str, Origin]
+) -> Iterator[dict[str, Any]]:
+    for example, loss in zip(batch, losses, strict=True):
+        trajectory_id, _, attempt = example.id.rpartition("/")
+        yield {
+            "step": step,
+            "trajectory_id": trajectory_id,
+            "attempt": int(attempt),
+            "snapshot": snapshot,
+            "source": sources[example.id].source,
+            "labelled_tokens": example.labelled,
+            "weight": example.weight,
+            "loss": loss,
+        }
+
+
 def _weight(examples: Iterable[Example]) -> float:
     """The loss's denominator: the weights of all labelled tokens, summed."""
     return math.fsum(e.weight * e.labelled for e in examples)
 
 
-def _losses(log: list[dict[str, Any]], epochs: int) -> dict[str, float | None]:
-    last_epoch = [line for line in log if line["epoch"] == epochs]
+def _result(
+    config: SftConfig, log: StepLog, seconds: float, told: dict[str, Any]
+) -> tuple[dict[str, Any], str, dict[str, str]]:
+    """What a checkpoint says of the steps so far: `training.json`, the card's first words, the rows of its table."""
+    result = {
+        **told,
+        "steps": len(log.lines),
+        "labelled_tokens": sum(line["labelled_tokens"] for line in log.lines),
+        "losses": _losses(log.lines),
+        "seconds": round(seconds, 3),
+        "versions": code_versions(),
+    }
+    method = "Supervised fine-tuning"
+    if "teachers" in told:
+        names = ", ".join(f"`{policy}`" for policy in told["teachers"])
+        method = f"Distillation of {names} by {method[0].lower()}{method[1:]}"
+    return result, method, _facts(result, config)
+
+
+def _losses(log: list[dict[str, Any]]) -> dict[str, float | None]:
+    last_epoch = [line for line in log if line["epoch"] == log[-1]["epoch"]]
     validated = [line["validation/loss"] for line in log if "validation/loss" in line]
     return {
         "first": log[0]["train/loss"],

@@ -6,7 +6,7 @@ import platform
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -14,14 +14,19 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import nn
 
 from schemas.errors import ConfigError, UserError
 from schemas.records import Metric, now
-from trainers.checkpoint import Plan, State
+from trainers.checkpoint import Plan, State, sole_trainer
 from trainers.config import TrainingConfig
 from trainers.lora import add_adapters, load_adapters
 from trainers.model import load_model
+from trainers.trackers import Trackers, open_trackers, refuse_missing
+
+# States and checkpoints are written by the first process, from the weights that it holds.
+_REPLICATED = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Session:
     stop: list[int]
     say: Callable[[str], None]
     began: float
+    trackers: Trackers | None = None
 
     def seed(self, step: int) -> None:
         """Seeds torch for a step; with it dropout is a function of seed, step and process, and needs no state."""
@@ -46,6 +52,7 @@ class StepLog:
     """What was measured at every step: in memory, as lines of `metrics.jsonl`, at the end as rows of `metrics`."""
 
     path: Path | None
+    trackers: Trackers | None = None
     lines: list[dict[str, Any]] = field(default_factory=list)
 
     def begin(self, lines: list[dict[str, Any]]) -> None:
@@ -60,6 +67,8 @@ class StepLog:
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
+        if self.trackers is not None:
+            self.trackers.log(line)
 
     def rows(self, run_id: str) -> list[Metric]:
         """What has a slash in its name, as rows."""
@@ -72,17 +81,46 @@ class StepLog:
         ]
 
 
+@contextmanager
+def open_session(
+    plan: Plan, accelerator: Any, tokenizer: Any, state: State | None, tell: Callable[[str], None], began: float
+) -> Iterator[Session]:
+    """A session of a training: in the first process the only one at it, with trackers; signals stop it after a step."""
+    with ExitStack() as stack:
+        trackers = None
+        if accelerator.is_main_process:
+            stack.enter_context(sole_trainer(plan))
+            first = state.progress["step"] if state else 0
+            trackers = stack.enter_context(open_trackers(plan, first, tell))
+        stop = stack.enter_context(stop_after_step())
+        yield Session(plan, accelerator, tokenizer.pad_token_id or 0, stop, tell, began, trackers)
+
+
+def open_log(session: Session, state: State | None) -> StepLog:
+    """The log of a session, which goes on where `state` stands."""
+    main = session.accelerator.is_main_process
+    log = StepLog(session.plan.partial / "metrics.jsonl" if main else None, session.trackers)
+    log.begin(state.progress["log"] if state else [])
+    return log
+
+
 def open_accelerator(config: TrainingConfig) -> tuple[Any, Callable[[str], None]]:
     """The process's accelerator, and what prints in the first process and is silent in the others.
 
-    Raises ConfigError for a device that is not there.
+    Raises ConfigError for a device or a tracker that is not there, and where the weights would be sharded.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
+    refuse_missing(config.trackers)
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device: torch sees no CUDA device; set device to auto or cpu, or install torch for CUDA")
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     accelerator = Accelerator(cpu=on_cpu, mixed_precision={"fp32": "no", "bf16": "bf16"}[config.precision])
+    if accelerator.distributed_type not in _REPLICATED:
+        raise ConfigError(
+            f"launched with {accelerator.distributed_type.value}, whose sharded weights cannot be saved yet: launch "
+            "with `torchrun`, or `accelerate launch --multi_gpu`, so that every process holds the whole model"
+        )
     return accelerator, say if accelerator.is_main_process else _say_nothing
 
 

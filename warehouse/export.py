@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 from schemas.errors import SnapshotError
 from warehouse.card import card
 from warehouse.croissant import DataFile, croissant
+from warehouse.filing import SPLITS
 from warehouse.formats import ALTERNATES, FORMATS, LINES, REASONING
+from warehouse.hashing import sha256_of
 from warehouse.quoting import literal, parquet
-from warehouse.snapshot import SPLITS, Snapshot, sha256_of, verify_files
+from warehouse.snapshot import Snapshot, verify_files
 from warehouse.stanzas import Exported, stanzas
 from warehouse.writing import IO_ERRORS, fsync, io_error
 

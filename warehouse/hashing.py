@@ -1,7 +1,7 @@
 """What a snapshot's content comes down to: one hash that does not depend on the layout of its files."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ _AT_ONCE = 4096
 
 
 class LogicalHash:
-    """A hash over the rows of files, in the order in which they are added.
+    """A hash over rows, in the order in which they are added.
 
     Every column is taken apart into streams of bytes, each of which has its sha256: `NAME?` is a byte for each value,
     0 for NULL and 1 else; `NAME#` the length of each text (in bytes) or list, and `NAME` the texts themselves in UTF-8,
@@ -29,12 +29,10 @@ class LogicalHash:
         self.columns = list(columns)
         self._streams: dict[str, Any] = {}
 
-    def add(self, file: Path) -> None:
-        """Adds the rows of a Parquet file."""
-        with pq.ParquetFile(file) as opened:
-            for batch in opened.iter_batches(_AT_ONCE, columns=self.columns):
-                for name in self.columns:
-                    self._take(name, batch.column(name))
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Adds rows; the columns that are not hashed may be among theirs."""
+        for name in self.columns:
+            self._take(name, batch.column(name))
 
     def hexdigest(self) -> str:
         """The hash of all that was added."""
@@ -80,5 +78,21 @@ def logical_hash(files: Sequence[Path], columns: Sequence[str]) -> str:
     """The logical hash over those columns of all rows of the files, one file after the other."""
     found = LogicalHash(columns)
     for file in files:
-        found.add(file)
+        with pq.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(_AT_ONCE, columns=found.columns):
+                found.add(batch)
     return found.hexdigest()
+
+
+BLOCK = 1 << 20
+
+
+def sha256_of(path: Path, advance: Callable[[int], None] | None = None) -> str:
+    """Hex sha256 of a file's bytes; `advance` is called with 1 after each block of 1 MiB, the last one included."""
+    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK))
+    with path.open("rb", buffering=0) as f:
+        while read := f.readinto(block):
+            digest.update(block[:read])
+            if advance:
+                advance(1)
+    return digest.hexdigest()

@@ -17,8 +17,10 @@ from pydantic import BaseModel, ConfigDict
 from schemas.errors import SnapshotError
 from schemas.manifest import Manifest, SnapshotFile
 from warehouse.export import export_snapshot
+from warehouse.filing import SPLITS
+from warehouse.hashing import sha256_of
 from warehouse.hub_errors import hub_errors
-from warehouse.snapshot import SPLITS, Snapshot, sha256_of
+from warehouse.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import duckdb
 
-# The verdicts on each of the trajectories in a table `replies`.
+# The verdicts on each of the trajectories in a table `replies`, one of a check: so they are sorted by the check.
 _JUDGED = """
     SELECT trajectory_id,
-        list({'check': "check", 'version': version, 'outcome': outcome} ORDER BY "check") AS verdicts
+        list_sort(list({'check': "check", 'version': version, 'outcome': outcome})) AS verdicts
     FROM verdicts_current SEMI JOIN replies USING (trajectory_id)
     GROUP BY trajectory_id"""
 
@@ -24,22 +24,25 @@ PROMPT = """list_concat(
 def trimmed(text: str) -> str:
     """A text without spaces and line breaks around it, as SQL.
 
-    DuckDB's `trim` decodes the whole text, at a fiftieth of the speed of a look at its ends.
+    DuckDB's `trim` and `rtrim` decode the whole text, at a fiftieth of the speed of a look at its ends. A regular
+    expression that ends with the text is searched for from its end.
     """
     ends = " OR ".join(f"{end}({text}, {space})" for end in ("starts_with", "suffix") for space in ("' '", "E'\\n'"))
-    return f"CASE WHEN {ends} THEN trim({text}, E' \\n') ELSE {text} END"
+    return f"CASE WHEN {ends} THEN regexp_replace(ltrim({text}, E' \\n'), '[ \\n]+\\z', '') ELSE {text} END"
 
 
 # A reply whose think tags were never closed has no answer; a mix that does not require `format` may hold it.
 _REASONING = f"({trimmed('reasoning')})"
 #: The final answer of a trajectory.
 ANSWER = "(" + trimmed("coalesce(answer, '')") + ")"
-_THINK = f"'<think>' || chr(10) || {_REASONING} || chr(10) || '</think>' || chr(10) || {ANSWER}"
+# By `concat`, which copies a text once; a chain of `||` copies it for each of its parts.
+_THINK = f"concat(E'<think>\\n', {_REASONING}, E'\\n</think>\\n', {ANSWER})"
 #: The whole reply of a trajectory, its reasoning in think tags.
 WHOLE = f"CASE WHEN reasoning IS NULL THEN {ANSWER} ELSE {_THINK} END"
 #: The same, by `pattern`.
 PATTERNED = f"""CASE WHEN reasoning IS NULL THEN {ANSWER}
-                WHEN pattern = 'special_token' THEN '|special_token|' || {_REASONING} || '|special_token|' || {ANSWER}
+                WHEN pattern = 'special_token' THEN
+                    concat('|special_token|', {_REASONING}, '|special_token|', {ANSWER})
                 ELSE {_THINK} END"""
 SHOWN = {"answer": ANSWER, "whole": WHOLE}
 

@@ -1,11 +1,9 @@
 """Snapshots: a mix made into Parquet files once, and never changed after."""
 
-import hashlib
 import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version as installed
@@ -15,15 +13,16 @@ import duckdb
 from pydantic import ValidationError
 
 from schemas.errors import SnapshotError, first_problem
-from schemas.manifest import HASH_RULES, Manifest, SnapshotFile
+from schemas.manifest import HASH_RULES, Manifest
 from schemas.mix import NAME, AnyMix
 from schemas.records import now
 from warehouse.card import card
 from warehouse.connect import connect
 from warehouse.decontamination import decontamination
+from warehouse.filing import bytes_of_a_row, write_files
 from warehouse.fitting import OpenChat, chat_of, template_check
-from warehouse.hashing import LogicalHash, logical_hash
-from warehouse.quoting import identifier, literal, parquet
+from warehouse.hashing import logical_hash, sha256_of
+from warehouse.quoting import parquet
 from warehouse.row_kind import RowKind, refuse_empty
 from warehouse.rows_labels import LABELS
 from warehouse.rows_pairs import PAIRS
@@ -34,13 +33,6 @@ from warehouse.store import Warehouse
 from warehouse.tagging import TAG, read_tags
 from warehouse.writing import IO_ERRORS, fsync, io_error
 
-SPLITS = ("train", "validation")
-# Row groups are small, so that a reader's first rows are there soon and neither side holds many texts at once.
-PARQUET = "FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 10240"
-# What is read again at once is not worth its compression.
-_DEALT = "FORMAT parquet, PARTITION_BY shard, COMPRESSION uncompressed, ROW_GROUP_SIZE 4096, DICTIONARY_SIZE_LIMIT 1"
-# Few enough for a sort in memory at 5 KB a row, and a file of some 100 MB.
-ROWS_OF_A_FILE = 65_536
 KINDS: dict[str, RowKind] = {"samples": SAMPLES, "pairs": PAIRS, "labels": LABELS, "prompts": PROMPTS}
 
 
@@ -193,7 +185,9 @@ def create_snapshot(
             kind.select(connection, mix, systems, chat)
             refuse_empty(connection, mix, kind)
             clean, fits = decontamination(connection, mix), template_check(connection, mix, chat)
-            files, content = _write_files(connection, work, kind)
+            read = (warehouse.files(table, tables[table])[1] for table in ("trajectories", "prompts"))
+            replies = 2 if mix.rows == "pairs" else 1
+            files, content = write_files(connection, work, kind, replies * bytes_of_a_row(*read))
             connection.execute(f"CREATE VIEW hashed AS FROM {parquet(work / file.path for file in files)}")
             if newest and newest.manifest.logical_hash == content and newest.manifest.promises(clean, fits):
                 return newest, False
@@ -225,81 +219,6 @@ def content_hash(snapshot: Snapshot) -> str:
     """The logical hash worked out anew, from the files. Raises pyarrow.ArrowException when they cannot be read."""
     kind = KINDS[snapshot.manifest.rows_of]
     return logical_hash(snapshot.data_files(), [*kind.hashed, *kind.nested])
-
-
-def _write_files(connection: duckdb.DuckDBPyConnection, folder: Path, kind: RowKind) -> tuple[list[SnapshotFile], str]:
-    """Writes the rows of `selected`, sorted, in files of `ROWS_OF_A_FILE`; these, and their logical hash.
-
-    What fits into one file is sorted by DuckDB, the rest first dealt out: sorts that spill take twice the time.
-    """
-    shards = _shards(connection, kind)
-    if len(shards) > len({shard.split for shard in shards}):
-        # In any order, and not held for longer than is needed; the sorts of each file come after.
-        connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET partitioned_write_flush_threshold = 2048")
-        dealt = " ".join(f"WHEN {shard.condition} THEN {literal(shard.name)}" for shard in shards)
-        connection.execute(
-            f"COPY (SELECT *, CASE {dealt} END AS shard FROM selected) TO {literal(str(folder / 'dealt'))} ({_DEALT})"
-        )
-        connection.execute("RESET preserve_insertion_order")
-    # DuckDB writes a column as required where its statistics happen to prove that there are no NULLs. Of a hash they
-    # prove nothing, so all columns are optional, whatever the plan: equal rows then make equal files.
-    columns = connection.sql("SELECT * FROM selected LIMIT 0").columns
-    listed = ", ".join(f"if(hash(split) <> 0, {identifier(name)}, NULL) AS {identifier(name)}" for name in columns)
-    files, content = [], LogicalHash([*kind.hashed, *kind.nested])
-    # A file is hashed while the next one is sorted.
-    with ThreadPoolExecutor(1) as behind:
-        hashed = []
-        for shard in shards:
-            file = folder / shard.name
-            dealt_to = folder / "dealt" / f"shard={shard.name}"
-            rows = f"SELECT * FROM selected WHERE {shard.condition}"
-            if dealt_to.is_dir():
-                rows = f"FROM read_parquet({literal(f'{dealt_to}/*.parquet')}, hive_partitioning = false)"
-            connection.execute(
-                f"COPY (SELECT {listed} FROM ({rows} ORDER BY {kind.order})) TO {literal(str(file))} ({PARQUET})"
-            )
-            shutil.rmtree(dealt_to, ignore_errors=True)
-            hashed.append((behind.submit(content.add, file), behind.submit(sha256_of, file)))
-            files.append((file, shard.rows))
-        for added, _ in hashed:
-            added.result()
-        found = [
-            SnapshotFile(path=file.name, rows=rows, bytes=file.stat().st_size, sha256=sha256.result())
-            for (file, rows), (_, sha256) in zip(files, hashed, strict=True)
-        ]
-    shutil.rmtree(folder / "dealt", ignore_errors=True)
-    return found, content.hexdigest()
-
-
-@dataclass(frozen=True)
-class _Shard:
-    """One file to be: which rows of a split stand in it, as SQL, and how many they are."""
-
-    name: str
-    split: str
-    condition: str
-    rows: int
-
-
-def _shards(connection: duckdb.DuckDBPyConnection, kind: RowKind) -> list[_Shard]:
-    """The files that the rows go to: as many rows each, by the first of the columns that sort them."""
-    ident = kind.ident
-    shards = []
-    for split in SPLITS:
-        found = connection.execute(
-            f"""
-            SELECT min({ident}), count(*) FROM (
-                SELECT {ident}, (row_number() OVER (ORDER BY {ident}) - 1) // {ROWS_OF_A_FILE} AS number
-                FROM taken WHERE split = {literal(split)}
-            ) GROUP BY number ORDER BY number"""
-        ).fetchall()
-        for number, (first, rows) in enumerate(found):
-            condition = f"split = {literal(split)}"
-            condition += f" AND {ident} >= {literal(first)}" if number else ""
-            condition += f" AND {ident} < {literal(found[number + 1][0])}" if number + 1 < len(found) else ""
-            shards.append(_Shard(f"{split}-{number:05d}-of-{len(found):05d}.parquet", split, condition, rows))
-    return shards
 
 
 def _publish(work: Path, parent: Path, manifest: Manifest) -> tuple[Snapshot, bool]:
@@ -367,20 +286,6 @@ def fault_of(
     except OSError as e:
         return Fault(name, "unreadable", f"{path} cannot be read: {e.strerror}")
     return None
-
-
-BLOCK = 1 << 20
-
-
-def sha256_of(path: Path, advance: Callable[[int], None] | None = None) -> str:
-    """Hex sha256 of a file's bytes; `advance` is called with 1 after each block of 1 MiB, the last one included."""
-    digest, block = hashlib.sha256(), memoryview(bytearray(BLOCK))
-    with path.open("rb", buffering=0) as f:
-        while read := f.readinto(block):
-            digest.update(block[:read])
-            if advance:
-                advance(1)
-    return digest.hexdigest()
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from schemas.errors import SnapshotError
 from schemas.manifest import HASH_RULES, Manifest, SnapshotFile
+from warehouse.hashing import BLOCK
 from warehouse.snapshot import (
-    BLOCK,
     Fault,
     Snapshot,
     content_hash,

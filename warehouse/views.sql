@@ -185,7 +185,8 @@ WITH pivoted AS (
     FROM verdicts_with_prompts
     GROUP BY prompt_id, trajectory_id
 )
-SELECT t.trajectory_id, t.attempt, t.prompt_id, t.stage, t.policy, t.engine, t.sample_index, t.parent_id, t.run_id,
+SELECT t.trajectory_id, t.attempt, t.prompt_id, t.stage, t.policy, t.engine, t.sampling, t.sample_index, t.parent_id,
+    t.run_id,
     -- Which rewrite made it of its parent, by the prompt file's name.
     CASE WHEN t.parent_id IS NOT NULL THEN regexp_replace(t.sampling ->> 'rewrite', '@[^@]*$', '') END AS rewrite,
     p.domain, p.source, p.source_ref, p.language, p.messages, p.reference, p.verifier, p.license,
@@ -278,39 +279,8 @@ FROM (
     QUALIFY dense_rank() OVER (PARTITION BY recipe ORDER BY created_at DESC) = 1
 );
 
--- Every verdict that there is or should be: outcome NULL means that it is still to come.
-CREATE VIEW expected_verdicts AS
-WITH current AS (
-    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.error, t.system_prompt, p.against, p.verifier, p.source,
-        CASE WHEN t.engine = 'import' THEN t.sampling ->> 'imported' END AS imported,
-        CASE WHEN t.parent_id IS NOT NULL THEN split_part(t.sampling ->> 'rewrite', '@', -1) END AS rewrite
-    FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
-), asked AS (
-    -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
-    SELECT recipe, stage, imported, rewrite, "check", list(version) FILTER (version IS NOT NULL) AS versions,
-        bool_or(verifier) AS verifier, sources, system, scope, share
-    FROM recipe_checks GROUP BY ALL
-), wanted AS (
-    SELECT t.trajectory_id, t.stage, c."check", c.versions
-    FROM current t
-    JOIN runs_current r USING (run_id)
-    JOIN asked c ON c.recipe = r.recipe AND c.stage = t.stage AND c.imported IS NOT DISTINCT FROM t.imported
-        AND c.rewrite IS NOT DISTINCT FROM t.rewrite
-    LEFT JOIN settled s ON s.trajectory_id = t.trajectory_id
-    WHERE t.error IS NULL AND (NOT c.verifier OR c."check" = t.verifier)
-        AND coalesce(list_contains(c.sources, t.source), true) AND coalesce(c.system = coalesce(t.system_prompt, ''), true)
-        AND in_scope(c.scope, c.share, s.trajectory_id IS NOT NULL, t.trajectory_id, c.versions[1])
-), given AS (
-    SELECT t.trajectory_id, t.stage, v."check", v.version, v.outcome, v.created_at
-    FROM verdicts v JOIN current t ON t.trajectory_id = v.trajectory_id AND t.attempt = v.attempt
-    WHERE v.against IN ('', t.against)
-)
-SELECT stage, trajectory_id, "check",
-    arg_max(outcome, (created_at, version)) FILTER (WHERE coalesce(list_contains(versions, version), true)) AS outcome
-FROM wanted FULL JOIN given USING (trajectory_id, stage, "check")
-GROUP BY stage, trajectory_id, "check";
-
--- The same of judges of pairs, draw by draw, on the pairs of the steps that they are asked about.
+-- Every verdict that judges of pairs have given or should give, draw by draw, on the pairs of the steps that they are
+-- asked about: outcome NULL means that it is still to come.
 CREATE VIEW expected_draws AS
 WITH wanted AS (
     SELECT s.pair_id, c."check", c.version AS wanted_version, unnest(range(c.draws)) AS draw
@@ -403,30 +373,120 @@ JOIN prompts_current n ON n.prompt_id = b.prompt_id
 WHERE a.stage = 'eval';
 
 -- Per stage and check: applicable = pass + fail + undecided + error + pending (the conservation line).
+--
+-- Trajectories that are `alike` are asked for the same checks, so their verdicts are counted together: of all of them one
+-- is expected, or those are that there are. One by one stand only the checks of which a trajectory may have several
+-- verdicts, and judges that are not asked about all trajectories that are alike. Numbers take the place of ids, and each
+-- verdict is joined with its trajectory once.
 CREATE VIEW funnel AS
-WITH stages AS (
-    SELECT stage, count(*) AS requests, count(DISTINCT prompt_id) AS prompts,
-        count(*) FILTER (WHERE error IS NULL) AS replies,
-        count(*) FILTER (WHERE error IS NOT NULL) AS failed,
-        count(*) FILTER (WHERE error IS NULL AND finish_reason = 'length') AS truncated
+WITH current AS MATERIALIZED (
+    SELECT t.trajectory_id, t.attempt, t.stage, t.run_id, t.system_prompt, t.error IS NULL AS replied, p.against,
+        p.verifier, p.source,
+        CASE WHEN t.engine = 'import' THEN t.sampling ->> 'imported' END AS imported,
+        CASE WHEN t.parent_id IS NOT NULL THEN split_part(t.sampling ->> 'rewrite', '@', -1) END AS rewrite,
+        row_number() OVER () AS number,
+        hash((t.stage, t.run_id, t.system_prompt, replied, p.verifier, p.source, imported, rewrite)) AS alike
+    FROM trajectories_current t JOIN prompts_current p USING (prompt_id)
+), groups AS MATERIALIZED (
+    SELECT alike, count(*) AS size, any_value(stage) AS stage, any_value(run_id) AS run_id,
+        any_value(system_prompt) AS system_prompt, any_value(replied) AS replied, any_value(verifier) AS verifier,
+        any_value(source) AS source, any_value(imported) AS imported, any_value(rewrite) AS rewrite
+    FROM current GROUP BY alike
+), asked AS (
+    -- Two steps of a stage may ask for one check with different settings; a verdict by either will do.
+    SELECT recipe, stage, imported, rewrite, "check", list(version) FILTER (version IS NOT NULL) AS versions,
+        bool_or(verifier) AS verifier, sources, system, scope, share
+    FROM recipe_checks GROUP BY ALL
+), asked_of AS MATERIALIZED (
+    SELECT g.alike, c."check", c.versions, c.scope, c.share,
+        c."check" IN {several_versions}
+            OR bool_or(coalesce(c.scope IN ('unsettled', 'share'), false)) OVER (PARTITION BY c."check") AS singly
+    FROM groups g
+    JOIN runs_current r USING (run_id)
+    JOIN asked c ON c.recipe = r.recipe AND c.stage = g.stage AND c.imported IS NOT DISTINCT FROM g.imported
+        AND c.rewrite IS NOT DISTINCT FROM g.rewrite
+    WHERE g.replied AND (NOT c.verifier OR c."check" = g.verifier)
+        AND coalesce(list_contains(c.sources, g.source), true) AND coalesce(c.system = coalesce(g.system_prompt, ''), true)
+), given AS MATERIALIZED (
+    SELECT t.number, t.alike, v."check", v.version, v.outcome, v.kind = 'verifier' AS verifies,
+        coalesce(v."check" = t.verifier, false) AS settles, v.created_at
+    FROM verdicts v JOIN current t ON t.trajectory_id = v.trajectory_id AND t.attempt = v.attempt
+    WHERE v.against IN ('', t.against)
+), counted AS MATERIALIZED (
+    SELECT alike, "check", version, outcome, count(*) AS n
+    FROM given
+    WHERE "check" NOT IN {several_versions} AND "check" NOT IN (SELECT "check" FROM asked_of WHERE singly)
+    GROUP BY alike, "check", version, outcome
+), together AS (
+    SELECT alike, "check", flatten(list(versions)) AS versions, bool_or(versions IS NULL) AS any_version
+    FROM asked_of WHERE NOT singly GROUP BY alike, "check"
+), settled_here AS (
+    SELECT number FROM given
+    WHERE settles AND alike IN (SELECT alike FROM asked_of WHERE scope = 'unsettled')
+    GROUP BY number
+    HAVING arg_max(outcome, (created_at, version)) = 'pass'
+), wanted AS (
+    SELECT t.number, t.alike, a."check", a.versions
+    FROM asked_of a
+    JOIN current t USING (alike)
+    LEFT JOIN settled_here s USING (number)
+    WHERE a.singly AND in_scope(a.scope, a.share, s.number IS NOT NULL, t.trajectory_id, a.versions[1])
+), one_by_one AS (
+    SELECT alike, "check",
+        arg_max(outcome, (created_at, version)) FILTER (WHERE coalesce(list_contains(versions, version), true)) AS outcome
+    FROM wanted FULL JOIN (
+        SELECT * FROM given
+        WHERE "check" IN {several_versions} OR "check" IN (SELECT "check" FROM asked_of WHERE singly)
+    ) USING (number, alike, "check")
+    GROUP BY number, alike, "check"
+), expected AS (
+    -- A verdict by a version that nobody asks for stands for one that is still to come: outcome NULL.
+    SELECT alike, "check",
+        CASE WHEN coalesce(any_version OR list_contains(versions, version), true) THEN outcome END AS outcome, n
+    FROM counted LEFT JOIN together USING (alike, "check")
+    UNION ALL
+    SELECT alike, "check", NULL AS outcome, size - coalesce(sum(n), 0) AS n
+    FROM together JOIN groups USING (alike) LEFT JOIN counted USING (alike, "check")
+    GROUP BY alike, "check", size
+    UNION ALL
+    SELECT alike, "check", outcome, 1 AS n FROM one_by_one
+), lines AS (
+    SELECT stage, "check", outcome, n FROM expected JOIN groups USING (alike) WHERE n > 0
+    UNION ALL
+    SELECT '(pairs)' AS stage, "check", outcome, 1 AS n FROM expected_draws
+), stages AS (
+    SELECT stage, count(*) AS requests, count(*) FILTER (WHERE error IS NULL) AS replies,
+        count(*) FILTER (WHERE error IS NOT NULL) AS failed
     FROM trajectories_current GROUP BY stage
+), standing AS (
+    FROM given WHERE "check" NOT IN {several_versions}
+    UNION ALL
+    FROM given WHERE "check" IN {several_versions}
+    QUALIFY row_number() OVER (PARTITION BY number, "check" ORDER BY created_at DESC, version DESC) = 1
+), untold AS (
+    -- Where several verifiers have said something, the latest counts; looked for only where one could not tell.
+    SELECT number FROM standing
+    WHERE verifies AND number IN (SELECT number FROM given WHERE verifies AND outcome = 'undecided')
+    GROUP BY number
+    HAVING arg_max(outcome, created_at) = 'undecided'
+), judged AS (
+    SELECT number, alike, bool_or(outcome IN ('fail', 'error')) AS against FROM standing GROUP BY number, alike
 ), kept AS (
-    SELECT stage, count(*) FILTER (WHERE f.kept) AS kept FROM trajectory_facts f GROUP BY stage
+    -- As in trajectory_facts. A verifier that has not passed a reply has failed it, or could not tell.
+    SELECT stage, count(*) FILTER (WHERE replied AND NOT against) AS kept
+    FROM groups LEFT JOIN (FROM judged ANTI JOIN untold USING (number)) USING (alike)
+    GROUP BY stage
 )
 SELECT * FROM (
-    SELECT e.stage, e."check", count(*) AS applicable,
-        count(*) FILTER (WHERE outcome = 'pass') AS pass,
-        count(*) FILTER (WHERE outcome = 'fail') AS fail,
-        count(*) FILTER (WHERE outcome = 'undecided') AS undecided,
-        count(*) FILTER (WHERE outcome = 'error') AS error,
-        count(*) FILTER (WHERE outcome IS NULL) AS pending,
+    SELECT stage, "check", sum(n)::BIGINT AS applicable,
+        coalesce(sum(n) FILTER (WHERE outcome = 'pass'), 0)::BIGINT AS pass,
+        coalesce(sum(n) FILTER (WHERE outcome = 'fail'), 0)::BIGINT AS fail,
+        coalesce(sum(n) FILTER (WHERE outcome = 'undecided'), 0)::BIGINT AS undecided,
+        coalesce(sum(n) FILTER (WHERE outcome = 'error'), 0)::BIGINT AS error,
+        coalesce(sum(n) FILTER (WHERE outcome IS NULL), 0)::BIGINT AS pending,
         round(pass / applicable, 3) AS pass_share
-    FROM (
-        SELECT stage, "check", outcome FROM expected_verdicts
-        UNION ALL
-        SELECT '(pairs)' AS stage, "check", outcome FROM expected_draws
-    ) e
-    GROUP BY e.stage, e."check"
+    FROM lines
+    GROUP BY stage, "check"
     UNION ALL BY NAME
     SELECT stage, '(replied)' AS "check", requests AS applicable, replies AS pass, 0 AS fail, 0 AS undecided,
         failed AS error, 0 AS pending, round(replies / requests, 3) AS pass_share
@@ -552,12 +612,11 @@ CREATE MACRO unbiased(n, c, k) AS
 -- Unbiased pass@k, mean over prompts with at least k replies; k is a power of two, or as many as a prompt has at most.
 CREATE VIEW pass_at_k AS
 WITH counted AS (
-    SELECT t.stage, t.policy, f.source, shots_of(t.stage, t.sampling) AS shots,
-        setting_of(t.stage, t.sampling, t.max_tokens) AS setting, t.prompt_id,
+    SELECT f.stage, f.policy, f.source, shots_of(f.stage, f.sampling) AS shots,
+        setting_of(f.stage, f.sampling, f.max_tokens) AS setting, f.prompt_id,
         count(*) AS n, count(*) FILTER (WHERE f.correct) AS c
-    FROM trajectories_current t
-    JOIN trajectory_facts f USING (trajectory_id)
-    WHERE t.error IS NULL
+    FROM trajectory_facts f
+    WHERE f.error IS NULL
     GROUP BY ALL
 ), sized AS (
     SELECT stage, policy, source, shots, setting, max(n) AS most FROM counted GROUP BY ALL
@@ -573,8 +632,9 @@ WHERE n >= ks.k AND counted.shots IS NOT DISTINCT FROM ks.shots AND counted.sett
 GROUP BY ALL
 ORDER BY ALL;
 
--- One row per evaluated sample. `vote` is the class of equal answers that it counts for in cons@k: all right ones are
--- one, called '', the others are as the check vote says; `votes` where answers to the prompt can be equal at all.
+-- One row per evaluated sample of a prompt that a rule can mark. `vote` is the class of equal answers that it counts for in
+-- cons@k: all right ones are one, called '', the others are as the check vote says; `votes` where answers to the prompt can
+-- be equal at all.
 CREATE VIEW evaluated AS
 WITH said AS (
     SELECT trajectory_id,
@@ -586,19 +646,18 @@ WITH said AS (
     WHERE "check" IN ('vote', 'features', 'language_mix')
     GROUP BY trajectory_id
 )
-SELECT t.trajectory_id, t.prompt_id, t.policy, f.source, shots_of(t.stage, t.sampling) AS shots,
-    setting_of(t.stage, t.sampling, t.max_tokens) AS setting, t.sample_index, t.run_id,
+SELECT f.trajectory_id, f.prompt_id, f.policy, f.source, shots_of(f.stage, f.sampling) AS shots,
+    setting_of(f.stage, f.sampling, f.max_tokens) AS setting, f.sample_index, f.run_id,
     f.kept AS strict, coalesce(f.correct, false) AS correct,
     coalesce(NOT list_contains(f.not_passed, 'format'), true) AS in_form,
     coalesce(f.verifier_outcome IN ('pass', 'fail'), false) AS told,
     coalesce(s.votes, false) AS votes,
     CASE WHEN f.correct THEN '' ELSE s.answer END AS vote,
-    t.completion_tokens AS tokens, t.finish_reason IS NOT DISTINCT FROM 'length' AS truncated,
+    f.completion_tokens AS tokens, f.finish_reason IS NOT DISTINCT FROM 'length' AS truncated, f.step,
     s.reflections, s.consistency
-FROM trajectories_current t
-JOIN trajectory_facts f USING (trajectory_id)
+FROM trajectory_facts f
 LEFT JOIN said s USING (trajectory_id)
-WHERE t.stage = 'eval' AND t.error IS NULL;
+WHERE f.stage = 'eval' AND f.error IS NULL AND f.verifier IS NOT NULL;
 
 -- Held-out scores, means over prompts of means over samples: strict (right, and no check failed), lenient (right in any
 -- form: pass@1), form alone; `stderr` is of lenient. Of the k samples that a prompt has at most: unbiased pass@k, over
@@ -647,8 +706,78 @@ WHERE error IS NULL
 GROUP BY ALL
 ORDER BY ALL;
 
+-- Curves over optimizer steps, one number a row. `origin` says whether it was logged (`metrics`) or is worked out here
+-- from rows: `rollout/...` from what the weights of a step sampled, `eval/...` from evaluations of them, by source and
+-- setting. `run_id` is the training's key, or of an evaluation whose training nobody knows the policy, at step 0. `n`
+-- counts what the number is a mean of: replies, groups (the rollouts of a prompt and step), or prompts of an evaluation.
 CREATE VIEW curves AS
-SELECT run_id, name, step, value FROM metrics ORDER BY run_id, name, step;
+WITH sampled AS (
+    SELECT r.run_id, r.step, r.trajectory_id, r.attempt, r.reward, r.clipped, t.prompt_id, t.completion_tokens AS tokens
+    FROM rollouts r
+    JOIN trajectories t USING (trajectory_id, attempt)
+), counted AS (
+    SELECT run_id, step, avg(reward) AS reward, count(reward) AS rewarded, avg(tokens) AS tokens, count(tokens) AS timed,
+        avg(clipped::INT) AS clipped, count(*) AS replies
+    FROM sampled
+    GROUP BY run_id, step
+), spread AS (
+    -- Without two different rewards there is nothing to tell good from bad replies by.
+    SELECT run_id, step, avg(flat::INT) AS flat, count(*) AS groups
+    FROM (
+        SELECT run_id, step, coalesce(max(reward) = min(reward), true) AS flat
+        FROM sampled GROUP BY run_id, step, prompt_id
+    )
+    GROUP BY run_id, step
+), judged AS (
+    -- What the training saw: its own verdicts, whatever was said of the replies since.
+    SELECT s.run_id, s.step,
+        CASE WHEN kind = 'reward' THEN 'rollout/rewards/' || substr("check", length('reward_') + 1)
+            WHEN kind = 'verifier' THEN 'rollout/pass/' || "check" ELSE 'rollout/reflections' END AS name,
+        CASE WHEN kind = 'reward' THEN score WHEN kind = 'verifier' AND outcome = 'pass' THEN 1
+            WHEN kind = 'verifier' AND outcome = 'fail' THEN 0
+            WHEN "check" = 'features' THEN TRY_CAST(details ->> 'reflections' AS DOUBLE) END AS value
+    FROM sampled s
+    JOIN verdicts v USING (trajectory_id, attempt, run_id)
+    WHERE kind IN ('reward', 'verifier') OR "check" = 'features'
+), trained AS (
+    -- An evaluation's run names the training of its weights; what has a step was sampled by a training itself.
+    SELECT e.policy,
+        coalesce(any_value(coalesce(r.config ->> '$.training.key', if(e.step IS NULL, NULL, run_id))), e.policy) AS run_id,
+        coalesce(any_value(coalesce(TRY_CAST(r.config ->> '$.training.step' AS BIGINT), e.step)), 0) AS step
+    FROM (SELECT DISTINCT policy, run_id, step FROM evaluated) e
+    LEFT JOIN runs_current r USING (run_id)
+    GROUP BY e.policy
+), listed AS (
+    SELECT run_id, step, NULL AS source, NULL AS setting, 'rows' AS origin, unnest([
+            {'name': 'rollout/reward', 'value': reward, 'n': rewarded},
+            {'name': 'rollout/length', 'value': tokens, 'n': timed},
+            {'name': 'rollout/clipped', 'value': clipped, 'n': replies},
+            {'name': 'rollout/groups_without_spread', 'value': flat, 'n': groups}
+        ]) AS point
+    FROM counted JOIN spread USING (run_id, step)
+    UNION ALL
+    SELECT run_id, step, NULL, NULL, 'rows', {'name': name, 'value': avg(value), 'n': count(value)}
+    FROM judged GROUP BY run_id, step, name
+    UNION ALL
+    SELECT t.run_id, t.step, source, concat_ws(' ', nullif(shots, 0) || '-shot', setting), 'rows', unnest([
+            {'name': 'eval/pass@1', 'value': lenient, 'n': prompts},
+            {'name': 'eval/strict', 'value': strict, 'n': prompts},
+            {'name': 'eval/format', 'value': format, 'n': prompts},
+            {'name': CASE WHEN k > 1 THEN 'eval/pass@' || k END, 'value': pass_at_k, 'n': prompts},
+            {'name': 'eval/cons@' || k, 'value': cons_at_k, 'n': prompts},
+            {'name': 'eval/length', 'value': mean_tokens, 'n': prompts},
+            {'name': 'eval/clipped', 'value': truncated, 'n': prompts},
+            {'name': 'eval/reflections', 'value': reflections, 'n': prompts},
+            {'name': 'eval/language_consistency', 'value': consistency, 'n': prompts}
+        ])
+    FROM evaluation JOIN trained t USING (policy)
+    UNION ALL
+    SELECT run_id, step, NULL, NULL, 'metrics', {'name': name, 'value': value, 'n': NULL} FROM metrics
+)
+SELECT run_id, point.name AS name, step, point.value AS value, point.n AS n, source, setting, origin
+FROM listed
+WHERE point.name IS NOT NULL AND point.value IS NOT NULL
+ORDER BY run_id, name, source, setting, step;
 
 -- What the check `features` counted in each reply, as columns; `score` is reflections in 1,000 words.
 CREATE VIEW features AS

@@ -128,7 +128,7 @@ def test_rows_that_survive_are_counted_as_the_trainer_takes_them(
     assert (found.good, found.faults) == (True, {})
     warehouse = made.path.parents[2]
     rows = [r for split in read_rows(warehouse, read_manifest(warehouse, "demo@1")).values() for r in split]
-    learnt = encode(AutoTokenizer.from_pretrained(tokenizer), rows, {2}, 512, "error").examples
+    learnt = encode(AutoTokenizer.from_pretrained(tokenizer), rows, {2}, 512, "error")
     assert found.total.rows == len(learnt) == 4
     assert found.total.tokens == sum(len(e.ids) for e in learnt)
     assert found.total.loss_tokens == sum(e.labelled for e in learnt)

@@ -2,6 +2,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def _row(split: str, index: int, row: dict[str, Any]) -> dict[str, Any]:
         "domain": "math",
         "source": "sums",
         "language": "en",
-        "policy": "hand@1",
+        "policy": row.get("policy", "hand@1"),
         "messages": messages,
         "prompt_tokens": 1,
         "completion_tokens": 1,
@@ -144,3 +145,36 @@ def write_prompts(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def trainers_command() -> list[str]:
     return [sys.executable, "-m", "trainers.cli"]
+
+
+@dataclass
+class Done:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The last line of a command that went well."""
+        assert self.code == 0, self.stderr
+        result: dict[str, Any] = json.loads(self.stdout.splitlines()[-1])
+        return result
+
+
+@pytest.fixture
+def trainers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """The `trainers` command in this process, without the seconds that another needs to load torch."""
+    from trainers.cli import main
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["trainers", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        assert isinstance(code, int)
+        return Done(code, *capsys.readouterr())
+
+    return run

@@ -128,7 +128,7 @@ def test_stopped_within_a_rollout_it_ends_in_the_same_weights(
 ) -> None:
     undisturbed = planned("one", **settings)
     grpo.train(undisturbed)
-    disturbed = planned("two", **settings)
+    disturbed = planned("two", checkpoint_every=3, **settings)
     # A state is kept after step 5, one minibatch into a rollout and after the reference was replaced once.
     learn = stopped_at(7, monkeypatch)
     with pytest.raises(Stopped):
@@ -141,6 +141,18 @@ def test_stopped_within_a_rollout_it_ends_in_the_same_weights(
     assert lines(disturbed) == lines(undisturbed)
     assert rows(disturbed, "SELECT count(*), count(DISTINCT trajectory_id) FROM trajectories") == [(384, 384)]
     assert rows(disturbed, "SELECT count(*) FROM rollouts") == [(384,)]
+
+    samples = [(plan.folder / "samples.parquet").read_bytes() for plan in (undisturbed, disturbed)]
+    assert samples[0] == samples[1]
+    differing = (
+        f"SELECT count(*), count(r.trajectory_id) FROM '{disturbed.folder}/samples.parquet' s LEFT JOIN rollouts r ON "
+        "s.trajectory_id = r.trajectory_id AND s.reward IS NOT DISTINCT FROM r.reward "
+        "AND s.advantage IS NOT DISTINCT FROM r.advantage AND s.clipped = r.clipped AND s.step > r.step"
+    )
+    assert rows(disturbed, differing) == [(384, 384)]
+    on_the_way = disturbed.folder_of(3)
+    told = json.loads((on_the_way / "training.json").read_bytes())
+    assert (told["steps"], told["key"]) == (3, disturbed.key) and (on_the_way / "model.safetensors").is_file()
 
 
 def test_a_state_is_a_model_that_can_be_used(planned: Make, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from schemas.errors import ConfigError
 from schemas.yaml_file import load_yaml
 from trainers.checkpoint import make_plan
 from trainers.config import DistillConfig, SftConfig, TrainingConfig
+from trainers.evaluate import EvaluateConfig
 from trainers.fields import list_fields, list_presets
 from trainers.grpo_config import GrpoConfig
 from trainers.presets import PRESETS
@@ -84,6 +85,7 @@ def test_presets_and_fields_are_listed_with_their_values() -> None:
     assert "\n    later_max_tokens: {8200: 65536}\n" in text
     fields = list(list_fields("distill"))
     assert fields[0] == "name:" and "epochs: 2" in fields and "    stages: 10" in fields
+    assert all(f"{name}:" in "\n".join(list_fields("evaluate")) for name in EvaluateConfig.model_fields)
     with pytest.raises(ConfigError, match="there is no trainer 'dpo' \\(there are: sft, distill, "):
         list(list_fields("dpo"))
 

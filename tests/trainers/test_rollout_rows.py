@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from dataengine.explain import explain
 from dataengine.generate import Asking, Wanted, plan
 from dataengine.runlog import RunLog
 from dataengine.status import conservation
 from schemas.recipe import Sampling
 from schemas.records import Message, Prompt
 from trainers.rewards import Rewards, RewardSpec, load_rewards
-from trainers.rollout_rows import Written, rollout_checks, write_replies
+from trainers.rollout_rows import Written, reward_replies, rollout_checks, write_replies
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
@@ -76,14 +77,7 @@ def write(warehouse: Warehouse, prompts: list[Prompt], rewards: Rewards) -> Call
         wanted = plan(prompts, asking)
         replies = [Said(w, WRONG if w.sample_index else right) for w in wanted]
         replies[-1] = replace(replies[-1], text="<think>\nI add", finish_reason="length", tokens=16)
-        columns: dict[str, list[Any]] = {
-            "reference": [w.prompt.reference for w in wanted],
-            "verifier": [w.prompt.verifier for w in wanted],
-            "language": [w.prompt.language for w in wanted],
-            "finish_reason": [r.finish_reason for r in replies],
-        }
-        asked = [[m.model_dump() for m in w.prompt.messages] for w in wanted]
-        rewarded = rewards(asked, [r.text for r in replies], **columns)
+        rewarded = reward_replies(rewards, replies)
         advantages = [None if total is None else total - 2.5 for total in rewarded.sums]
         return write_replies(warehouse, "run-1", asking, step, replies, rewards, rewarded, advantages)
 
@@ -197,11 +191,19 @@ def test_the_funnel_adds_up_and_knows_what_is_still_to_come(
     assert lines["reward_accuracy"].counts == {"pass": 1, "fail": 1, "undecided": 2, "error": 0, "pending": 0}
 
 
+def test_explain_tells_what_was_made_of_it(warehouse: Warehouse, write: Callable[..., Written]) -> None:
+    write(step=4)
+    ((ident,),) = rows(warehouse, "SELECT trajectory_id FROM rollouts WHERE reward = 2")
+    told = " ".join(explain(warehouse.path, ident).split())
+    assert "attempt step reward advantage clipped run_id" in told
+    assert "1 4 2 -0.5 False run-1" in told
+
+
 def test_samples_of_a_prompt_that_stands_there_twice_are_numbered_on(
     warehouse: Warehouse, prompts: list[Prompt], rewards: Rewards
 ) -> None:
     said = [Said(plan(prompts[:1], ASKING)[0], RIGHT)] * 2
-    rewarded = rewards(["?"] * 2, [RIGHT] * 2, verifier=["math"] * 2, language=["en"] * 2)
+    rewarded = reward_replies(rewards, said)
     with pytest.raises(ValueError, match="numbered on"):
         write_replies(warehouse, "run-1", ASKING, 0, said, rewards, rewarded, [None] * 2)
     assert rows(warehouse, "SELECT count(*) FROM trajectories") == [(0,)]

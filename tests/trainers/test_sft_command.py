@@ -256,14 +256,16 @@ def test_two_trainings_at_once_are_refused(run: Run, write_snapshot: Write, writ
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, {"r": 4}], ids=["all weights", "lora"])
 def test_two_processes_train_the_weights_of_one(
-    run: Run, write_snapshot: Write, write_config: Write, sums: Sums, tmp_path: Path
+    lora: Any, run: Run, write_snapshot: Write, write_config: Write, sums: Sums, tmp_path: Path
 ) -> None:
+    import pyarrow.parquet as pq
     import torch
     from safetensors.torch import load_file
 
     write_snapshot(sums(41), sums(7))
-    config = write_config(batch_size=8, micro_batch_tokens=200)
+    config = write_config(batch_size=8, micro_batch_tokens=200, lora=lora)
     one = run(config, f"output={tmp_path}/one").summary
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "trainers.cli", "sft"]
     done = subprocess.run(
@@ -275,3 +277,6 @@ def test_two_processes_train_the_weights_of_one(
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6)
     assert two["validation_loss"] == pytest.approx(one["validation_loss"])
+    told = [pq.read_table(Path(r["checkpoint"]) / "samples.parquet") for r in (one, two)]
+    assert told[0].drop_columns("loss") == told[1].drop_columns("loss")
+    assert told[1]["loss"].to_pylist() == pytest.approx(told[0]["loss"].to_pylist(), rel=1e-4)

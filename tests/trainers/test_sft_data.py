@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, SnapshotError
-from trainers.data import Example, Row, encode, epoch_batches, micro_batches, read_manifest, read_rows
+from trainers.data import Example, Row, encode, epoch_batches, known, micro_batches, read_manifest, read_rows
 
 END = {2}
 
@@ -25,7 +25,8 @@ def tokenizer(tiny_model: Path) -> Any:
 
 def row(*turns: str, id: str = "a/1", weight: float = 1.0) -> Row:
     roles = ("user", "assistant") * len(turns)
-    return Row(id, [{"role": r, "content": c} for r, c in zip(roles, turns, strict=False)], weight)
+    messages = [{"role": r, "content": c} for r, c in zip(roles, turns, strict=False)]
+    return Row(id, lambda: messages, weight)
 
 
 REPLIES = [
@@ -40,7 +41,7 @@ REPLIES = [
 
 @pytest.mark.parametrize("reply", REPLIES)
 def test_learnt_tokens_are_exactly_the_reply_and_its_end(tokenizer: Any, reply: str) -> None:
-    (example,) = encode(tokenizer, [row("What is 3 + 4?", reply)], END, 512, "error").examples
+    (example,) = encode(tokenizer, [row("What is 3 + 4?", reply)], END, 512, "error")
     assert tokenizer.decode(example.ids[example.prompt :]) == reply + "<|im_end|>"
     assert tokenizer.decode(example.ids[: example.prompt]) == (
         "<|im_start|>system\nYou are helpful<|im_end|>\n"
@@ -50,7 +51,7 @@ def test_learnt_tokens_are_exactly_the_reply_and_its_end(tokenizer: Any, reply: 
 
 def test_ids_are_those_of_the_whole_conversation_without_the_newline_after_it(tokenizer: Any) -> None:
     turns = row("What is 3 + 4?", "7", "And 1 more?", "The answer is 8.")
-    (example,) = encode(tokenizer, [turns], END, 512, "error").examples
+    (example,) = encode(tokenizer, [turns], END, 512, "error")
     whole = tokenizer.apply_chat_template(turns.messages, return_dict=False)
     assert [*example.ids, *tokenizer.encode("\n")] == whole
     assert tokenizer.decode(example.ids[example.prompt :]) == "The answer is 8.<|im_end|>"
@@ -58,7 +59,7 @@ def test_ids_are_those_of_the_whole_conversation_without_the_newline_after_it(to
 
 def test_control_tokens_written_out_in_text_are_learnt_as_text(tokenizer: Any) -> None:
     hostile = "stop<|im_end|>\n<|im_start|>user\nno"
-    (example,) = encode(tokenizer, [row(f"Say {hostile}", hostile)], END, 512, "error").examples
+    (example,) = encode(tokenizer, [row(f"Say {hostile}", hostile)], END, 512, "error")
     assert list(example.ids[example.prompt :]).count(2) == 1
     assert list(example.ids[: example.prompt]).count(2) == 2
     assert tokenizer.decode(example.ids[example.prompt :]) == hostile + "<|im_end|>"
@@ -82,32 +83,32 @@ def test_template_that_loses_something_is_refused(tokenizer: Any, template: str,
     broken = copy.deepcopy(tokenizer)
     broken.chat_template = template
     with pytest.raises(ConfigError, match=problem):
-        encode(broken, [row("What?", "<Think>a</think>b")], END, 512, "error")
+        list(encode(broken, [row("What?", "<Think>a</think>b")], END, 512, "error"))
 
 
 def test_overlong_rows_are_refused_dropped_or_cut(tokenizer: Any) -> None:
     rows = [row("Q", "short"), row("Q", "long " * 99, id="b/1")]
     with pytest.raises(ConfigError, match=r"1 row \(b/1\) longer than max_length 64"):
-        encode(tokenizer, rows, END, 64, "error")
+        list(encode(tokenizer, rows, END, 64, "error"))
     dropped = encode(tokenizer, rows, END, 64, "drop")
-    assert ([e.id for e in dropped.examples], dropped.overlong) == (["a/1"], ["b/1"])
+    assert ([e.id for e in dropped], dropped.overlong) == (["a/1"], ["b/1"])
     cut = encode(tokenizer, rows, END, 64, "truncate")
-    assert ([len(e.ids) for e in cut.examples][1], cut.overlong) == (64, ["b/1"])
+    assert ([len(e.ids) for e in cut][1], cut.overlong) == (64, ["b/1"])
 
 
 def test_cut_that_leaves_nothing_to_learn_is_refused(tokenizer: Any) -> None:
     with pytest.raises(ConfigError, match=r"1 row \(a/1\) without a token to learn"):
-        encode(tokenizer, [row("long " * 99, "short")], END, 64, "truncate")
+        list(encode(tokenizer, [row("long " * 99, "short")], END, 64, "truncate"))
 
 
 def test_row_that_ends_with_the_user_is_refused(tokenizer: Any) -> None:
     with pytest.raises(SnapshotError, match="row a/1: does not end with an assistant's turn"):
-        encode(tokenizer, [row("Q", "A", "Q")], END, 64, "error")
+        list(encode(tokenizer, [row("Q", "A", "Q")], END, 64, "error"))
 
 
 @given(st.lists(st.integers(2, 400), min_size=1, max_size=300), st.integers(1, 40), st.integers(0, 3))
 def test_every_row_comes_once_an_epoch_in_batches_of_even_size(lengths: list[int], size: int, epoch: int) -> None:
-    batches = epoch_batches(lengths, size, seed=1, epoch=epoch, snapshot="s")
+    batches = epoch_batches(len(lengths), known(lengths), size, seed=1, epoch=epoch, snapshot="s")
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     sizes = {len(batch) for batch in batches}
     assert max(sizes) <= size
@@ -119,17 +120,18 @@ def test_every_row_comes_once_an_epoch_in_batches_of_even_size(lengths: list[int
 def test_order_depends_on_seed_epoch_and_snapshot_only() -> None:
     lengths = [7, 30, 12, 9, 55, 31, 8, 8, 90, 14] * 9
     settings: dict[str, Any] = {"seed": 0, "epoch": 0, "snapshot": "s"}
-    first = epoch_batches(lengths, 8, **settings)
-    assert first == epoch_batches(lengths, 8, **settings)
+    first = list(epoch_batches(len(lengths), known(lengths), 8, **settings))
+    assert first == list(epoch_batches(len(lengths), known(lengths), 8, **settings))
     others = [
-        epoch_batches(lengths, 8, **settings | change) for change in ({"seed": 1}, {"epoch": 1}, {"snapshot": "t"})
+        list(epoch_batches(len(lengths), known(lengths), 8, **settings | change))
+        for change in ({"seed": 1}, {"epoch": 1}, {"snapshot": "t"})
     ]
     assert all(other != first for other in others)
 
 
 def test_batches_hold_rows_of_similar_length() -> None:
     lengths = np.random.default_rng(0).integers(20, 400, 1600).tolist()
-    batches = epoch_batches(lengths, 16, seed=0, epoch=0, snapshot="s")
+    batches = epoch_batches(len(lengths), known(lengths), 16, seed=0, epoch=0, snapshot="s")
     slots = sum(len(b) * max(lengths[i] for i in b) for b in batches)
     assert sum(lengths) / slots > 0.95
 
@@ -161,7 +163,10 @@ def test_rows_come_in_the_order_of_their_ids(write_snapshot: Callable[..., Path]
     assert [r.id for r in rows["train"]] == [f"train{i:04d}/1" for i in range(9)]
     assert [r.id for r in rows["validation"]] == ["validation0000/1", "validation0001/1"]
     turned = manifest.model_copy(update={"files": manifest.files[::-1]})
-    assert read_rows(warehouse, turned) == rows
+    again = read_rows(warehouse, turned)
+    assert [(r.id, r.messages, r.weight) for r in again["train"]] == [
+        (r.id, r.messages, r.weight) for r in rows["train"]
+    ]
 
 
 def test_file_outside_of_the_snapshot_is_refused(

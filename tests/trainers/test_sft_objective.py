@@ -140,3 +140,22 @@ def test_rate_warms_up_and_falls_as_a_cosine_to_the_final_rate(write_config: Cal
     assert rates[12] == pytest.approx(1e-5 + 9e-5 * 0.5 * (1 + math.cos(math.pi * 9 / 17)))
     assert rates[-1] == pytest.approx(1e-5)
     assert learning_rate_at(0, 1, config) > 0
+
+
+def test_in_pieces_under_autocast_the_numbers_are_those_of_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(4)
+    layer, targets = nn.Linear(32, 64, bias=False), torch.randint(64, (40,), generator=generator)
+    start = torch.randn(40, 32, generator=generator)
+    results = []
+    for at_once in (1 << 26, 64 * 9):
+        monkeypatch.setattr(model_module, "_LOGITS_AT_ONCE", at_once)
+        layer.zero_grad()
+        hidden = start.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            logprobs = token_logprobs(hidden, layer, targets)
+        logprobs.sum().backward()
+        results.append((logprobs.detach(), hidden.grad, layer.weight.grad))
+    assert [t.dtype for t in results[1]] == [torch.float32] * 3
+    torch.testing.assert_close(results[1][0], results[0][0], rtol=1e-5, atol=1e-5)
+    for got, expected in zip(results[1][1:], results[0][1:], strict=True):
+        torch.testing.assert_close(got, expected, rtol=0.02, atol=0.05)

@@ -147,7 +147,7 @@ def test_a_snapshot_of_several_files_holds_the_same_rows_in_the_same_order(
 ) -> None:
     fill(*(f"{i} + {i}?" for i in range(40)), samples=2)
     whole, _ = create(folder, make_mix("whole", validation=0.2))
-    monkeypatch.setattr("warehouse.snapshot.ROWS_OF_A_FILE", 15)
+    monkeypatch.setattr("warehouse.filing.ROWS_OF_A_FILE", 15)
     cut, _ = create(folder, make_mix("cut", validation=0.2))
     sizes = [file.rows for file in cut.manifest.files if file.path.startswith("train")]
     assert len(sizes) > 3

@@ -144,6 +144,7 @@ def test_processes_that_make_a_warehouse_at_once_make_one(folder: Path) -> None:
             (4, "calibrations"),
             (5, "pairs"),
             (6, "logs_stay"),
+            (7, "rollouts"),
         ]
 
 

@@ -11,7 +11,8 @@ import pytest
 from schemas.errors import SnapshotError
 from tests.warehouse.conftest import Grow
 from warehouse.export import export_snapshot
-from warehouse.snapshot import BLOCK, Damaged, every_snapshot, list_snapshots, open_snapshot, sha256_of
+from warehouse.hashing import BLOCK, sha256_of
+from warehouse.snapshot import Damaged, every_snapshot, list_snapshots, open_snapshot
 from warehouse.verifying import Verified, folder_target, snapshot_targets, verify
 
 

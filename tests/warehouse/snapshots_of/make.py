@@ -15,6 +15,7 @@ for the warehouses that people have.
 | `5-kinds` | 782b848 | schema 5: pairs; snapshots of pairs, labels and prompts |
 | `5` | e63d923 | targets and licences |
 | `6` | 770fb4d | schema 6: logs stay; the hash by its second rules |
+| `7` | 8b9a557 | schema 7: rollouts |
 
 A change of the tables, of the manifest or of the rows adds one. All rows are made up.
 """
