@@ -100,8 +100,8 @@ class GrpoConfig(TrainingConfig):
         default=0.1,
         gt=0,
         allow_inf_nan=False,
-        description="nats that the log-probabilities of an engine with our weights may be off ours, mean over known "
-        "tokens; beyond it the engine is refused",
+        description="nats by which an engine's log-probabilities of known tokens may be off ours, on average; beyond "
+        "it the engine is refused",
     )
 
     rewards: list[RewardSpec] = Field(

@@ -1,6 +1,7 @@
 """Rollouts from a vLLM server: it is handed the weights in training, proves that it has them, and is asked."""
 
 import asyncio
+import json
 import math
 import shutil
 import time
@@ -36,6 +37,8 @@ _PROVING_TOKENS = 256
 # A server that shows less than half of a change of ours has not got the weights; how sure that has to be, in standard
 # errors. Errors of neighbouring tokens are not independent, so it has to be surer than the number says.
 _SURE = 5.0
+# How much farther off than when they were sampled known replies may be: so many times, and nats beside.
+_FARTHER, _BESIDE = 3.0, 0.01
 
 LogProbs = Callable[[Sequence[Trained]], list[torch.Tensor]]
 
@@ -61,6 +64,7 @@ class Served:
         self.facts: dict[str, float] = {}
         self._engine = engine
         self._partial = plan.partial.absolute()
+        self._log = self._partial / "vllm.log"
         self._name = plan.config.name
         self._model = model
         self._tokenizer = tokenizer
@@ -70,6 +74,7 @@ class Served:
         self._tolerance = tolerance
         self._keeper = Keeper()
         self._known: list[Trained] = []
+        self._limit = tolerance
         self._told_of_text = False
 
     def close(self) -> None:
@@ -97,7 +102,7 @@ class Served:
         progress: Progress,
         began: float,
     ) -> list[Sampled]:
-        async with self._policy(folder).fleet(self._partial / "vllm.log") as fleet:
+        async with self._policy(folder).fleet(self._log) as fleet:
             await asyncio.gather(*(self._hand_over(client, folder) for client in fleet.clients))
             await self._prove(fleet, now)
             self.facts["seconds/handover"] = time.perf_counter() - began
@@ -128,6 +133,8 @@ class Served:
         making.mkdir()
         save_model(self._model, making, "", merge=True)
         self._tokenizer.save_pretrained(making)
+        if isinstance(self._engine, VllmEngine) and self._model.device.type == "cpu":
+            _untie(self._model, making)
         for old in self._partial.glob("weights-*"):
             shutil.rmtree(old)
         making.rename(folder)
@@ -170,30 +177,39 @@ class Served:
         """Raises EngineError for a server whose log-probabilities are not those of the weights, or are of the old."""
         ours = torch.cat(now).double()
         for client in fleet.clients:
-            theirs = torch.cat(await asyncio.gather(*(self._of(client, one) for one in self._known))).double()
-            gap = (theirs - ours).abs().mean().item()
-            if not gap <= self._tolerance:
-                raise EngineError(
-                    f"{client.url}: its weights are not those handed over: log-probabilities of known tokens are "
-                    f"{gap:.3g} nats off, max_logprob_gap is {self._tolerance:g}; restart the server, and see that it "
-                    "serves this model, in a precision near the training's"
-                )
+            theirs = torch.cat(await self._of(client, fleet)).double()
             before = [one.old for one in self._known if one.old is not None]
             if before and _stale(theirs, torch.cat(before).double(), ours):
                 raise EngineError(
                     f"{client.url}: its weights are still those of the rollout before, although it said that it loaded "
                     "the new ones; restart the server, or take another version of vLLM"
                 )
+            gap = (theirs - ours).abs().mean().item()
+            if not gap <= self._limit:
+                raise EngineError(
+                    f"{client.url}: its weights are not those handed over: log-probabilities of known tokens are "
+                    f"{gap:.3g} nats off, and may be {self._limit:.3g}; restart the server, and see that it serves "
+                    "this model, in a precision near the training's, or raise max_logprob_gap"
+                )
 
-    async def _of(self, client: ChatClient, known: Trained) -> torch.Tensor:
-        ids = known.example.ids.tolist()
+    async def _of(self, client: ChatClient, like: Fleet) -> list[torch.Tensor]:
+        """What one server says of the known replies, tried as often as the fleet tries."""
+        alone = Fleet([client], like.most, like.start, like.retries, like.backoff, like.patience)
         try:
-            reply = await client.ask(TokensRequest(ids, 1, 1.0, 1.0, None, sorted(self._ends), of_prompt=True))
-        except Failure as e:
-            raise self._failed(client.url, str(e)) from None
-        if reply.prompt_logprobs is None:
-            raise EngineError(f"{client.url}: gives no prompt_logprobs, so nothing proves its weights; is it vLLM?")
-        return torch.tensor(reply.prompt_logprobs[known.example.prompt - 1 :])
+            replies = await asyncio.gather(*(alone.complete(self._question(one)) for one in self._known))
+        finally:
+            await alone.close()
+        told = []
+        for one, reply in zip(self._known, replies, strict=True):
+            if reply.error is not None:
+                raise self._failed(client.url, reply.error)
+            if reply.prompt_logprobs is None:
+                raise EngineError(f"{client.url}: gives no prompt_logprobs, so nothing proves its weights; is it vLLM?")
+            told.append(torch.tensor(reply.prompt_logprobs[one.example.prompt - 1 :]))
+        return told
+
+    def _question(self, known: Trained) -> TokensRequest:
+        return TokensRequest(known.example.ids.tolist(), 1, 1.0, 1.0, None, sorted(self._ends), of_prompt=True)
 
     # -- replies
 
@@ -218,7 +234,8 @@ class Served:
         return reply
 
     def _failed(self, url: str, reason: str) -> EngineError:
-        return EngineError(f"{url}: {reason}; mend the server and run the same command again, its state is kept")
+        where = f" (see {self._log})" if isinstance(self._engine, VllmEngine) else ""
+        return EngineError(f"{url}: {reason}{where}; mend the server and run the same command again")
 
     def _sampled(self, wanted: Wanted, prompt: list[int], reply: ChatReply, prefill: str) -> Sampled:
         ids = reply.token_ids
@@ -259,11 +276,30 @@ class Served:
             for one, logprobs, n in zip(replies, ours, lengths, strict=True)
             if n > 0
         ]
-        self._known = proving[:_PROVING] or self._known
+        if proving:
+            self._known = proving[:_PROVING]
+            self._limit = min(self._tolerance, _FARTHER * self.facts["rollout/logprob_gap"] + _BESIDE)
 
 
 def _known(name: str, ids: Any, prompt: int, logprobs: torch.Tensor | None = None) -> Trained:
     return Trained(Example(name, ids, prompt, 1.0), 0.0, old=logprobs)
+
+
+def _untie(model: Any, folder: Path) -> None:
+    """Gives a model in a folder an output layer of its own, where it shares that of the embeddings.
+
+    vLLM on CPU (0.32) keeps the shared one as it was packed at its start when it reloads weights.
+    """
+    output = model.get_output_embeddings()
+    if output.weight is not model.get_input_embeddings().weight:
+        return
+    from safetensors.torch import save_file
+
+    name = next(name for name, module in model.named_modules() if module is output)
+    # Beside model.safetensors: the folder has no index, so all of its files are read.
+    save_file({f"{name}.weight": output.weight.detach().clone()}, folder / f"{name}.safetensors", {"format": "pt"})
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"tie_word_embeddings": False}), encoding="utf-8")
 
 
 def _stale(theirs: torch.Tensor, before: torch.Tensor, now: torch.Tensor) -> bool:

@@ -16,9 +16,9 @@ from dataengine.engines.server import Worker, stop_tokens
 class StandIn:
     """A real server on 127.0.0.1 in a thread of its own.
 
-    Without `token_ids` it is an older vLLM, without `orders` one that is not in development mode. With `stale` it says
-    that it has loaded weights and does not. `dies_after` so many completions it cuts all connections. `busy` so many
-    times it refuses to sample.
+    Without `token_ids` it is an older vLLM, without `orders` one that is not in development mode. Told to load weights
+    it says that it has, and has not renewed those with `keeps` in their names. After `dies_after` completions it cuts
+    all connections. The first `busy` completions it refuses.
     """
 
     def __init__(
@@ -27,12 +27,12 @@ class StandIn:
         *,
         token_ids: bool = True,
         orders: bool = True,
-        stale: bool = False,
+        keeps: str | None = None,
         dies_after: int | None = None,
         busy: int = 0,
     ) -> None:
         self.token_ids = token_ids
-        self.stale = stale
+        self.keeps = keeps
         self.dies_after = dies_after
         self.busy = busy
         self.loaded: list[str] = []
@@ -83,8 +83,12 @@ class StandIn:
         assert body["method"] == "reload_weights"
         folder = Path(body["kwargs"]["weights_path"])
         self.loaded.append(folder.name)
-        if not self.stale:
-            self._worker.decoder = self._decoder(folder)
+        before = dict(self._worker.decoder.model.named_parameters())
+        self._worker.decoder = self._decoder(folder)
+        with torch.no_grad():
+            for name, p in self._worker.decoder.model.named_parameters():
+                if self.keeps is not None and self.keeps in name:
+                    p.copy_(before[name])
         return web.json_response({"results": [None]})
 
     async def _reset(self, request: web.Request) -> web.Response:
@@ -97,7 +101,7 @@ class StandIn:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        if self.busy and "prompt_logprobs" not in body:
+        if self.busy:
             self.busy -= 1
             return web.json_response({"error": {"message": "slow down"}}, status=503)
         asked = Request(

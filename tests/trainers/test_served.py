@@ -1,5 +1,8 @@
 """Rollouts from a server: the weights it is handed, the proof that it has them, what is asked, and how it may fail."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,15 +92,19 @@ def test_at_another_temperature_the_gap_is_measured_at_that_of_the_server(planne
 
 
 @pytest.mark.parametrize(
-    ("rate", "message"),
+    ("keeps", "rate", "message"),
     [
-        # Far beyond the tolerance; and far below it, where only the known change tells.
-        (1e-3, r"its weights are not those handed over: .* max_logprob_gap is 0\.1"),
-        (1e-5, "its weights are still those of the rollout before"),
+        ("", 1e-3, "its weights are still those of the rollout before"),
+        # Far below any tolerance: the known change tells.
+        ("", 1e-6, "its weights are still those of the rollout before"),
+        ("embed_tokens", 1e-3, r"its weights are not those handed over: .* nats off, and may be 0\.01;"),
     ],
+    ids=["all", "all-of-little-change", "some"],
 )
-def test_a_server_that_keeps_its_old_weights_is_refused(planned: Make, serve: Serve, rate: float, message: str) -> None:
-    plan = planned(engine=serve(stale=True), learning_rate=rate, steps_per_rollout=4)
+def test_a_server_that_keeps_old_weights_is_refused(
+    planned: Make, serve: Serve, keeps: str, rate: float, message: str
+) -> None:
+    plan = planned(engine=serve(keeps=keeps), learning_rate=rate, steps_per_rollout=4)
     with pytest.raises(EngineError, match=message) as refused:
         grpo.train(plan)
     assert "\n" not in str(refused.value)
@@ -151,3 +158,24 @@ def test_an_engine_that_would_sample_another_model_is_refused(planned: Make, tin
         planned(engine={"kind": "vllm", "model": "other"})
     with pytest.raises(ValueError, match="give either `model` or `checkpoint`"):
         planned(engine={"kind": "vllm", "checkpoint": "other"})
+
+
+@pytest.mark.slow
+def test_of_two_processes_the_first_asks_for_both(
+    planned: Make, serve: Serve, servers: list[StandIn], tmp_path: Path
+) -> None:
+    plan = planned(engine=serve(), steps=4)
+    path = tmp_path / "grpo.yaml"
+    path.write_text(plan.config.model_dump_json())
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "trainers.cli", "grpo", str(path)]
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["steps"] == 4
+    assert rows(plan, "SELECT count(*), count(DISTINCT trajectory_id) FROM trajectories") == [(128, 128)]
+    assert [line["rollout/logprob_gap"] < 1e-4 for line in lines(plan) if "rollout/logprob_gap" in line] == [True] * 2
+    assert servers[0].loaded == ["weights-00000000", "weights-00000002"]
+    # One that dies ends both, with one line.
+    servers[0].dies_after = 0
+    done = subprocess.run([sys.executable, *launch, "seed=1"], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode != 0
+    assert "mend the server and run the same command again" in done.stderr
