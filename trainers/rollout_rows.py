@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dataengine.checking import sample_of, verdict_of
-from dataengine.checks import Opinion
+from dataengine.checks import Check, Opinion
 from dataengine.filters.features import FeaturesCheck
 from dataengine.generate import Asking, Wanted, insert_ids
 from dataengine.prompting import take_apart
+from dataengine.verify.vote import VoteCheck
 from schemas.keys import storable
 from schemas.records import FinishReason, Outcome, Rollout, Stage, Trajectory, Verdict, now
 from trainers.rewards import Part, Rewarded, Rewards
@@ -68,9 +69,17 @@ def rollout_checks(rewards: Rewards, verifiers: Iterable[str], stages: Sequence[
     """
     asked = [(part.check, part.version, False) for part in rewards.parts]
     asked += [(check.name, check.version, True) for check in rewards.verifiers(verifiers)]
-    asked += [(FeaturesCheck.name, FeaturesCheck().version, False)]
     names = ("check", "version", "verifier")
-    return [{"stage": stage, **dict(zip(names, row, strict=True))} for stage in stages for row in asked]
+    return [
+        {"stage": stage, **dict(zip(names, row, strict=True))}
+        for stage in stages
+        for row in [*asked, *((check.name, check.version, False) for check in _beside(stage))]
+    ]
+
+
+def _beside(stage: Stage) -> list[Check]:
+    """What is asked beside rewards and verifiers: counts of words, and of evaluations what a reply votes for."""
+    return [FeaturesCheck(), VoteCheck()] if stage == "eval" else [FeaturesCheck()]
 
 
 def write_replies(
@@ -89,7 +98,7 @@ def write_replies(
     `replies`; an advantage of None says that the reply is left out of the loss, and no advantages at all that nothing
     is learnt from the batch, an evaluation. Verdicts are the verifiers' words, each
     part of the reward under `reward_<name>` (its value is the score, a pass from the part's threshold on, undecided
-    where it is None), and the counts of the check `features`. The rows of `rollouts` come last, so where they are,
+    where it is None), the counts of the check `features`, and in evaluations what a reply votes for. The rows of `rollouts` come last, so where they are,
     all is there. Written again, by a run that goes on, a batch leaves its rows once. A reply whose trajectory is in the
     warehouse with another text, as sampling on a GPU may repeat it, is left out and named in the result.
 
@@ -107,7 +116,7 @@ def write_replies(
             standing[i] = added[row.trajectory_id]
         elif text == storable(row.text):
             standing[i] = row.model_copy(update={"attempt": attempt})
-    verdicts = _verdicts(standing, replies, rewards, rewarded, run_id)
+    verdicts = _verdicts(standing, replies, rewards, rewarded, run_id, asking.stage)
     warehouse.append("verdicts", verdicts)
     if advantages is not None:
         warehouse.append("rollouts", [_rollout(t, rewarded.sums[i], advantages[i]) for i, t in standing.items()])
@@ -161,6 +170,7 @@ def _verdicts(
     rewards: Rewards,
     rewarded: Rewarded,
     run_id: str,
+    stage: Stage,
 ) -> list[Verdict]:
     samples = {i: sample_of(row, replies[i].wanted.prompt) for i, row in standing.items()}
     rows = []
@@ -169,9 +179,10 @@ def _verdicts(
             rows.append(verdict_of(verified.check, sample, verified.opinion, run_id, verified.seconds))
         against = replies[i].wanted.prompt.against
         rows += [_reward(p, standing[i], rewarded.parts[p.name][i], against) for p in rewards.parts]
-    features = FeaturesCheck()
-    opinions: list[Opinion] = features(list(samples.values()))
-    rows += [verdict_of(features, s, o, run_id, 0.0) for s, o in zip(samples.values(), opinions, strict=True)]
+    for check in _beside(stage):
+        concerned = [sample for sample in samples.values() if check.applies(sample)]
+        opinions: list[Opinion] = check(concerned)
+        rows += [verdict_of(check, s, o, run_id, 0.0) for s, o in zip(concerned, opinions, strict=True)]
     return rows
 
 

@@ -41,8 +41,9 @@ def write_files(
 ) -> tuple[list[SnapshotFile], str]:
     """Writes the rows of `selected`, sorted, in files of at most `ROWS_OF_A_FILE`; these, and their logical hash.
 
-    Of rows that may have more than some KB each, which `row_bytes` says, files hold fewer. Rows are rendered once, in any order, and dealt out to temporary files, each of which then fits into memory. Arrow
-    sorts and writes those: DuckDB copies every text several times for either, and more often where its memory ends.
+    Of rows of more than some KB, which `row_bytes` says, files hold fewer. Rows are rendered once, in any order, and
+    dealt out to temporary files, each of which then fits into memory. Arrow sorts and writes those: DuckDB copies every
+    text several times for either, and more often where its memory ends.
     """
     shards = _shards(connection, kind, min(ROWS_OF_A_FILE, max(1024, int(_BYTES_OF_A_FILE / max(1.0, row_bytes)))))
     dealt = folder / "dealt"

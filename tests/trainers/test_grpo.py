@@ -79,6 +79,7 @@ def test_the_reward_rises_and_all_that_was_sampled_is_in_the_warehouse(
     assert training["rewards"]["last"] > training["rewards"]["first"] + 0.2
     assert sorted(map(int, training["evaluations"])) == [0, 6, 12, 16]
     assert training["trainer"] == "grpo"
+    assert all("eval/cons@2" in line for line in lines(plan) if "eval/pass@1" in line)
     told = lines(plan)
     assert [line["step"] for line in told] == list(range(17))
     assert ("step 16/16  loss " in capsys.readouterr().err) and (plan.folder / "README.md").is_file()
