@@ -6,25 +6,20 @@ minibatch   some whole groups of the rollout -> one update of the weights
 
 import math
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import gather_object
 from torch import nn
 
-from dataengine.generate import Asking, Wanted, plan
-from dataengine.progress import Progress
+from dataengine.generate import Asking, plan
 from dataengine.runlog import RunLog
 from dataengine.scores import read_attempts, score
 from schemas.errors import ConfigError, EngineError, UserError
-from schemas.keys import key
-from schemas.recipe import Sampling
 from schemas.records import Prompt, Stage
 from trainers.checkpoint import (
     SAMPLES,
@@ -39,15 +34,15 @@ from trainers.data import Example
 from trainers.grpo_config import GrpoConfig
 from trainers.grpo_report import Reply, Watch, card_facts, measured, progress_line, sample_columns, sample_rows
 from trainers.minibatch import Batch, Trained, batches, pack, unpack, with_logprobs
-from trainers.model import TokenLogProbs, end_ids
+from trainers.model import TokenLogProbs
 from trainers.objective import group_advantages, grpo_terms
-from trainers.prompts import prompt_order, read_prompts
+from trainers.prompts import read_prompts
 from trainers.reference import Reference
 from trainers.rewards import Rewarded, Rewards, load_rewards
-from trainers.rollout import Sampled, sample
+from trainers.rollout import Sampled
 from trainers.rollout_rows import reward_replies, rollout_checks, write_replies
 from trainers.sample_log import SampleLog
-from trainers.served import Served
+from trainers.sampler import Sampler
 from trainers.training import (
     Session,
     code_versions,
@@ -100,8 +95,7 @@ def train(plan: Plan) -> dict[str, Any]:
         if accelerator.is_main_process:
             log.begin()
         loop = _Loop(session, model, tokenizer, prompts, rewards, warehouse, state)
-        if loop.served:
-            stack.callback(loop.served.close)
+        stack.callback(loop.sampler.close)
         try:
             loop.run()
         except (KeyboardInterrupt, UserError) as e:
@@ -133,7 +127,6 @@ class _Loop:
         self.config = _config(session.plan)
         self.model = model
         self.tokenizer = tokenizer
-        self.ends = end_ids(model, tokenizer)
         self.prompts = prompts
         self.rewards = rewards
         self.warehouse = warehouse
@@ -158,18 +151,7 @@ class _Loop:
         kept = session.plan.partial / SAMPLES if accelerator.is_main_process else None
         self.samples = SampleLog(kept, sample_columns(part.name for part in rewards.parts), self.first)
         self.module, self.optimizer = accelerator.prepare(TokenLogProbs(model, config.temperature), self.optimizer)
-        self.served: Served | None = None
-        if config.engine and accelerator.is_main_process:
-            self.served = Served(
-                config.engine,
-                session.plan,
-                accelerator.unwrap_model(model),
-                tokenizer,
-                self.ends,
-                prompts["train"],
-                self._untempered,
-                config.max_logprob_gap,
-            )
+        self.sampler = Sampler(session, config, model, tokenizer, self.module, prompts["train"])
 
     # -- the loop
 
@@ -222,10 +204,10 @@ class _Loop:
         """Samples and scores a rollout with the weights as they are; `line` gets what was measured of it."""
         config, accelerator = self.config, self.session.accelerator
         clock = _Clock()
-        asking, groups = self._groups(step)
+        asking, groups = self.sampler.groups(step)
         # Each process samples whole groups; then all hold all of them, since minibatches are dealt out by length.
         mine = list(range(accelerator.process_index, len(groups), accelerator.num_processes))
-        sampled = self._replies([w for i in mine for w in groups[i]], asking, step, f"rollout {step + 1}")
+        sampled = self.sampler.replies([w for i in mine for w in groups[i]], asking, step, f"rollout {step + 1}")
         sampling = clock.lap()
         rewarded = reward_replies(self.rewards, sampled)
         rewarding = clock.lap()
@@ -262,8 +244,7 @@ class _Loop:
         line |= measured(ordered)
         line |= {"seconds/sampling": sampling, "seconds/rewards": rewarding, "seconds/rows": writing}
         line["seconds/logprobs"] = scoring
-        if self.served:
-            line |= self.served.facts
+        line |= self.sampler.facts
 
     def _write(
         self,
@@ -280,75 +261,6 @@ class _Loop:
                 f"{len(written.differing)} replies were sampled before, with another text, and stay as they are in the "
                 f"warehouse, e.g. {written.differing[0]}"
             )
-
-    def _asking(self, stage: Stage, step: int, samples: int, temperature: float, top_p: float) -> Asking:
-        config = self.config
-        return Asking(
-            stage=stage,
-            policy=f"{config.name}@{key(self.session.plan.key, step)[:12]}",
-            engine="vllm" if config.engine else "trainer",
-            samples=samples,
-            sampling=Sampling(temperature=temperature, top_p=top_p, seed=config.seed),
-            max_tokens=config.budget(step),
-            template=config.template,
-            prefill=config.prefill,
-        )
-
-    def _groups(self, step: int) -> tuple[Asking, list[list[Wanted]]]:
-        """The rollout's groups, and how they are asked for.
-
-        A prompt that comes twice, since there are few, makes a second group of further samples.
-        """
-        config, prompts = self.config, self.prompts["train"]
-        count = config.prompts_per_step * config.steps_per_rollout
-        start = step // config.steps_per_rollout * count
-        content = self.session.plan.manifest.logical_hash
-        order = list(prompt_order(len(prompts), start, count, seed=config.seed, snapshot=content))
-        times = Counter(order)
-        size = config.group_size
-        asking = self._asking("rl_rollout", step, max(times.values()) * size, config.temperature, 1.0)
-        wanted = {index: iter(plan([prompts[index]], asking)) for index in times}
-        return asking, [list(islice(wanted[index], size)) for index in order]
-
-    def _replies(self, wanted: list[Wanted], asking: Asking, step: int, label: str) -> list[Sampled]:
-        if self.config.engine:
-            return self._asked(wanted, asking, step, label)
-        model, slots = self.session.accelerator.unwrap_model(self.model), self.config.slots
-        if not self.session.accelerator.is_main_process:
-            return sample(model, self.tokenizer, wanted, asking, self.ends, slots)
-        with Progress(label, len(wanted)) as progress:
-            for _ in wanted:
-                progress.started()
-            return sample(model, self.tokenizer, wanted, asking, self.ends, slots, progress.finished)
-
-    def _asked(self, wanted: list[Wanted], asking: Asking, step: int, label: str) -> list[Sampled]:
-        """As `_replies`, from the engine: the first process asks for what all of them want."""
-        parts: list[list[Wanted]] = gather_object([wanted])
-        told: list[Any] = [None]
-        if self.served:
-            everything = [one for part in parts for one in part]
-            try:
-                with Progress(label, len(everything)) as progress:
-                    told = [self.served.sample(step, everything, asking, progress)]
-            except EngineError as e:
-                told = [e]
-        broadcast_object_list(told)
-        if isinstance(told[0], EngineError):
-            raise told[0]
-        first = sum(map(len, parts[: self.session.accelerator.process_index]))
-        sampled: list[Sampled] = told[0][first : first + len(wanted)]
-        return sampled
-
-    def _untempered(self, trained: Sequence[Trained]) -> list[torch.Tensor]:
-        """Log-probabilities at temperature 1, as servers tell them."""
-        plain = self.session.accelerator.unwrap_model(self.module)
-        more = (self.config.micro_batch_tokens, self.session.pad_id, self.session.accelerator.device)
-        plain.temperature = 1.0
-        try:
-            scored = with_logprobs(plain, trained, "old", *more)
-        finally:
-            plain.temperature = self.config.temperature
-        return [t.old for t in scored if t.old is not None]
 
     def _with_logprobs(self, trained: list[Trained]) -> list[Trained]:
         """With the old log-probabilities, unless each step is on-policy, and those of a reference, if there is one."""
@@ -422,9 +334,9 @@ class _Loop:
         evaluation, accelerator = self.config.evaluation, self.session.accelerator
         if evaluation is None:
             return
-        asking = self._asking("eval", step, evaluation.samples, evaluation.temperature, evaluation.top_p)
+        asking = self.sampler.asking("eval", step, evaluation.samples, evaluation.temperature, evaluation.top_p)
         wanted = plan(self.prompts["validation"][: evaluation.prompts], asking)
-        sampled = self._replies(
+        sampled = self.sampler.replies(
             wanted[accelerator.process_index :: accelerator.num_processes], asking, step, f"eval {step}"
         )
         self._write(asking, step, sampled, reward_replies(self.rewards, sampled))

@@ -96,11 +96,11 @@ def write_replies(
 
     `asking` is how it was asked for, its `policy` that of the step. `rewarded` and `advantages` are in the order of
     `replies`; an advantage of None says that the reply is left out of the loss, and no advantages at all that nothing
-    is learnt from the batch, an evaluation. Verdicts are the verifiers' words, each
-    part of the reward under `reward_<name>` (its value is the score, a pass from the part's threshold on, undecided
-    where it is None), the counts of the check `features`, and in evaluations what a reply votes for. The rows of `rollouts` come last, so where they are,
-    all is there. Written again, by a run that goes on, a batch leaves its rows once. A reply whose trajectory is in the
-    warehouse with another text, as sampling on a GPU may repeat it, is left out and named in the result.
+    is learnt from the batch, an evaluation. Verdicts are the verifiers' words, each part of the reward under
+    `reward_<name>` (its value is the score, a pass from the part's threshold on, undecided where it is None), the
+    counts of the check `features`, and in evaluations what a reply votes for. The rows of `rollouts` come last, so
+    where they are, all is there. Written again, by a run that goes on, a batch leaves its rows once. A reply whose
+    trajectory is in the warehouse with another text, as sampling on a GPU may repeat it, is left out and named.
 
     Raises ValueError where a trajectory is there twice: of a prompt that stands in a batch twice, the samples count on.
     """
