@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import WarehouseError
 from schemas.records import RECORDS, Migration, Record
 from warehouse.admission import Admission, admission_for
+from warehouse.ordering import rows_met
 from warehouse.writing import in_words, refusal
 
 # One application id for all keyed commits of a table: two of them from the same version then conflict, which plain
@@ -30,6 +31,16 @@ _LOG_STAYS = {"delta.enableExpiredLogCleanup": "false"}
 _NO_RACE = 5
 # Below this many files a table reads fast enough; above, the writer that notices compacts.
 _MANY_FILES = 256
+# By what a table's files are ordered: of its many small rows few are asked for at once, by this column.
+_ORDERED_BY = {"verdicts": "trajectory_id"}
+# Rows of a row group, the least that is read: as DuckDB's own. The ids of so many verdicts still fit into a dictionary.
+_ROW_GROUP = 122_880
+# Ordering writes the whole table. It is worth while where one id makes a reader read more rows than these (0.1 s of
+# work), and more than this share of all: so a growing table is written anew each time it has grown by that much.
+_SCATTERED = 1_000_000
+_SCATTERED_SHARE = 0.125
+# Bytes that ordering holds in memory; what is more goes to the system's temporary folder.
+_ORDERING_MEMORY = 1 << 30
 # The order in which tables are pinned: what a row refers to is pinned after it, and so is there.
 DEPENDENTS_FIRST = (
     "metrics",
@@ -244,12 +255,15 @@ class Warehouse:
         return delta.version(), paths
 
     def compact(self) -> dict[str, tuple[int, int]]:
-        """Joins small files; for each table the number of files before and after. Nothing is deleted."""
-        # The commits of `migrations` are counted, so that table is left as it is.
-        return {table: self.compact_table(table) for table in RECORDS if table != Migration.TABLE}
+        """Joins small files, and orders those of verdicts by trajectory where they are many and scattered.
 
-    def compact_table(self, table: str) -> tuple[int, int]:
-        """Joins the small files of one table; old files stay for whoever still reads them.
+        Returns for each table the number of files before and after. Nothing is deleted.
+        """
+        # The commits of `migrations` are counted, so that table is left as it is.
+        return {table: self.compact_table(table, order=True) for table in RECORDS if table != Migration.TABLE}
+
+    def compact_table(self, table: str, *, order: bool = False) -> tuple[int, int]:
+        """Joins the small files of one table; old files stay for whoever still reads them. `order` as in `compact`.
 
         One process at a time: Delta sees no conflict between two compactions of the same files, both would stand, and
         every row twice. Who comes second leaves it to the first. Raises WarehouseError where the table's folder cannot
@@ -260,11 +274,19 @@ class Warehouse:
                 # Loaded inside the lock, so that it is the newest version that is compacted.
                 delta = self.delta(table)
                 before = len(delta.file_uris())
+                by = _ORDERED_BY.get(table)
+                written = WriterProperties(compression="ZSTD", max_row_group_size=_ROW_GROUP) if by else None
                 if alone and before > 1:
-                    delta.optimize.compact()
+                    delta.optimize.compact(writer_properties=written)
+                if alone and order and by and self._scattered(table, delta, by):
+                    delta.optimize.z_order([by], max_spill_size=_ORDERING_MEMORY, writer_properties=written)
                 return before, len(delta.file_uris())
         except (DeltaError, OSError) as e:
             raise self._unwritable(table, e) from e
+
+    def _scattered(self, table: str, delta: DeltaTable, by: str) -> bool:
+        most, rows = rows_met(self._paths(table, delta), by)
+        return most > max(_SCATTERED, rows * _SCATTERED_SHARE)
 
     @contextmanager
     def alone(self, table: str) -> Iterator[bool]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from schemas.errors import UserError, WarehouseError, WarehouseTooNew
@@ -18,6 +20,7 @@ from schemas.records import Message, Migration, Prompt
 from tests.warehouse.conftest import MakePrompt, MakeTrajectory, MakeVerdict, Rows
 from warehouse.connect import connect, refresh_duckdb_file
 from warehouse.migrations import MIGRATIONS
+from warehouse.ordering import rows_met
 from warehouse.store import Warehouse
 
 # Writes verdicts of checks named by number, in batches, from `first` on: `writer.py FOLDER FIRST BATCHES SIZE RUN`.
@@ -178,6 +181,63 @@ def test_compaction_keeps_the_rows_and_open_readers_keep_reading(
     assert warehouse.compact()["prompts"] == (1, 1)
     assert warehouse.append("prompts", [make_prompt("0?")]).known == 1
     assert Warehouse.open(folder).append("prompts", [make_prompt("5?")]).known == 1
+
+
+def test_compaction_orders_many_scattered_verdicts_and_only_those(
+    folder: Path, warehouse: Warehouse, make_prompt: MakePrompt, make_trajectory: MakeTrajectory,
+    make_verdict: MakeVerdict, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def add(batches: range) -> None:
+        for batch in batches:
+            replies = [make_trajectory(prompt, 4 * batch + i) for i in range(4)]
+            warehouse.append("verdicts", [make_verdict(t, check=check) for t in replies for check in checks])
+
+    def rows() -> list[tuple[object, ...]]:
+        with connect(folder) as connection:
+            return connection.execute("FROM verdicts ORDER BY ALL").fetchall()
+
+    def met() -> tuple[int, int]:
+        return rows_met(warehouse.files("verdicts")[1], "trajectory_id")
+
+    prompt, checks = make_prompt(), [f"check-{i}" for i in range(10)]
+    add(range(20))
+    before = rows()
+    warehouse.compact()
+    assert met() == (800, 800), "few are left as they lie"
+    monkeypatch.setattr("warehouse.store._ROW_GROUP", 40)
+    monkeypatch.setattr("warehouse.store._SCATTERED", 100)
+    with connect(folder) as reader:
+        assert warehouse.compact()["verdicts"] == (1, 1)
+        assert len(reader.execute("FROM verdicts").fetchall()) == 800
+    assert rows() == before
+    assert met() <= (80, 800)
+    version = warehouse.versions()["verdicts"]
+    warehouse.compact()
+    assert warehouse.versions()["verdicts"] == version, "what is in order is left as it is"
+    add(range(18, 21))
+    assert len(rows()) == 840, "keys are known after it"
+    add(range(21, 22))
+    warehouse.compact()
+    assert met() <= (80 + 100, 880)
+    with connect(folder) as connection:
+        (plan,) = connection.execute(
+            "EXPLAIN ANALYZE SELECT * FROM verdicts WHERE trajectory_id = ?", [rows()[0][0]]
+        ).fetchall()
+        assert "10 rows" in plan[1]
+
+
+def test_rows_met_counts_what_the_worst_value_makes_a_reader_read(tmp_path: Path) -> None:
+    def file(name: str, groups: list[list[str] | None]) -> str:
+        with pq.ParquetWriter(tmp_path / name, pa.schema({"n": pa.int64(), "id": pa.string()})) as writer:
+            for ids in groups:
+                writer.write_table(pa.table({"n": [1] * len(ids or ["x"]), "id": pa.array(ids or [None], pa.string())}))
+        return str(tmp_path / name)
+
+    assert rows_met([], "id") == (0, 0)
+    apart = file("apart", [["a", "b"], ["c", "d"], ["e"]])
+    assert rows_met([apart], "id") == (2, 5)
+    assert rows_met([apart, file("touching", [["b", "c", "c"]])], "id") == (5, 8)
+    assert rows_met([apart, file("untold", [None])], "id") == (3, 6), "no value says nothing"
 
 
 @pytest.mark.slow
