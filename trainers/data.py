@@ -5,6 +5,7 @@ import os
 import random
 import tempfile
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 # Rows of this many batches are sorted by length together: enough that a batch holds rows of one length, few enough
 # that an epoch of a large snapshot still mixes.
 _WINDOW_BATCHES = 50
-# Rows encoded in one go where nobody waits for a window.
-_AT_ONCE = 512
+# Rows encoded in one go, in well under a second; a snapshot of no more is encoded before a training starts.
+_AT_ONCE = 1024
 _SHOWN_IDS = 5
 _COLUMNS = ["split", "trajectory_id", "attempt", "messages", "weight"]
 
@@ -156,7 +157,7 @@ class Encoded(Sequence[Example]):
     window's rows only (`epoch_batches`), and `read_ahead` encodes the others beside the first steps. What that costs:
     a row that has to be refused may be met after some steps. `finish` is called before anything of a training is kept,
     so none is kept that has not looked at every row. Where rows are dropped for their length, the order depends on all
-    of them: `encode` then finishes at once.
+    of them, so all are encoded at once, as those of a small snapshot are.
     """
 
     def __init__(
@@ -185,8 +186,11 @@ class Encoded(Sequence[Example]):
         weakref.finalize(self, os.close, self._file)
         self._lock = threading.Lock()
         self._fault: BaseException | None = None
-        if overlong == "drop":
+        self._ahead: threading.Thread | None = None
+        self._waiting = 0
+        if overlong == "drop" or len(rows) <= _AT_ONCE:
             self.finish()
+        if overlong == "drop":
             self._kept = np.flatnonzero(~self._overlong)
 
     def __len__(self) -> int:
@@ -245,12 +249,21 @@ class Encoded(Sequence[Example]):
             except BaseException as e:  # noqa: BLE001  (it is raised where somebody waits for rows)
                 self._fault = e
 
-        threading.Thread(target=walk, daemon=True, name="encoding").start()
+        self._ahead = threading.Thread(target=walk, daemon=True, name="encoding")
+        self._ahead.start()
 
     def _encode(self, numbers: Sequence[int]) -> None:
+        if self._fault:
+            raise self._fault
+        if self._sizes[numbers].all():
+            return
+        caller = threading.current_thread() is not self._ahead
+        # Who takes a lock right after giving it back leaves none to those who wait.
+        while self._waiting and not caller:
+            time.sleep(0.001)
+        self._waiting += caller
         with self._lock:
-            if self._fault:
-                raise self._fault
+            self._waiting -= caller
             for first in range(0, len(numbers), _AT_ONCE):
                 missing = [i for i in numbers[first : first + _AT_ONCE] if not self._sizes[i]]
                 if missing:

@@ -11,7 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError, SnapshotError
-from trainers.data import Example, Row, encode, epoch_batches, known, micro_batches, read_manifest, read_rows
+from trainers.data import (
+    Example,
+    Row,
+    encode,
+    epoch_batches,
+    ids_of,
+    known,
+    lengths_of,
+    micro_batches,
+    read_manifest,
+    read_rows,
+)
 
 END = {2}
 
@@ -94,6 +105,50 @@ def test_overlong_rows_are_refused_dropped_or_cut(tokenizer: Any) -> None:
     assert ([e.id for e in dropped], dropped.overlong) == (["a/1"], ["b/1"])
     cut = encode(tokenizer, rows, END, 64, "truncate")
     assert ([len(e.ids) for e in cut][1], cut.overlong) == (64, ["b/1"])
+
+
+def many(count: int, *spoilt: int) -> list[Row]:
+    return [row("Q", "" if i in spoilt else "A" * (i % 7 + 1), id=f"r{i:05d}/1", weight=i + 1) for i in range(count)]
+
+
+def test_rows_of_a_large_snapshot_are_encoded_where_they_are_asked_for(tokenizer: Any) -> None:
+    rows = many(3000)
+    learnt = encode(tokenizer, rows, END, 64, "error")
+    assert (len(learnt), learnt[2990].id, learnt[2990].weight) == (3000, "r02990/1", 2991)
+    alone = [encode(tokenizer, [rows[i]], END, 64, "error")[0] for i in (7, 2999, 13)]
+    assert learnt.lengths([7, 2999, 13]) == [len(e.ids) for e in alone]
+    assert [learnt[i].ids.tolist() for i in (7, 2999, 13)] == [e.ids.tolist() for e in alone]
+    assert [e.id for e in learnt] == ids_of(learnt) == [r.id for r in rows]
+
+
+def test_reading_ahead_changes_no_row_and_no_order(tokenizer: Any) -> None:
+    rows = many(3000)
+    settings: dict[str, Any] = {"seed": 0, "epoch": 0, "snapshot": "s"}
+    whole = list(encode(tokenizer, rows, END, 64, "error"))
+    expected = epoch_batches(len(rows), lengths_of(whole), 8, **settings)
+    learnt = encode(tokenizer, rows, END, 64, "error")
+    batches = epoch_batches(len(learnt), learnt.lengths, 8, **settings)
+    learnt.read_ahead(batches)
+    for batch, same in zip(batches, expected, strict=True):
+        assert batch == same
+        assert [learnt[i].ids.tolist() for i in batch] == [whole[i].ids.tolist() for i in batch]
+
+
+def test_row_to_be_refused_is_met_when_it_is_read_and_at_the_latest_at_the_end(tokenizer: Any) -> None:
+    learnt = encode(tokenizer, many(3000, 2345), END, 64, "error")
+    assert learnt.lengths([0, 1]) == [learnt.lengths([0])[0], learnt.lengths([1])[0]]
+    with pytest.raises(ConfigError, match=r"1 row \(r02345/1\) without a token to learn"):
+        learnt.finish()
+    ahead = encode(tokenizer, many(3000, 2345), END, 64, "error")
+    ahead.read_ahead([[0, 1]])
+    with pytest.raises(ConfigError, match=r"1 row \(r02345/1\) without a token to learn"):
+        ahead.finish()
+
+
+def test_rows_dropped_from_a_large_snapshot_are_known_before_the_first_batch(tokenizer: Any) -> None:
+    rows = [*many(1500), row("Q", "long " * 99, id="z/1")]
+    learnt = encode(tokenizer, rows, END, 64, "drop")
+    assert (len(learnt), learnt.overlong) == (1500, ["z/1"])
 
 
 def test_cut_that_leaves_nothing_to_learn_is_refused(tokenizer: Any) -> None:
