@@ -80,7 +80,7 @@ def test_evaluations_are_of_the_weights_as_they_are_then(planned: Make, serve: S
 
 
 def test_adapters_are_handed_over_merged(planned: Make, serve: Serve) -> None:
-    plan = planned(engine=serve(), lora={"r": 4, "alpha": 8}, learning_rate=1e-2)
+    plan = planned(engine=serve(), lora={"r": 4, "alpha": 8}, learning_rate=1e-2, steps=4)
     grpo.train(plan)
     assert max(line.get("rollout/logprob_gap", 0.0) for line in lines(plan)) < 1e-4
 
@@ -114,7 +114,7 @@ def test_a_server_that_keeps_old_weights_is_refused(
 
 def test_a_server_that_dies_costs_nothing_that_was_learnt(planned: Make, serve: Serve, servers: list[StandIn]) -> None:
     engine = serve()
-    plan = planned(engine=engine)
+    plan = planned(engine=engine, steps=6)
     # The first rollout asks for 64 replies, and for 16 proofs before and after; it dies in the second.
     servers[0].dies_after = 120
     with pytest.raises(EngineError, match=r"connection lost: .*; mend the server and run the same command again"):
@@ -122,11 +122,11 @@ def test_a_server_that_dies_costs_nothing_that_was_learnt(planned: Make, serve: 
     assert [state.name for state in plan.partial.glob("state-*")] == ["state-00000002"]
     assert rows(plan, "SELECT state FROM runs_current") == [("failed",)]
     # The same training, whatever the address of the server is now.
-    again = planned(engine=serve())
+    again = planned(engine=serve(), steps=6)
     assert again.key == plan.key
-    assert grpo.train(again)["steps"] == 12
-    assert [line["step"] for line in lines(again)] == list(range(1, 13))
-    assert rows(plan, "SELECT count(*), count(DISTINCT trajectory_id) FROM trajectories") == [(384, 384)]
+    assert grpo.train(again)["steps"] == 6
+    assert [line["step"] for line in lines(again)] == list(range(1, 7))
+    assert rows(plan, "SELECT count(*), count(DISTINCT trajectory_id) FROM trajectories") == [(192, 192)]
     with pytest.raises(EngineError, match=r"127\.0\.0\.1:1/v1: .*; is the server running there\?"):
         grpo.train(planned("other", engine={**engine, "url": "http://127.0.0.1:1/v1"}))
 
