@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import ConfigError, SnapshotError
 from schemas.yaml_file import load_yaml
 from tests.tiny_model import save_tiny_model
-from tests.warehouse.conftest import unpacked
+from tests.warehouse.conftest import NEWEST, unpacked
 from trainers.config import SftConfig
 from trainers.data import read_manifest, read_rows
 from warehouse.export import export_snapshot
@@ -33,7 +33,7 @@ NO_REFS = [
 def data(tmp_path: Path) -> Path:
     """A warehouse with snapshots, as the program makes it."""
     (tmp_path / "mix.yaml").write_text(MIX)
-    return unpacked("6", tmp_path)
+    return unpacked(NEWEST, tmp_path)
 
 
 @pytest.fixture

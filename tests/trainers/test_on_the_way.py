@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def test_every_row_of_every_step_is_told_with_its_own_loss(plan_of: Any, tiny_mo
     # Those of the first step are the start weights' losses, row by row.
     model, tokenizer = load_model(tiny_model)
     given = read_rows(plan.config.warehouse, plan.manifest)["train"]
-    examples = {e.id: e for e in encode(tokenizer, given, end_ids(model, tokenizer), 2048, "error").examples}
+    examples = {e.id: e for e in encode(tokenizer, given, end_ids(model, tokenizer), 2048, "error")}
     for r in (r for r in rows if r["step"] == 1):
         alone = collate([examples[f"{r['trajectory_id']}/1"]], 0)
         with torch.no_grad():
@@ -171,8 +171,9 @@ def finish():
 
 
 @pytest.fixture
-def fake_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], Any]:
+def fake_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, int], Any]]:
     """Puts a module with the calls of wandb and trackio where they would be."""
+    made: list[str] = []
 
     def put(name: str, fails_after: int) -> Any:
         folder = tmp_path / "packages"
@@ -182,11 +183,12 @@ def fake_tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[s
         monkeypatch.delitem(sys.modules, name, raising=False)
         import importlib
 
-        module = importlib.import_module(name)
-        monkeypatch.setitem(sys.modules, name, module)
-        return module
+        made.append(name)
+        return importlib.import_module(name)
 
-    return put
+    yield put
+    for name in made:
+        sys.modules.pop(name)
 
 
 @pytest.mark.parametrize("name", ["wandb", "trackio"])

@@ -15,6 +15,7 @@ from schemas.mix import AnyMix, Mix, MixFile
 from schemas.records import Calibration, Message, Pair, PairVerdict, Prompt, Run, Trajectory, Verdict
 from tests.warehouse.talks import snapshots_of_every_kind
 from warehouse.connect import connect
+from warehouse.migrations import MIGRATIONS
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
 
@@ -33,6 +34,8 @@ Take = Callable[..., list[dict[str, Any]]]
 Grow = Callable[..., Snapshot]
 
 SNAPSHOTS_OF = Path(__file__).parent / "snapshots_of"
+# The archive of a warehouse that wants no migration.
+NEWEST = str(len(MIGRATIONS))
 
 
 def unpacked(version: str, folder: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.warehouse.conftest import unpacked
+from tests.warehouse.conftest import NEWEST, unpacked
 from warehouse.connect import connect
 from warehouse.snapshot import list_snapshots, verify_files
 from warehouse.store import Warehouse
@@ -81,7 +81,7 @@ def test_a_full_disk_is_one_line_and_when_there_is_space_the_same_command_goes_o
     tmp_path: Path,
 ) -> None:
     disk = mounts(tmp_path / "disk", "-t", "tmpfs", "-o", "size=2m", "none")
-    data = unpacked("6", disk)
+    data = unpacked(NEWEST, disk)
     before = list_snapshots(data)
     ballast = fill(disk, leaving)
     full = "cannot be written: No space left on device; free some space and run the same command again"
@@ -113,7 +113,7 @@ def test_in_a_folder_that_may_only_be_read_everything_is_read_and_writing_is_ref
     refusal: Callable[..., str],
     tmp_path: Path,
 ) -> None:
-    source = unpacked("6", tmp_path)
+    source = unpacked(NEWEST, tmp_path)
     data = mounts(tmp_path / "data", "--bind", str(source))
     subprocess.run(["mount", "-o", "remount,ro,bind", data], check=True)
     assert "old-samples@2" in command("snapshot", "list", "--warehouse", data).stdout
@@ -145,7 +145,7 @@ def test_an_older_warehouse_that_may_only_be_read_cannot_be_brought_up_to_date(
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_the_right_to_write_is_named(refusal: Callable[..., str], tmp_path: Path) -> None:
-    data = unpacked("6", tmp_path)
+    data = unpacked(NEWEST, tmp_path)
     (data / "snapshots").chmod(0o555)
     said = refusal("snapshot", "create", "mix.yaml", "--warehouse", data)
     assert said.startswith(f"SnapshotError: {data / 'snapshots' / 'new'}: cannot be written: Permission denied; name")

@@ -12,7 +12,7 @@ import pytest
 
 import warehouse.snapshot as snapshots
 from schemas.mix import Mix
-from tests.warehouse.conftest import unpacked
+from tests.warehouse.conftest import NEWEST, unpacked
 from warehouse.snapshot import Snapshot, create_snapshot, list_snapshots, verify_files
 
 MIX = "mix: new\nsources:\n  - {stage: reasoning, require: [format]}\n"
@@ -26,7 +26,7 @@ WAITING = (
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     (tmp_path / "mix.yaml").write_text(MIX)
-    return unpacked("6", tmp_path)
+    return unpacked(NEWEST, tmp_path)
 
 
 @pytest.fixture
