@@ -74,9 +74,9 @@ def make_plan(config: TrainingConfig) -> Plan:
         raise SnapshotError(
             f"{manifest.id}: its rows are {manifest.rows_of}, and this trainer learns from {config.ROWS_OF}"
         )
-    # A tag may move: what is written down of the training names the version.
-    config = config.model_copy(update={"snapshot": manifest.id})
-    start = start_weights(config.model.expanduser())
+    # A tag may move: what is written down of the training names the version. A shipped model has its folder.
+    config = config.model_copy(update={"snapshot": manifest.id, "model": model_folder(config.model)})
+    start = start_weights(config.model)
     settings = config.result_settings()
     tables = [manifest.tables] if config.reads_tables else []
     return Plan(config, manifest, start, key(config.TRAINER, settings, manifest.logical_hash, start.sha256, *tables))
@@ -90,6 +90,18 @@ def planned_checkpoint(config: TrainingConfig) -> Path:
 def finished(folder: Path) -> dict[str, Any] | None:
     """The `training.json` of a whole checkpoint, or None when there is none. Raises ConfigError when it is damaged."""
     return _read_json(folder / _MARK)
+
+
+def model_folder(model: Path) -> Path:
+    """The folder of the start weights, which may be given as the name of a shipped model.
+
+    Raises EngineError where such a model is not installed.
+    """
+    from dataengine.engines.weights import SHIPPED, find_model
+
+    if str(model) in SHIPPED and not model.exists():
+        return find_model(str(model)).folder
+    return model.expanduser()
 
 
 def start_weights(folder: Path) -> Start:
