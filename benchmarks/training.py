@@ -49,8 +49,8 @@ class Setting:
 
 
 SETTINGS = {
-    "2M": Setting(rows=512, batch_size=8, letters=1000, max_length=1024, rate=1e-3, defaults_steps=8),
-    "135M": Setting(rows=48, batch_size=4, letters=400, max_length=512, rate=2e-5, defaults_steps=3),
+    "2M": Setting(rows=256, batch_size=8, letters=1000, max_length=1024, rate=1e-3, defaults_steps=8),
+    "135M": Setting(rows=24, batch_size=4, letters=250, max_length=512, rate=2e-5, defaults_steps=3),
 }
 FIRST_STEP = Setting(rows=100_000, batch_size=16, letters=1000, max_length=16_384, rate=1e-3, defaults_steps=0)
 # How TRL is asked to train beside its plain settings: fp32, no checkpointing.
