@@ -48,9 +48,7 @@ class TrainingConfig(BaseModel):
     snapshot: str = Field(
         pattern=SNAPSHOT_ID, description="the snapshot to learn from: name@version or name@tag, e.g. cold-start@1"
     )
-    model: Path = Field(
-        description="folder with the start weights in Hugging Face format, or a shipped model's name"
-    )
+    model: Path = Field(description="folder with the start weights in Hugging Face format, or a shipped model's name")
     output: Path = Field(description="folder that gets the checkpoint, as <name>-<key>")
     preset: str | None = Field(
         default=None, description="published settings that this file's go over: `trainers presets` lists them"
