@@ -276,10 +276,11 @@ class Warehouse:
                 before = len(delta.file_uris())
                 by = _ORDERED_BY.get(table)
                 written = WriterProperties(compression="ZSTD", max_row_group_size=_ROW_GROUP) if by else None
-                if alone and before > 1:
-                    delta.optimize.compact(writer_properties=written)
                 if alone and order and by and self._scattered(table, delta, by):
+                    # This joins files too.
                     delta.optimize.z_order([by], max_spill_size=_ORDERING_MEMORY, writer_properties=written)
+                elif alone and before > 1:
+                    delta.optimize.compact(writer_properties=written)
                 return before, len(delta.file_uris())
         except (DeltaError, OSError) as e:
             raise self._unwritable(table, e) from e

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -92,6 +92,9 @@ RECIPES = ["first", "second"]
 OUTCOMES: list[Outcome] = ["pass", "pass", "pass", "fail", "undecided", "error"]
 
 
+T = TypeVar("T")
+
+
 class Drawn:
     """Rows of a warehouse, drawn by a seed; each row is later than the one before."""
 
@@ -102,6 +105,9 @@ class Drawn:
         """Whether checks have verdicts in several versions."""
         self.scoped = self.rng.random() < 0.7
         """Whether judges are asked about some trajectories only."""
+        # A few values each, so that many trajectories are alike but for one of them.
+        self.systems, self.sources = self._few(SYSTEMS), self._few(SOURCES)
+        self.verifiers, self.ran = self._few(VERIFIERS), self._few([f"run-{n}" for n in range(6)])
         self.prompts = [row for number in range(self.rng.randint(2, 8)) for row in self._prompt(number)]
         self.runs = [row for number in range(5) for row in self._run(f"run-{number}")]
         asked = {p.prompt_id: p for p in self.prompts}
@@ -127,11 +133,14 @@ class Drawn:
     def _one(self, *values: Any) -> Any:
         return self.rng.choice(values)
 
+    def _few(self, values: Sequence[T]) -> list[T]:
+        return self.rng.sample(values, self.rng.randint(1, 2))
+
     def _prompt(self, number: int) -> list[Prompt]:
         """A question, which may have another reference by another source or by a correction."""
         said = [Message(role="user", content=f"{number}?")]
-        verifier = self.rng.choice(VERIFIERS)
-        columns: dict[str, Any] = {"domain": "math", "verifier": verifier, "source": self.rng.choice(SOURCES)}
+        verifier = self.rng.choice(self.verifiers)
+        columns: dict[str, Any] = {"domain": "math", "verifier": verifier, "source": self.rng.choice(self.sources)}
         reference = verifier and str(number)
         made = [Prompt.make(said, reference=reference, **columns)]
         if verifier and self.rng.random() < 0.4:
@@ -177,9 +186,9 @@ class Drawn:
             sample_index=sample,
             parent_id="parent" if "rewrite" in made_by else None,
             rendered_key="rendered",
-            system_prompt=self.rng.choice(SYSTEMS),
+            system_prompt=self.rng.choice(self.systems),
             finish_reason="stop",
-            run_id=self._one(*(f"run-{n}" for n in range(6))),
+            run_id=self.rng.choice(self.ran),
             created_at=self._later(),
         )
 
@@ -215,7 +224,7 @@ class Drawn:
         return made
 
 
-@pytest.mark.parametrize("seeds", [range(6), pytest.param(range(6, 80), marks=pytest.mark.slow)], ids=["few", "many"])
+@pytest.mark.parametrize("seeds", [range(10), pytest.param(range(10, 80), marks=pytest.mark.slow)], ids=["few", "many"])
 def test_the_funnel_counts_what_counting_one_by_one_counts(tmp_path: Path, seeds: range) -> None:
     seen: Counter[str] = Counter()
     for seed in seeds:
