@@ -148,6 +148,8 @@ class _Loop:
                 self.watch.look(line)
             session.say(f"resuming after step {self.first}/{config.steps}")
         self.log = open_log(session, state)
+        # Lines whose rows this session has written; one before may have been killed between its state and its rows.
+        self.told = 0
         kept = session.plan.partial / SAMPLES if accelerator.is_main_process else None
         self.samples = SampleLog(kept, sample_columns(part.name for part in rewards.parts), self.first)
         self.module, self.optimizer = accelerator.prepare(TokenLogProbs(model, config.temperature), self.optimizer)
@@ -377,7 +379,8 @@ class _Loop:
             progress = {"seconds": self._spent(), "log": self.log.lines}
             self.samples.keep(step)
             save_state(session.plan, step, self.model, self.tokenizer, tensors, progress)
-            self.warehouse.append("metrics", self.log.rows(session.plan.key))
+            self.warehouse.append("metrics", self.log.rows(session.plan.key, self.told))
+            self.told = len(self.log.lines)
         session.accelerator.wait_for_everyone()
 
     def _spent(self) -> float:

@@ -70,12 +70,12 @@ class StepLog:
         if self.trackers is not None:
             self.trackers.log(line)
 
-    def rows(self, run_id: str) -> list[Metric]:
-        """What has a slash in its name, as rows."""
+    def rows(self, run_id: str, since: int = 0) -> list[Metric]:
+        """What has a slash in its name, as rows; of the lines from number `since` on."""
         created_at = now()
         return [
             Metric(run_id=run_id, step=line["step"], name=name, value=value, created_at=created_at)
-            for line in self.lines
+            for line in self.lines[since:]
             for name, value in line.items()
             if "/" in name
         ]
