@@ -94,6 +94,22 @@ class Asking:
         """The sampling parameters of a prompt's sample number `index`, as its key holds them."""
         return self._drawn[index]
 
+    def columns(self, wanted: "Wanted") -> dict[str, Any]:
+        """What the row of a sample holds before there is a reply."""
+        return {
+            "trajectory_id": wanted.trajectory_id,
+            "prompt_id": wanted.prompt.prompt_id,
+            "stage": self.stage,
+            "policy": self.policy,
+            "engine": self.engine,
+            "sampling": self.drawn_as_json(wanted.sample_index),
+            "sample_index": wanted.sample_index,
+            "rendered_key": wanted.rendered_key,
+            "parent_id": wanted.parent_id,
+            "system_prompt": self.system,
+            "max_tokens": self.max_tokens,
+        }
+
     def drawn_as_json(self, index: int) -> str:
         """The same, as its row holds them."""
         return self._drawn_as_json[index]
@@ -223,23 +239,13 @@ class Sampler:
         if reply.error is None:
             text, parts = asking.reply(reply, wanted.parent)
         return Trajectory(
-            trajectory_id=wanted.trajectory_id,
-            prompt_id=wanted.prompt.prompt_id,
-            stage=asking.stage,
-            policy=asking.policy,
-            engine=asking.engine,
-            sampling=asking.drawn_as_json(wanted.sample_index),
-            sample_index=wanted.sample_index,
-            rendered_key=wanted.rendered_key,
-            parent_id=wanted.parent_id,
-            system_prompt=asking.system,
+            **asking.columns(wanted),
             reasoning=parts.reasoning,
             answer=parts.answer,
             text=text,
             finish_reason=reply.finish_reason,  # type: ignore[arg-type]  # checked by the record
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens,
-            max_tokens=asking.max_tokens,
             logprob_sum=reply.logprob_sum,
             seconds=round(reply.seconds, 4),
             error=reply.error,

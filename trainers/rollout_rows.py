@@ -124,26 +124,16 @@ def write_replies(
 
 
 def _trajectory(reply: Reply, asking: Asking, run_id: str, step: int) -> Trajectory:
-    wanted = reply.wanted
     parts = take_apart(reply.text)
     finish_reason: FinishReason = reply.finish_reason  # type: ignore[assignment]  # checked by the record
     return Trajectory(
-        trajectory_id=wanted.trajectory_id,
-        prompt_id=wanted.prompt.prompt_id,
-        stage=asking.stage,
-        policy=asking.policy,
-        engine=asking.engine,
-        sampling=asking.drawn_as_json(wanted.sample_index),
-        sample_index=wanted.sample_index,
-        rendered_key=wanted.rendered_key,
-        system_prompt=asking.system,
+        **asking.columns(reply.wanted),
         reasoning=parts.reasoning,
         answer=parts.answer,
         text=reply.text,
         finish_reason=finish_reason,
         prompt_tokens=reply.prompt,
         completion_tokens=reply.tokens,
-        max_tokens=asking.max_tokens,
         logprob_sum=reply.logprob_sum,
         run_id=run_id,
         step=step,
