@@ -8,49 +8,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.trainers.conftest import Done
+
 Sums = Callable[..., list[dict[str, Any]]]
 Write = Callable[..., Path]
-Run = Callable[..., "Done"]
+Run = Callable[..., Done]
 COMMAND = [sys.executable, "-m", "trainers.cli", "sft"]
 
 
-@dataclass
-class Done:
-    """What a command left behind."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The last line of a run that went well."""
-        assert self.code == 0, self.stderr
-        result: dict[str, Any] = json.loads(self.stdout.splitlines()[-1])
-        return result
-
-
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+def run(trainers: Run) -> Run:
     """The command without the seconds that a process needs to load torch."""
-    from trainers.cli import main
-
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["trainers", "sft", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        code = stopped.value.code
-        assert isinstance(code, int)
-        return Done(code, *capsys.readouterr())
-
-    return run
+    return partial(trainers, "sft")
 
 
 def process(*arguments: str | Path) -> Done:

@@ -1,8 +1,10 @@
 """A warehouse in a temporary folder, and rows whose every column a test can set."""
 
 import itertools
+import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,19 @@ def unpacked(version: str, folder: Path) -> Path:
     with tarfile.open(SNAPSHOTS_OF / f"{version}.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder / "warehouse"
+
+
+@contextmanager
+def mounted(folder: Path, *options: str) -> Iterator[Path]:
+    """A file system on a folder; skips the test where nobody lets us."""
+    folder.mkdir(exist_ok=True)
+    done = subprocess.run(["mount", *options, folder], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture

@@ -4,31 +4,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.warehouse.conftest import NEWEST, unpacked
+from tests.warehouse.conftest import NEWEST, mounted, unpacked
 from warehouse.connect import connect
 from warehouse.snapshot import list_snapshots, verify_files
 from warehouse.store import Warehouse
 
 MIX = "mix: new\nsources:\n  - {stage: reasoning, require: [format]}\n"
 LARGE = "SELECT count(*) FROM (SELECT sha256(range::VARCHAR) AS x, range FROM range(500000) ORDER BY x)"
-
-
-@contextmanager
-def mounted(folder: Path, *options: str) -> Iterator[Path]:
-    """A file system on a folder; skips the test where nobody lets us."""
-    folder.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", *options, folder], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture
