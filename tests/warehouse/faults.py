@@ -12,7 +12,11 @@ import pytest
 
 @dataclass(frozen=True)
 class Faults:
-    """Runs `dataengine` in `folder`, under the library of fault.c, which minds what is changed beneath it."""
+    """Runs `dataengine` in `folder`, under the library of fault.c, which minds what is changed beneath it.
+
+    With one thread: into how many parts DuckDB cuts a few rows is a race of its threads, and each part means
+    more changes.
+    """
 
     library: Path
     folder: Path
@@ -21,7 +25,7 @@ class Faults:
         self, *args: object, fault: str = "", at: int = 0, log: Path | None = None
     ) -> "subprocess.CompletedProcess[str]":
         """One command; with `fault` it is killed (`kill`) or out of space (`full`) at its change number `at`."""
-        told = {"LD_PRELOAD": str(self.library), "FAULT_FOLDER": str(self.folder)}
+        told = {"LD_PRELOAD": str(self.library), "FAULT_FOLDER": str(self.folder), "DATAENGINE_THREADS": "1"}
         if fault:
             told |= {"FAULT": fault, "FAULT_AT": str(at)}
         if log:
