@@ -385,34 +385,46 @@ def draw(
     Grammar, temperature, then the smallest set of tokens with probability of at least top-p; temperature 0 takes the
     likeliest. Each row uses its own generator, so that a reply does not depend on what else is running.
     """
-    temperature = torch.tensor([max(r.temperature, 1e-4) for r in requests], device=logits.device)[:, None]
+    device = logits.device
+    temperature = torch.tensor([max(r.temperature, 1e-4) for r in requests], device=device)[:, None]
     scaled = logits / temperature
     for i, request in enumerate(requests):
         if request.grammar is not None:
-            scaled[i].masked_fill_(~request.grammar.allowed().to(logits.device), -math.inf)
+            scaled[i].masked_fill_(~request.grammar.allowed().to(device), -math.inf)
     norm = scaled.logsumexp(-1, keepdim=True)
     top, index = scaled.topk(min(_TOP, scaled.shape[-1]), dim=-1)
-    cumulative = (top - norm).exp().cumsum(-1)
-    chosen: list[int] = []
-    for i, (request, rng) in enumerate(zip(requests, rngs, strict=True)):
-        u = rng.random()
-        if request.temperature == 0:
-            chosen.append(int(index[i, 0]))
-            continue
-        sums, ids = cumulative[i], index[i]
-        # With top-p 1 the draw is over all tokens; it nearly always falls among the likeliest.
-        if float(sums[-1]) < (u if request.top_p == 1 else request.top_p):
-            # The nucleus is wider than the usual few hundred tokens: sort them all.
-            order, ids = scaled[i].sort(descending=True)
-            sums = (order - norm[i]).exp().cumsum(-1)
-        # Tokens up to and including the one that reaches top-p; the draw is over their mass.
-        inside = min(int(torch.searchsorted(sums, request.top_p)), len(sums) - 1)
-        mass = 1.0 if request.top_p == 1 else float(sums[inside])
-        place = int(torch.searchsorted(sums, u * mass, right=True))
-        chosen.append(int(ids[min(place, inside)]))
-    picked = torch.tensor(chosen, device=logits.device)
-    logprobs = logits.gather(-1, picked[:, None])[:, 0] - logits.logsumexp(-1)
-    return chosen, [float(x) for x in logprobs]
+    cumulative = (top - norm).exp_().cumsum(-1)
+    u = torch.tensor([rng.random() for rng in rngs], dtype=torch.float64, device=device)
+    top_p = torch.tensor([r.top_p for r in requests], dtype=torch.float64, device=device)
+    chosen = index.gather(-1, _place(cumulative, u, top_p))[:, 0]
+    # What is drawn falls nearly always among the likeliest few hundred; else it is looked for among all.
+    beyond = cumulative[:, -1] < torch.where(top_p == 1, u, top_p)
+    if (nucleus := (beyond & (top_p < 1)).nonzero()[:, 0]).numel():
+        order, ids = scaled[nucleus].sort(descending=True)
+        sums = (order - norm[nucleus]).exp_().cumsum(-1)
+        chosen[nucleus] = ids.gather(-1, _place(sums, u[nucleus], top_p[nucleus]))[:, 0]
+    if (others := (beyond & (top_p == 1)).nonzero()[:, 0]).numel():
+        # All but the likeliest, in the order of their ids: nothing need be sorted.
+        rest = (scaled[others] - norm[others]).exp_().scatter_(-1, index[others], 0.0).cumsum(-1)
+        left = (u[others] - cumulative[others, -1]).float()
+        # Rounding must not lead beyond the last token that can come.
+        left = torch.minimum(left, torch.nextafter(rest[:, -1], torch.zeros((), device=device)))
+        chosen[others] = torch.searchsorted(rest, left[:, None], right=True)[:, 0]
+    greedy = torch.tensor([r.temperature == 0 for r in requests], device=device)
+    chosen = torch.where(greedy, index[:, 0], chosen)
+    logprobs = logits.gather(-1, chosen[:, None])[:, 0] - logits.logsumexp(-1)
+    return chosen.tolist(), logprobs.tolist()
+
+
+def _place(sums: torch.Tensor, u: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
+    """Which place [rows, 1] of the running sums [rows, tokens] of probabilities u, in [0, 1), falls on.
+
+    Tokens up to and including the one that reaches top-p; the draw is over their mass.
+    """
+    inside = torch.searchsorted(sums, top_p.float()[:, None]).clamp_(max=sums.shape[1] - 1)
+    mass = torch.where(top_p == 1, 1.0, sums.gather(-1, inside)[:, 0].double())
+    place = torch.searchsorted(sums, (u * mass).float()[:, None], right=True)
+    return torch.minimum(place, inside)
 
 
 def _round_up(n: int, to: int) -> int:

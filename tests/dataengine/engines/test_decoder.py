@@ -148,6 +148,24 @@ def test_a_nucleus_wider_than_the_usual_is_drawn_from_whole() -> None:
     assert logprobs[0] == pytest.approx(-8.006, abs=0.01)
 
 
+def test_what_lies_beyond_the_likeliest_few_hundred_is_drawn_as_often_as_it_is_likely() -> None:
+    torch.manual_seed(0)
+    # Tokens of every other group of four cannot come at all, and lie between those that can.
+    logits = torch.randn(1000) * 0.3
+    logits[torch.arange(1000) % 8 >= 4] = -torch.inf
+    request = Request([1], 1)
+    drawn: Counter[int] = Counter()
+    for first in range(0, 20_000, 500):
+        rngs = [random.Random(first + i) for i in range(500)]
+        drawn.update(draw(logits.expand(500, -1), [request] * 500, rngs)[0])
+    true = logits.softmax(-1)
+    likeliest = set(true.topk(256).indices.tolist())
+    assert all(true[token] > 0 for token in drawn)
+    beyond = [t for t in range(1000) if t not in likeliest and true[t] > 0]
+    chi_square = sum((drawn[t] - 20_000 * float(true[t])) ** 2 / (20_000 * float(true[t])) for t in beyond)
+    assert chi_square < len(beyond) + 6 * (2 * len(beyond)) ** 0.5
+
+
 def test_temperature_zero_takes_the_likeliest() -> None:
     logits = torch.tensor([[0.0, 2.0, 1.0]])
     assert draw(logits, [Request([1], 1, temperature=0)], [random.Random(0)])[0] == [1]
