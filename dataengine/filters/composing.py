@@ -43,15 +43,30 @@ def composed(text: str) -> Composed | None:
     ends = np.append(starts[1:], len(text))
     sizes = np.ones(len(starts), np.int64)
     parts: list[str] = []
+    several: list[tuple[int, int]] = []
     done = 0
     for number in np.flatnonzero((ends - starts > 1) | changes.take(points[starts], mode="clip")).tolist():
         start, end = int(starts[number]), int(ends[number])
         part = _part(text[start:end]) if end - start <= _MANY else _ordered(text[start:end])
         parts += (text[done:start], part)
         sizes[number] = len(part)
+        if len(part) > 1:
+            several.append((number, _alike(part, text[start:end])))
         done = end
     parts.append(text[done:])
-    return Composed("".join(parts), [*np.repeat(starts, sizes).tolist(), len(text)])
+    places = np.repeat(starts, sizes)
+    begins = np.cumsum(sizes) - sizes
+    for number, alike in several:
+        # What marks do not join stays where it is, such as a space before them.
+        size = int(sizes[number])
+        places[begins[number] : begins[number] + size] += np.minimum(np.arange(size), alike)
+    return Composed("".join(parts), [*places.tolist(), len(text)])
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many of the same characters both begin, and at most so many that something of each is left."""
+    most = min(len(one), len(other)) - 1
+    return next((i for i in range(most) if one[i] != other[i]), most)
 
 
 @lru_cache(maxsize=4096)

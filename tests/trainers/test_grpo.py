@@ -67,6 +67,12 @@ def lines(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
+def risen(plan: Plan) -> float:
+    """By how much the mean reward of the last three rollouts is above that of the first; of one, chance is 0.06."""
+    means = [line["rewards/sum/mean"] for line in lines(plan) if "rewards/sum/mean" in line]
+    return float(sum(means[-3:]) / 3 - means[0])
+
+
 def weights(plan: Plan) -> str:
     return hashlib.sha256((plan.folder / "model.safetensors").read_bytes()).hexdigest()
 
@@ -76,7 +82,7 @@ def test_the_reward_rises_and_all_that_was_sampled_is_in_the_warehouse(
 ) -> None:
     plan = planned(evaluation={"every": 6, "samples": 2}, steps=16)
     training = grpo.train(plan)
-    assert training["rewards"]["last"] > training["rewards"]["first"] + 0.2
+    assert risen(plan) > 0.2
     assert sorted(map(int, training["evaluations"])) == [0, 6, 12, 16]
     assert training["trainer"] == "grpo"
     assert all("eval/cons@2" in line for line in lines(plan) if "eval/pass@1" in line)

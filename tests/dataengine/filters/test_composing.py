@@ -33,6 +33,14 @@ def test_the_parts_of_a_letter_lead_to_all_of_it(word: str) -> None:
     assert text[first:end] == unicodedata.normalize("NFD", word)
 
 
+def test_a_space_before_marks_that_do_not_join_it_stays_where_it_is() -> None:
+    text = "so \u0308\u0301Ne\u0302u"  # the marks stand alone, the last one joins its letter
+    form = composed(text)
+    assert form is not None
+    start = form.text.index("\u0308")
+    assert form.span(start, len(form.text)) == (3, len(text))
+
+
 @pytest.mark.timeout(30)
 def test_marks_without_end_take_linear_time() -> None:
     text = "e\u0301" + "\u0301\u0327" * 300_000
