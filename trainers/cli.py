@@ -59,10 +59,20 @@ def distill(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = F
 
 
 @app.command()
-def grpo(config: ConfigFile, overrides: Overrides = None) -> None:
+def grpo(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="count prompts, replies, tokens and memory, show a prompt, and write nothing"),
+    ] = False,
+) -> None:
     """Reinforcement learning on a snapshot's prompts, rewarded by rules; run it again to resume, or when it is done."""
     from trainers.grpo_config import GrpoConfig
 
+    if dry_run:
+        _try("trainers.grpo_dry_run", config, GrpoConfig, overrides)
+        return
     training, folder, done_before = _train("trainers.grpo", config, GrpoConfig, overrides)
     _end(folder, training, done_before, rewards=training["rewards"], evaluations=training["evaluations"])
 

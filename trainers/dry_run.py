@@ -112,16 +112,22 @@ def _lines(plan: Plan, result: dict[str, Any]) -> Iterator[str]:
         f"steps: {result['steps']:,} in {config.epochs} epochs; {result['slots']:,} slots an epoch in micro-batches of "
         f"{config.micro_batch_tokens:,} tokens, {result['useful_share']:.1%} of them no padding"
     )
-    parts = ", ".join(f"{name} {_size(value)}" for name, value in result["memory"].items() if name != "total")
-    yield (
-        f"memory: about {_size(result['memory']['total'])}, and the program itself; for {result['parameters']:,} "
-        f"parameters, {result['trained_parameters']:,} of them trained: {parts}"
-    )
+    yield memory_line(result)
     yield (
         f"time: {result['seconds_at_least']:,} s at least, for the matrix products alone, at the rate of this machine "
         "just now"
     )
     yield f"row {result['sample']['id']}, what is learnt in ⟦ ⟧:\n{result['sample']['text']}"
+
+
+def memory_line(result: dict[str, Any]) -> str:
+    """What `memory`, `parameters` and `trained_parameters` of a dry run say, in words."""
+    memory = result["memory"]
+    parts = ", ".join(f"{name} {_size(value)}" for name, value in memory.items() if name != "total")
+    return (
+        f"memory: about {_size(memory['total'])}, and the program itself; for {result['parameters']:,} parameters, "
+        f"{result['trained_parameters']:,} of them trained: {parts}"
+    )
 
 
 def open_outline(folder: Path) -> tuple[Any, Any]:
@@ -146,10 +152,11 @@ def open_outline(folder: Path) -> tuple[Any, Any]:
 def masked(tokenizer: Any, example: Example) -> str:
     """A row as the model reads it, special tokens and all, with the tokens that are learnt in ⟦ ⟧."""
     read, learnt = (tokenizer.decode(ids) for ids in np.split(example.ids, [example.prompt]))
-    return f"{_shortened(read)}⟦{_shortened(learnt)}⟧"
+    return f"{shortened(read)}⟦{shortened(learnt)}⟧"
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """A text from both ends, when it is long."""
     left_out = len(text) - _SHOWN
     half = _SHOWN // 2
     return text if left_out <= 0 else f"{text[:half]}\n[... {left_out:,} characters ...]\n{text[-half:]}"

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -63,6 +63,32 @@ from warehouse.store import Warehouse
 _METHOD = "Reinforcement learning (GRPO)"
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a training is of: the snapshot's prompts by split, the warehouse they lie in, and what replies earn.
+
+    The rewards are to be closed.
+    """
+
+    warehouse: Warehouse
+    prompts: dict[str, list[Prompt]]
+    rewards: Rewards
+
+
+def read_inputs(plan: Plan) -> Inputs:
+    """Opens what a training needs. Raises UserError for what it cannot be trained on."""
+    config = _config(plan)
+    warehouse = open_curves(config.warehouse.expanduser())
+    if warehouse is None:
+        raise ConfigError(f"warehouse: {config.warehouse} has no tables, and every rollout is kept in them")
+    prompts = read_prompts(config.warehouse, plan.manifest)
+    if not prompts["train"]:
+        raise ConfigError(f"snapshot {plan.manifest.id} has no training prompts; lower the mix's `validation`")
+    if config.evaluation and not prompts["validation"]:
+        raise ConfigError(f"snapshot {plan.manifest.id} holds no prompts out: give its mix a `validation`")
+    return Inputs(warehouse, prompts, load_rewards(config.rewards))
+
+
 def train(plan: Plan) -> dict[str, Any]:
     """Trains as planned, from the newest state if there is one, and returns the checkpoint's `training.json`.
 
@@ -75,15 +101,8 @@ def train(plan: Plan) -> dict[str, Any]:
     began = time.perf_counter()
 
     # All that can be refused is refused here, before anything is written.
-    warehouse = open_curves(config.warehouse.expanduser())
-    if warehouse is None:
-        raise ConfigError(f"warehouse: {config.warehouse} has no tables, and every rollout is kept in them")
-    prompts = read_prompts(config.warehouse, plan.manifest)
-    if not prompts["train"]:
-        raise ConfigError(f"snapshot {plan.manifest.id} has no training prompts; lower the mix's `validation`")
-    if config.evaluation and not prompts["validation"]:
-        raise ConfigError(f"snapshot {plan.manifest.id} holds no prompts out: give its mix a `validation`")
-    rewards = load_rewards(config.rewards)
+    inputs = read_inputs(plan)
+    warehouse, prompts, rewards = inputs.warehouse, inputs.prompts, inputs.rewards
     state = load_state(plan, accelerator.device)
     model, tokenizer = open_model(config, state, accelerator.device)
     _no_dropout(model)
