@@ -174,12 +174,18 @@ def _full_disks_told(folder: Path) -> Iterator[None]:
 
 
 def save_state(
-    plan: Plan, step: int, model: Any, tokenizer: Any, tensors: dict[str, Any], progress: dict[str, Any]
+    plan: Plan,
+    step: int,
+    model: Any,
+    tokenizer: Any,
+    tensors: dict[str, Any],
+    progress: dict[str, Any],
+    weights: "dict[str, torch.Tensor] | None" = None,
 ) -> None:
     """Keeps what resuming at `step` needs, whole or not at all, and then removes older states.
 
     A state is a model in Hugging Face format, or its adapters in PEFT's, with `state.pt` (`tensors`) and
-    `progress.json` beside it.
+    `progress.json` beside it. `weights` are the model's, where it holds a part only.
     """
     import torch
 
@@ -187,7 +193,7 @@ def save_state(
     making = plan.partial / "state.making"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    save_model(model, making, _base(plan), merge=False)
+    save_model(model, making, _base(plan), merge=False, weights=weights)
     tokenizer.save_pretrained(making)
     # Into a file that is open: given a path, torch does not say what the system said of a full disk.
     with (making / "state.pt").open("wb") as file:
@@ -220,7 +226,9 @@ def load_state(plan: Plan, device: "torch.device") -> State | None:
     remedy = f"remove {plan.partial} to start again"
     try:
         progress = json.loads((states[-1] / "progress.json").read_bytes())
-        tensors = torch.load(states[-1] / "state.pt", map_location=device, weights_only=True)
+        # Launched for FSDP without a GPU a process has the device cpu:1, say, where nothing can be loaded to.
+        place = "cpu" if device.type == "cpu" else device
+        tensors = torch.load(states[-1] / "state.pt", map_location=place, weights_only=True)
     except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as e:
         raise UserError(f"{states[-1]}: damaged ({type(e).__name__}); {remedy}") from None
     if progress.get("key") != plan.key:
@@ -229,23 +237,36 @@ def load_state(plan: Plan, device: "torch.device") -> State | None:
 
 
 def publish_checkpoint(
-    plan: Plan, model: Any, tokenizer: Any, result: dict[str, Any], method: str, facts: dict[str, str]
+    plan: Plan,
+    model: Any,
+    tokenizer: Any,
+    result: dict[str, Any],
+    method: str,
+    facts: dict[str, str],
+    weights: "dict[str, torch.Tensor] | None" = None,
 ) -> dict[str, Any]:
     """Writes the finished checkpoint and removes the unfinished one; returns `training.json`, with the policy.
 
     All files are on disk before `training.json` is, and that before the folder gets its name. `result` goes into
-    `training.json`; `method` and `facts` are for the card.
+    `training.json`; `method` and `facts` are for the card. `weights` are the model's, where it holds a part only.
     """
-    training = _write_checkpoint(plan, plan.folder, model, tokenizer, result, method, facts)
+    training = _write_checkpoint(plan, plan.folder, model, tokenizer, result, method, facts, weights)
     clean_up(plan)
     return training
 
 
 def publish_on_the_way(
-    plan: Plan, step: int, model: Any, tokenizer: Any, result: dict[str, Any], method: str, facts: dict[str, str]
+    plan: Plan,
+    step: int,
+    model: Any,
+    tokenizer: Any,
+    result: dict[str, Any],
+    method: str,
+    facts: dict[str, str],
+    weights: "dict[str, torch.Tensor] | None" = None,
 ) -> None:
     """Writes the checkpoint of a step as a whole one, `<name>-<key>-step<N>`, and removes the oldest of many."""
-    _write_checkpoint(plan, plan.folder_of(step), model, tokenizer, result, method, facts)
+    _write_checkpoint(plan, plan.folder_of(step), model, tokenizer, result, method, facts, weights)
     steps = sorted(int(p.name.rpartition("-step")[2]) for p in plan.folder.parent.glob(f"{plan.folder.name}-step*"))
     for old in steps[: -plan.config.checkpoints_kept]:
         shutil.rmtree(plan.folder_of(old))
@@ -259,11 +280,13 @@ def _write_checkpoint(
     result: dict[str, Any],
     method: str,
     facts: dict[str, str],
+    weights: "dict[str, torch.Tensor] | None",
 ) -> dict[str, Any]:
     making = plan.partial / "checkpoint.making"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    save_model(model, making, _base(plan), merge=plan.config.lora is not None and plan.config.lora.merge)
+    merge = plan.config.lora is not None and plan.config.lora.merge
+    save_model(model, making, _base(plan), merge=merge, weights=weights)
     tokenizer.save_pretrained(making)
     shutil.copy(plan.partial / "metrics.jsonl", making / "metrics.jsonl")
     if (samples := plan.partial / SAMPLES).is_dir():

@@ -107,7 +107,8 @@ def _train(
         return importlib.import_module(trainer).train(plan), plan.folder, False
     # Killed between naming the checkpoint and removing what it was made from.
     clean_up(plan)
-    print(f"nothing to do: {plan.folder}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"nothing to do: {plan.folder}", file=sys.stderr)
     return training, plan.folder, True
 
 

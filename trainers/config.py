@@ -41,6 +41,8 @@ class TrainingConfig(BaseModel):
     """The kind of snapshot that the trainer learns from."""
 
     EPOCHS: ClassVar[bool] = False
+    SHARDS: ClassVar[bool] = False
+    """Whether it can be trained with the weights spread over processes."""
     """Whether the trainer goes through its rows in epochs."""
 
     name: str = Field(pattern=NAME, description="the checkpoint's name: letters, digits, `.`, `_` and `-`")
@@ -190,6 +192,7 @@ class SftConfig(TrainingConfig):
     TRAINER: ClassVar[str] = "sft-1"
     ROWS_OF: ClassVar[str] = "samples"
     EPOCHS: ClassVar[bool] = True
+    SHARDS: ClassVar[bool] = True
 
     epochs: int = Field(default=2, ge=1, description="how often every training row is seen")
     batch_size: int = Field(default=16, ge=1, description="rows per optimizer step, at most")

@@ -55,14 +55,16 @@ def _refuse_others(model: Any, names: tuple[str, ...]) -> None:
             raise ConfigError(f"lora.target_modules: {name!r} is no layer that gets an adapter (there are: {known})")
 
 
-def save_model(model: Any, folder: Path, base: str, *, merge: bool) -> None:
+def save_model(
+    model: Any, folder: Path, base: str, *, merge: bool, weights: "dict[str, torch.Tensor] | None" = None
+) -> None:
     """Writes the model in Hugging Face format.
 
     One with adapters is written with these added to its weights (`merge`), or as the adapters alone in PEFT's format,
-    where `base` is the name of the model that they belong to.
+    where `base` is the name of the model that they belong to. `weights` are the model's, where it holds a part only.
     """
     if not hasattr(model, "peft_config"):
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
     elif merge:
         model.save_pretrained(folder, state_dict=merged_weights(model))
     else:

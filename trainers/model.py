@@ -123,6 +123,8 @@ class TokenLogProbs(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
+        # Where FSDP looks for the layers that are sharded one by one.
+        self._no_split_modules = getattr(model, "_no_split_modules", None)
 
     def forward(self, input_ids: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Nats, (tokens,); see MicroBatch for the arguments and `token_logprobs` for the formula."""

@@ -25,11 +25,12 @@ from trainers.checkpoint import (
 )
 from trainers.config import DistillConfig, SftConfig
 from trainers.curriculum import Order, order_of, told
-from trainers.data import Encoded, Example, MicroBatch, encode, ids_of, micro_batches, read_rows
+from trainers.data import Encoded, Example, MicroBatch, collate, encode, ids_of, micro_batches, read_rows
 from trainers.model import TokenLogProbs, end_ids
 from trainers.objective import weighted_nll
 from trainers.origins import Origin, origins, teachers_of
 from trainers.sample_log import SampleLog
+from trainers.sharding import is_sharded, let_go, load_optimizer, whole_optimizer, whole_weights
 from trainers.training import (
     Session,
     StepLog,
@@ -80,11 +81,12 @@ def train(plan: Plan) -> dict[str, Any]:
     with open_session(plan, accelerator, tokenizer, state, say, began) as session:
         log, seconds = _loop(session, model, tokenizer, learnt, held_out, order, state, told)
         result, method, facts = _result(config, log, seconds, told)
+        weights = whole_weights(accelerator, model)
         if accelerator.is_main_process:
             # Before the checkpoint gets its name, or a crash in between would lose the curves for good.
             if curves:
                 curves.append("metrics", log.rows(plan.key))
-            result = publish_checkpoint(plan, model, tokenizer, result, method, facts)
+            result = publish_checkpoint(plan, model, tokenizer, result, method, facts, weights)
             say(f"done: {plan.folder}")
         accelerator.wait_for_everyone()
         accelerator.end_training()
@@ -127,13 +129,14 @@ def _loop(
     total = config.epochs * steps_per_epoch
     first, seconds = 0, 0.0
     if state:
-        optimizer.load_state_dict(state.tensors["optimizer"])
         first, seconds = state.progress["step"], state.progress["seconds"]
         say(f"resuming after step {first}/{total}")
     log = open_log(session, state)
     samples = SampleLog(plan.partial / SAMPLES if accelerator.is_main_process else None, sample_columns(), first)
     sources = origins(config.warehouse, plan.manifest) if accelerator.is_main_process else {}
     scorer, optimizer = accelerator.prepare(TokenLogProbs(model), optimizer)
+    if state:
+        load_optimizer(optimizer, state.tensors["optimizer"])
     say(
         f"{config.name}: {size_of(model)}, {len(learnt):,} training and "
         f"{len(held_out):,} validation rows of {plan.manifest.id}, {total:,} steps"
@@ -185,19 +188,20 @@ def _loop(
             samples.append(_sample_rows(step + 1, batch, row_losses, plan.manifest.id, sources))
         if config.checkpoint_at(step + 1, last_of_epoch) and step + 1 < total:
             told["rows"]["overlong"] = look_at_all()
+            weights = whole_weights(accelerator, model)
             if accelerator.is_main_process:
                 samples.keep(step + 1)
                 result = _result(config, log, seconds + time.perf_counter() - session.began, told)
-                publish_on_the_way(plan, step + 1, model, tokenizer, *result)
+                publish_on_the_way(plan, step + 1, model, tokenizer, *result, weights)
                 say(f"checkpoint: {plan.folder_of(step + 1)}")
             accelerator.wait_for_everyone()
         if step + 1 < total and ((step + 1) % config.save_every == 0 or stopped):
             look_at_all()
+            weights, tensors = whole_weights(accelerator, model), {"optimizer": whole_optimizer(optimizer)}
             if accelerator.is_main_process:
-                spent = seconds + time.perf_counter() - session.began
-                tensors = {"optimizer": optimizer.state_dict()}
+                progress = {"seconds": seconds + time.perf_counter() - session.began, "log": log.lines}
                 samples.keep(step + 1)
-                save_state(plan, step + 1, model, tokenizer, tensors, {"seconds": spent, "log": log.lines})
+                save_state(plan, step + 1, model, tokenizer, tensors, progress, weights)
             accelerator.wait_for_everyone()
         if stopped and step + 1 < total:
             say(f"stopped after step {step + 1}/{total}; the same command goes on from here")
@@ -222,16 +226,35 @@ def _losses_of(session: Session, scorer: nn.Module, batch: Sequence[Example], nl
 
     `nll` gets the negative log-likelihoods of their tokens, in the order of the rows.
     """
-    config, denominator = session.plan.config, _weight(batch)
-    groups = micro_batches(_share(session.accelerator, batch), config.micro_batch_tokens, session.pad_id)
+    denominator = _weight(batch)
 
-    def part(group: MicroBatch) -> torch.Tensor:
+    def part(group: MicroBatch, *, counts: bool) -> torch.Tensor:
         group = group.to(session.accelerator.device)
         logprobs = _logprobs(scorer, group)
-        nll.append(-logprobs.detach())
+        if counts:
+            nll.append(-logprobs.detach())
         return weighted_nll(logprobs, group.weights) / denominator
 
-    return [partial(part, group) for group in groups]
+    groups, empty = _groups(session, batch)
+    return [
+        *(partial(part, group, counts=True) for group in groups),
+        *(partial(part, group, counts=False) for group in empty),
+    ]
+
+
+def _groups(session: Session, examples: Sequence[Example]) -> tuple[list[MicroBatch], list[MicroBatch]]:
+    """This process's micro-batches, and some of weight 0 where others have more of them.
+
+    Those are of sharded weights alone, which all processes gather together for every forward pass.
+    """
+    accelerator, size = session.accelerator, session.plan.config.micro_batch_tokens
+    index, count = accelerator.process_index, accelerator.num_processes
+    groups = list(micro_batches(_share(examples, index, count), size, session.pad_id))
+    if not is_sharded(accelerator):
+        return groups, []
+    most = max(sum(1 for _ in micro_batches(_share(examples, i, count), size, session.pad_id)) for i in range(count))
+    nothing = collate([replace(examples[-1], weight=0.0)], session.pad_id)
+    return groups, [nothing] * (most - len(groups))
 
 
 @torch.no_grad()
@@ -241,10 +264,11 @@ def _validation_loss(session: Session, scorer: nn.Module, examples: Sequence[Exa
     scorer.eval()
     summed = torch.zeros((), device=accelerator.device)
     ordered = sorted(examples, key=lambda e: -len(e.ids))
-    size = session.plan.config.micro_batch_tokens
-    for group in micro_batches(_share(accelerator, ordered), size, session.pad_id):
+    groups, empty = _groups(session, ordered)
+    for group in (*groups, *empty):
         group = group.to(accelerator.device)
         summed += weighted_nll(_logprobs(scorer, group), group.weights)
+    let_go(scorer)
     scorer.train()
     return float(accelerator.reduce(summed).item()) / _weight(examples)
 
@@ -269,9 +293,9 @@ def _logprobs(scorer: nn.Module, group: MicroBatch) -> torch.Tensor:
     return logprobs
 
 
-def _share(accelerator: Any, examples: Sequence[Example]) -> Sequence[Example]:
-    """This process's part of a batch; every process needs some row to take part in the exchange of gradients."""
-    share = examples[accelerator.process_index :: accelerator.num_processes]
+def _share(examples: Sequence[Example], index: int, count: int) -> Sequence[Example]:
+    """A process's part of a batch; every process needs some row to take part in the exchange of gradients."""
+    share = examples[index::count]
     return share or [replace(examples[-1], weight=0.0)]
 
 

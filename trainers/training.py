@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import signal
 import sys
@@ -23,10 +24,12 @@ from trainers.checkpoint import Plan, State, sole_trainer
 from trainers.config import TrainingConfig
 from trainers.lora import add_adapters, load_adapters
 from trainers.model import load_model
+from trainers.sharding import is_sharded, whole
 from trainers.trackers import Trackers, open_trackers, refuse_missing
 
-# States and checkpoints are written by the first process, from the weights that it holds.
+# Every process holds the whole model.
 _REPLICATED = {DistributedType.NO, DistributedType.MULTI_CPU, DistributedType.MULTI_GPU}
+_LAUNCH = "launch with `torchrun`, or `accelerate launch --multi_gpu`, so that every process holds the whole model"
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def open_log(session: Session, state: State | None) -> StepLog:
 def open_accelerator(config: TrainingConfig) -> tuple[Any, Callable[[str], None]]:
     """The process's accelerator, and what prints in the first process and is silent in the others.
 
-    Raises ConfigError for a device or a tracker that is not there, and where the weights would be sharded.
+    Raises ConfigError for a device or a tracker that is not there, and for weights sharded in a way that does not work.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -116,12 +119,26 @@ def open_accelerator(config: TrainingConfig) -> tuple[Any, Callable[[str], None]
         raise ConfigError("device: torch sees no CUDA device; set device to auto or cpu, or install torch for CUDA")
     on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     accelerator = Accelerator(cpu=on_cpu, mixed_precision={"fp32": "no", "bf16": "bf16"}[config.precision])
-    if accelerator.distributed_type not in _REPLICATED:
-        raise ConfigError(
-            f"launched with {accelerator.distributed_type.value}, whose sharded weights cannot be saved yet: launch "
-            "with `torchrun`, or `accelerate launch --multi_gpu`, so that every process holds the whole model"
-        )
-    return accelerator, say if accelerator.is_main_process else _say_nothing
+    tell = say if accelerator.is_main_process else _say_nothing
+    if on_cpu and os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true":
+        tell("accelerate does not shard on CPU: every process holds the whole model")
+    if is_sharded(accelerator):
+        _look_over_sharding(accelerator, config)
+    elif accelerator.distributed_type not in _REPLICATED:
+        raise ConfigError(f"launched with {accelerator.distributed_type.value}, which is not supported: {_LAUNCH}")
+    return accelerator, tell
+
+
+def _look_over_sharding(accelerator: Any, config: TrainingConfig) -> None:
+    """Sharded weights are prepared for what is done with them here. Raises ConfigError for what does not work."""
+    if not accelerator.is_fsdp2:
+        raise ConfigError("launched with FSDP1: add --fsdp_version 2 to `accelerate launch`")
+    if not config.SHARDS:
+        raise ConfigError(f"launched with FSDP: rollouts are sampled from whole weights: {_LAUNCH}")
+    if config.lora:
+        raise ConfigError(f"launched with FSDP: adapters are trained with the whole model in each process: {_LAUNCH}")
+    # Every process reads the weights itself: read by the first alone, tied ones come apart.
+    accelerator.state.fsdp_plugin.cpu_ram_efficient_loading = False
 
 
 def open_model(config: TrainingConfig, state: State | None, device: Any) -> tuple[Any, Any]:
@@ -189,7 +206,7 @@ def update(
             # Data-parallel wrappers average over processes, the objective is a sum.
             accelerator.backward(loss * accelerator.num_processes)
         summed += loss.detach()
-    grad_norm = accelerator.clip_grad_norm_(module.parameters(), session.plan.config.max_grad_norm)
+    grad_norm = whole(accelerator.clip_grad_norm_(module.parameters(), session.plan.config.max_grad_norm))
     # All processes have to stop after the same step, whichever got the signal.
     summed, stops = accelerator.reduce(torch.stack([summed, torch.tensor(float(len(session.stop))).to(summed.device)]))
     if torch.isfinite(summed) and torch.isfinite(grad_norm):

@@ -64,12 +64,16 @@ def test_attention_changes_rounding_only(plan_of: Any) -> None:
     assert train(eager)["losses"] == pytest.approx(train(sdpa)["losses"], rel=1e-5)
 
 
-def test_sharded_weights_are_refused_in_one_line(plan_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
-    with pytest.raises(
-        ConfigError, match=r"^launched with FSDP, whose sharded weights cannot be saved yet: launch with"
-    ):
+def test_spread_weights_that_do_not_work_are_one_line(plan_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.DEEPSPEED)
+    with pytest.raises(ConfigError, match=r"^launched with DEEPSPEED, which is not supported: launch with `torchrun`"):
         open_accelerator(plan_of().config)
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType.FSDP)
+    with pytest.raises(ConfigError, match=r"^launched with FSDP1: add --fsdp_version 2 to `accelerate launch`$"):
+        open_accelerator(plan_of().config)
+    monkeypatch.setattr(Accelerator, "is_fsdp2", True)
+    with pytest.raises(ConfigError, match=r"^launched with FSDP: adapters are trained with the whole model"):
+        open_accelerator(plan_of(lora={"r": 4}).config)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.trainers.conftest import Done
@@ -230,10 +231,24 @@ def test_two_trainings_at_once_are_refused(run: Run, write_snapshot: Write, writ
         os.kill(running.pid, signal.SIGKILL)
 
 
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+REPLICATED = [*TORCHRUN, "-m", "trainers.cli", "sft"]
+SHARDED = [*TORCHRUN, str(Path(__file__).with_name("sharded_on_cpu.py")), "sft"]
+
+
+def launched(command: list[str], *arguments: str) -> Done:
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=180, check=False)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("lora", [None, {"r": 4}], ids=["all weights", "lora"])
+@pytest.mark.parametrize(
+    ("command", "lora"),
+    [(REPLICATED, None), (REPLICATED, {"r": 4}), (SHARDED, None)],
+    ids=["all weights", "lora", "sharded"],
+)
 def test_two_processes_train_the_weights_of_one(
-    lora: Any, run: Run, write_snapshot: Write, write_config: Write, sums: Sums, tmp_path: Path
+    command: list[str], lora: Any, run: Run, write_snapshot: Write, write_config: Write, sums: Sums, tmp_path: Path
 ) -> None:
     import pyarrow.parquet as pq
     import torch
@@ -242,16 +257,37 @@ def test_two_processes_train_the_weights_of_one(
     write_snapshot(sums(41), sums(7))
     config = write_config(batch_size=8, micro_batch_tokens=200, lora=lora)
     one = run(config, f"output={tmp_path}/one").summary
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "trainers.cli", "sft"]
-    done = subprocess.run(
-        [*launch, str(config), f"output={tmp_path}/two"], capture_output=True, text=True, timeout=120, check=False
-    )
-    two = Done(done.returncode, done.stdout, done.stderr).summary
+    done = launched(command, str(config), f"output={tmp_path}/two")
+    two = done.summary
     assert done.stdout.count("\n") == 1
     weights = [load_file(Path(r["checkpoint"]) / "model.safetensors") for r in (one, two)]
+    assert weights[0].keys() == weights[1].keys()
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=0, atol=1e-6)
     assert two["validation_loss"] == pytest.approx(one["validation_loss"])
     told = [pq.read_table(Path(r["checkpoint"]) / "samples.parquet") for r in (one, two)]
     assert told[0].drop_columns("loss") == told[1].drop_columns("loss")
     assert told[1]["loss"].to_pylist() == pytest.approx(told[0]["loss"].to_pylist(), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_sharded_weights_go_on_where_they_stood(
+    run: Run, write_snapshot: Write, write_config: Write, sums: Sums, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    write_snapshot(sums(90))
+    config = str(write_config(batch_size=4, micro_batch_tokens=200, save_every=3))
+    whole = launched(SHARDED, config, f"output={tmp_path}/whole").summary
+    cut = subprocess.Popen(
+        [*SHARDED, config, f"output={tmp_path}/cut"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for_state(tmp_path / "cut", cut)
+    for process in (psutil.Process(cut.pid), *psutil.Process(cut.pid).children(recursive=True)):
+        process.kill()
+    cut.wait()
+    (state,) = (tmp_path / "cut").glob("*/state-*")
+    AutoModelForCausalLM.from_pretrained(state, local_files_only=True)
+    done = launched(SHARDED, config, f"output={tmp_path}/cut")
+    assert "resuming after step" in done.stderr
+    assert done.summary["policy"] == whole["policy"]
