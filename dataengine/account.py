@@ -6,6 +6,7 @@ from typing import Any
 
 from schemas.recipe import Price
 from warehouse.connect import connect
+from warehouse.views import names_in
 
 # Every attempt of the run is paid for, the failed and the truncated ones too, but not what was imported; kept are those
 # of them that are current.
@@ -49,7 +50,7 @@ ORDER BY min(created_at)
 
 def account(path: Path, run_id: str, prices: Mapping[str, Price]) -> list[dict[str, Any]]:
     """A row per stage or judge and policy of a run; `usd` and `usd_per_kept` where the policy has a price."""
-    with connect(path) as connection:
+    with connect(path, only=names_in(_SPENT + _JUDGED)) as connection:
         spent = (
             connection.execute(_SPENT, [run_id]).fetchall() + connection.execute(_JUDGED, {"run_id": run_id}).fetchall()
         )

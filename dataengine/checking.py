@@ -144,10 +144,22 @@ def _compare(
         started = time.monotonic()
 
 
+# Of judges too.
+_READ = (
+    "trajectories",
+    "trajectories_current",
+    "prompts_current",
+    "verdicts",
+    "reviews_current",
+    "settled",
+    "in_scope",
+)
+
+
 @contextlib.contextmanager
 def wanted_trajectories(warehouse: Warehouse, trajectory_ids: Sequence[str]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection whose temporary table `wanted` holds those ids."""
-    with connect(warehouse.path) as connection:
+    """A connection whose temporary table `wanted` holds those ids, and that has what verdicts are missed by."""
+    with connect(warehouse.path, only=_READ) as connection:
         connection.execute("CREATE TABLE wanted (trajectory_id VARCHAR)")
         insert_ids(connection, trajectory_ids)
         yield connection
@@ -200,7 +212,7 @@ def current_prompts(warehouse: Warehouse, prompts: Iterable[Prompt]) -> dict[str
     columns = ("prompt_id", "against", "domain", "language", "metadata")
     given = ", ".join(f"unnest(?::VARCHAR[]) AS {c}" for c in columns)
     differs = " OR ".join(f"c.{c} <> g.{c}" for c in columns[1:])
-    with connect(warehouse.path) as connection:
+    with connect(warehouse.path, only=("prompts_current",)) as connection:
         connection.execute(
             f"CREATE TABLE given AS SELECT {given}", [[getattr(p, c) for p in found.values()] for c in columns]
         )

@@ -166,7 +166,7 @@ def _samples(prompt: Prompt, asking: Asking, parent: Parent | None = None) -> It
 
 def missing(path: Path, wanted: Sequence[Wanted], max_tokens: int) -> list[Wanted]:
     """Those of `wanted` that have no reply yet, failed, or were cut by a smaller budget than `max_tokens`."""
-    with connect(path, tables=("trajectories",)) as connection:
+    with connect(path, only=("trajectories",)) as connection:
         connection.execute("CREATE TABLE wanted (trajectory_id VARCHAR)")
         insert_ids(connection, [w.trajectory_id for w in wanted])
         done = {

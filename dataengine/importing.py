@@ -154,6 +154,6 @@ def _reviews(warehouse: Warehouse, spec: FileSpec) -> Imported:
 
 
 def _conflicts(warehouse: Warehouse) -> int:
-    with connect(warehouse.path) as connection:
+    with connect(warehouse.path, only=("prompts_current",)) as connection:
         row = connection.execute("SELECT count(*) FROM prompts_current WHERE conflict").fetchone()
     return int(row[0]) if row else 0

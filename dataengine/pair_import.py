@@ -175,7 +175,7 @@ def take_pairs(warehouse: Warehouse, run: RunLog, step: ImportStep, found: Found
 
 
 def _missing(path: Path, preferences: Sequence[Preference]) -> list[Preference]:
-    with connect(path, tables=("pair_verdicts",)) as connection:
+    with connect(path, only=("pair_verdicts",)) as connection:
         said = 'SELECT pair_id FROM pair_verdicts WHERE "check" = ? AND version = ?'
         there = {row[0] for row in connection.execute(said, [CHECK, RULES]).fetchall()}
     return [p for p in preferences if p.pair_id not in there]

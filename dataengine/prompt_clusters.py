@@ -58,7 +58,7 @@ def cluster_prompts(warehouse: Warehouse, threshold: float = THRESHOLD) -> int:
 
 def _prompts(warehouse: Warehouse) -> Iterator[list[tuple[str, str]]]:
     """(id, text) of all prompts; one that two sources have comes twice."""
-    with connect(warehouse.path, tables=["prompts"]) as connection:
+    with connect(warehouse.path, only=["prompts"]) as connection:
         cursor = connection.execute(
             "SELECT prompt_id, array_to_string([m.content FOR m IN messages IF m.role <> 'system'], chr(10)) "
             "FROM prompts WHERE revision = 1"

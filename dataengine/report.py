@@ -17,6 +17,7 @@ from warehouse.connect import connect
 from warehouse.fetching import as_dicts
 from warehouse.snapshot import list_snapshots
 from warehouse.store import Warehouse
+from warehouse.views import names_in
 
 _SAMPLES = 3
 _LARGEST = 20
@@ -241,7 +242,7 @@ def _balance(warehouse: Warehouse) -> list[str]:
 
 
 def _rows(warehouse: Warehouse, sql: str, *parameters: Any) -> list[dict[str, Any]]:
-    with connect(warehouse.path) as connection:
+    with connect(warehouse.path, only=names_in(sql)) as connection:
         return as_dicts(connection.execute(sql, parameters))
 
 
@@ -253,7 +254,7 @@ def _curves(warehouse: Warehouse) -> dict[str, list[tuple[int, float]]]:
     """The loss of each training by step; a training is called as its checkpoint's folder, <name>-<start of its key>."""
     folders = {p.name[-12:]: p.name for p in (warehouse.path / "checkpoints").glob("*-*")}
     curves: dict[str, list[tuple[int, float]]] = {}
-    with connect(warehouse.path) as connection:
+    with connect(warehouse.path, only=("metrics",)) as connection:
         for run, step, value in connection.execute(
             "SELECT left(run_id, 12), step, value FROM metrics WHERE name = 'train/loss' ORDER BY 1, 2"
         ).fetchall():

@@ -185,7 +185,7 @@ def take_replies(warehouse: Warehouse, run: RunLog, label: str, step: ImportStep
 
 def missing_replies(path: Path, ids: Sequence[str]) -> set[str]:
     """Those of the trajectories `ids` that the warehouse does not hold."""
-    with connect(path, tables=("trajectories",)) as connection:
+    with connect(path, only=("trajectories",)) as connection:
         connection.execute("CREATE TABLE wanted (trajectory_id VARCHAR)")
         insert_ids(connection, ids)
         rows = connection.execute("SELECT trajectory_id FROM wanted ANTI JOIN trajectories USING (trajectory_id)")

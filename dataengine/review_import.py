@@ -16,6 +16,7 @@ from schemas.records import Review, Trajectory, Word
 from warehouse.connect import connect
 from warehouse.journal import Journal
 from warehouse.store import Warehouse
+from warehouse.views import names_in
 
 FIELDS = ("trajectory_id", "prompt", "response", "reviewer", "verdict", "text", "note", "tags")
 _BATCH = 5000
@@ -143,7 +144,7 @@ WITH ids AS (
 def _trajectories(path: Path, rows: Sequence[_Row]) -> dict[int, list[Trajectory]]:
     """The trajectories that each row may mean, by the row's number; their current attempts."""
     columns = [[r.fields.get(f) for r in rows] for f in ("trajectory_id", "prompt", "response")]
-    with connect(path) as connection:
+    with connect(path, only=names_in(_MATCHED)) as connection:
         connection.execute(
             "CREATE TABLE asked AS SELECT unnest(?::BIGINT[]) AS row, unnest(?::VARCHAR[]) AS ident, "
             "unnest(?::VARCHAR[]) AS prompt, unnest(?::VARCHAR[]) AS response",

@@ -125,7 +125,7 @@ def _missing_children(path: Path, run: str) -> list[Trajectory]:
         "FROM reviews r JOIN trajectories t USING (trajectory_id, attempt) "
         "ANTI JOIN trajectories c ON c.trajectory_id = r.child_id WHERE r.verdict = 'edit' ORDER BY r.review_id"
     )
-    with connect(path, tables=("reviews", "trajectories")) as connection:
+    with connect(path, only=("reviews", "trajectories")) as connection:
         reviews = records(connection.execute(f"SELECT r.* {edits}"), Review)
         parents = records(connection.execute(f"SELECT t.* {edits}"), Trajectory)
     return [_child(parent, review, run) for parent, review in zip(parents, reviews, strict=True)]
@@ -223,7 +223,7 @@ ORDER BY r.created_at, r.number
 
 def _missing_verdicts(path: Path) -> list[list[_Opinion]]:
     """The opinions of each review that has none yet."""
-    with connect(path, tables=("reviews", "verdicts")) as connection:
+    with connect(path, only=("reviews", "verdicts")) as connection:
         connection.execute(f"CREATE TABLE unsettled AS {_UNSETTLED}", {"check": HUMAN})
         reviews = records(connection.execute("FROM unsettled ORDER BY created_at, number"), Review)
         missing = {r[0] for r in connection.execute("SELECT review_id FROM unsettled WHERE NOT is_settled").fetchall()}

@@ -79,7 +79,7 @@ class Scores:
 def read_attempts(path: Path, policy: str, trajectory_ids: Sequence[str] | None = None) -> list[Attempt]:
     """The evaluated samples of a policy, of all its evaluations or of the named trajectories only."""
     columns = ", ".join(Attempt.__dataclass_fields__)
-    with connect(path) as connection:
+    with connect(path, only=("evaluated",)) as connection:
         condition, parameters = "", [policy]
         if trajectory_ids is not None:
             connection.execute("CREATE TABLE wanted AS SELECT unnest(?::VARCHAR[]) AS id", [list(trajectory_ids)])

@@ -37,7 +37,7 @@ class Conservation:
 
 def conservation(path: Path, stage: str | None = None) -> list[Conservation]:
     """The conservation lines of a warehouse, of one stage or of all."""
-    with connect(path) as connection:
+    with connect(path, only=("funnel",)) as connection:
         return _lines(connection, stage)
 
 

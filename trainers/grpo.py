@@ -33,7 +33,7 @@ from trainers.checkpoint import (
 from trainers.data import Example
 from trainers.grpo_config import GrpoConfig
 from trainers.grpo_report import Reply, Watch, card_facts, measured, progress_line, sample_columns, sample_rows
-from trainers.minibatch import Batch, Trained, batches, pack, unpack, with_logprobs
+from trainers.minibatch import Batch, Batching, Trained, batches, can_share, pack, unpack, with_logprobs
 from trainers.model import TokenLogProbs
 from trainers.objective import group_advantages, grpo_terms
 from trainers.prompts import read_prompts
@@ -171,8 +171,12 @@ class _Loop:
         self.told = 0
         kept = session.plan.partial / SAMPLES if accelerator.is_main_process else None
         self.samples = SampleLog(kept, sample_columns(part.name for part in rewards.parts), self.first)
-        self.module, self.optimizer = accelerator.prepare(TokenLogProbs(model, config.temperature), self.optimizer)
-        self.sampler = Sampler(session, config, model, tokenizer, self.module, prompts["train"])
+        scorer = TokenLogProbs(model, config.temperature)
+        # What activations are recomputed of, keeps no keys and values.
+        shared = not config.activation_checkpointing and can_share(scorer, session.pad_id, accelerator.device)
+        self.batching = Batching(config.micro_batch_tokens, session.pad_id, accelerator.device, shared)
+        self.module, self.optimizer = accelerator.prepare(scorer, self.optimizer)
+        self.sampler = Sampler(session, config, model, tokenizer, self.module, prompts["train"], self.batching)
 
     # -- the loop
 
@@ -286,12 +290,11 @@ class _Loop:
     def _with_logprobs(self, trained: list[Trained]) -> list[Trained]:
         """With the old log-probabilities, unless each step is on-policy, and those of a reference, if there is one."""
         plain = self.session.accelerator.unwrap_model(self.module)
-        more = (self.config.micro_batch_tokens, self.session.pad_id, self.session.accelerator.device)
         if self.config.steps_per_rollout > 1:
-            trained = with_logprobs(plain, trained, "old", *more)
+            trained = with_logprobs(plain, trained, "old", self.batching)
         if self.reference:
             self.reference.swap()
-            trained = with_logprobs(plain, trained, "reference", *more)
+            trained = with_logprobs(plain, trained, "reference", self.batching)
             self.reference.swap()
         return trained
 
@@ -307,13 +310,11 @@ class _Loop:
         counted = [t for t in minibatch if t.example.weight]
         # kl and clipped, summed over this process's replies
         sums = torch.zeros(2, device=session.accelerator.device)
-        groups = batches(
-            self._share(counted or minibatch), config.micro_batch_tokens, session.pad_id, session.accelerator.device
-        )
+        groups = batches(self._share(counted or minibatch), self.batching)
         denominator = max(1, len(counted))
 
         def part(batch: Batch) -> torch.Tensor:
-            logprobs = self.module(batch.input_ids, batch.positions, batch.targets)
+            logprobs = self.module(batch.input_ids, batch.positions, batch.targets, batch.prefix)
             terms = grpo_terms(
                 logprobs,
                 batch.old,

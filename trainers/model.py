@@ -1,13 +1,14 @@
 """The model in training: how it is loaded, and how it gives the log-probabilities of tokens."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
 
+from dataengine.engines.decoder import cache_keyword
 from schemas.errors import ConfigError
 
 # As fp32 256 MiB. A plain backward pass holds three times as much for a while, the one in pieces once.
@@ -112,6 +113,18 @@ def _in_fp32(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+class Prefix(NamedTuple):
+    """Prompts that the rows of a batch go on from, each once, however many rows do.
+
+    `input_ids` (prompts, length) are padded on the right, `lengths` (prompts,) count their tokens, and `of` (rows,)
+    says which prompt a row goes on from.
+    """
+
+    input_ids: torch.Tensor
+    lengths: torch.Tensor
+    of: torch.Tensor
+
+
 class TokenLogProbs(nn.Module):
     """The log-probabilities of given tokens; logits over the vocabulary are worked out for those only.
 
@@ -123,18 +136,51 @@ class TokenLogProbs(nn.Module):
         super().__init__()
         self.model = model
         self.temperature = temperature
+        self._cache_keyword = cache_keyword(model.base_model)
         # Where FSDP looks for the layers that are sharded one by one.
         self._no_split_modules = getattr(model, "_no_split_modules", None)
 
-    def forward(self, input_ids: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Nats, (tokens,); see MicroBatch for the arguments and `token_logprobs` for the formula."""
-        hidden = self.hidden(input_ids, positions)
+    def forward(
+        self, input_ids: torch.Tensor, positions: torch.Tensor, targets: torch.Tensor, prefix: Prefix | None = None
+    ) -> torch.Tensor:
+        """Nats, (tokens,); see MicroBatch for the arguments and `token_logprobs` for the formula.
+
+        With a `prefix`, `input_ids` are what comes after it, and `positions` indices into rows that are longer by one:
+        the first is that of their prompt's last token.
+        """
+        hidden = self.hidden(input_ids, positions) if prefix is None else self._after(prefix, input_ids, positions)
         return token_logprobs(hidden, self.model.get_output_embeddings(), targets, self.temperature)
 
     def hidden(self, input_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """What the output layer reads, (positions, width), at the given indices into the flattened `input_ids`."""
         hidden: torch.Tensor = self.model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
         return hidden.flatten(0, 1).index_select(0, positions)
+
+    def _after(self, prefix: Prefix, input_ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """As `hidden`, of rows that go on from prompts, whose keys and values are worked out once and shared."""
+        body = self.model.base_model
+        read = body(input_ids=prefix.input_ids, use_cache=True)
+        cache, of = read[self._cache_keyword], prefix.of
+        last = read.last_hidden_state[torch.arange(len(prefix.lengths), device=of.device), prefix.lengths - 1][of]
+        hidden = last[:, None]
+        if input_ids.shape[1]:
+            for layer in cache.layers:
+                layer.keys, layer.values = layer.keys.index_select(0, of), layer.values.index_select(0, of)
+            before = prefix.lengths[of][:, None]
+            mask = torch.arange(prefix.input_ids.shape[1], device=of.device)[None] < before
+            after = body(
+                input_ids=input_ids,
+                position_ids=before + torch.arange(input_ids.shape[1], device=of.device)[None],
+                # Needed where prompts are padded; without one attention is the quick, causal one.
+                attention_mask=None
+                if mask.all()
+                else torch.cat([mask, torch.ones_like(input_ids, dtype=torch.bool)], 1),
+                **{self._cache_keyword: cache},
+                use_cache=True,
+            ).last_hidden_state
+            hidden = torch.cat([hidden, after], dim=1)
+        selected: torch.Tensor = hidden.flatten(0, 1).index_select(0, positions)
+        return selected
 
 
 def load_model(

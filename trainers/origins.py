@@ -63,7 +63,7 @@ def solve_rates(warehouse: Path, manifest: Manifest) -> dict[str, float]:
     """
     from warehouse.connect import connect
 
-    with connect(warehouse.expanduser(), at=manifest.id) as connection:
+    with connect(warehouse.expanduser(), at=manifest.id, only=("trajectory_facts",)) as connection:
         rows = connection.execute(
             """
             SELECT prompt_id, count(*) FILTER (WHERE correct) / count(*)

@@ -231,7 +231,7 @@ def _write_pairs(warehouse: "Warehouse", log: "RunLog", step: str, matched: _Mat
         key(a, b): Pair(pair_id=key(a, b), prompt_id=prompt_id, a_id=a, b_id=b, run_id=log.run_id, created_at=now())
         for (a, b), prompt_id in matched.pairs.items()
     }
-    with connect(warehouse.path, tables=("pairs", "pair_steps")) as connection:
+    with connect(warehouse.path, only=("pairs", "pair_steps")) as connection:
         connection.execute("CREATE TABLE wanted AS SELECT unnest(?::VARCHAR[]) AS pair_id", [list(pairs)])
         found = connection.execute("SELECT pair_id FROM pairs SEMI JOIN wanted USING (pair_id)")
         there = {row[0] for row in found.fetchall()}

@@ -93,7 +93,7 @@ def _points(warehouse: Path, training: str) -> tuple[str, list[dict[str, Any]]]:
     name = Path(training).name
     folder = re.search(r"-([0-9a-f]{12})(?:\.partial)?$", name)
     start = folder[1] if folder else training
-    with connect(warehouse) as connection:
+    with connect(warehouse, only=("curves",)) as connection:
         found = as_dicts(
             connection.execute(
                 "SELECT run_id, name, step, value, n, source, setting FROM curves "

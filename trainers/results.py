@@ -147,7 +147,7 @@ def write_metrics(
     at = now()
     rows = [Metric(run_id=run, step=step, name=n, value=v, created_at=at) for n, v in values.items()]
     warehouse.append("metrics", rows)
-    with connect(warehouse.path, tables=("metrics",)) as connection:
+    with connect(warehouse.path, only=("metrics",)) as connection:
         known = connection.execute("SELECT name, value FROM metrics WHERE run_id = ? AND step = ?", [run, step])
         differs = [n for n, value in known.fetchall() if n in values and value != values[n]]
     if differs:

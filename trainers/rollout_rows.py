@@ -145,7 +145,7 @@ def _stored(warehouse: Warehouse, trajectory_ids: Sequence[str]) -> dict[str, tu
     """The current attempt and the text of those trajectories."""
     if not trajectory_ids:
         return {}
-    with connect(warehouse.path) as connection:
+    with connect(warehouse.path, only=("trajectories_current",)) as connection:
         connection.execute("CREATE TABLE wanted (trajectory_id VARCHAR)")
         insert_ids(connection, trajectory_ids)
         rows = connection.execute(

@@ -15,7 +15,7 @@ from schemas.keys import key
 from schemas.recipe import Sampling
 from schemas.records import Prompt, Stage
 from trainers.grpo_config import GrpoConfig
-from trainers.minibatch import Trained, with_logprobs
+from trainers.minibatch import Batching, Trained, with_logprobs
 from trainers.model import end_ids
 from trainers.prompts import prompt_order
 from trainers.rollout import Sampled, sample
@@ -26,12 +26,21 @@ from trainers.training import Session
 class Sampler:
     """Replies from the weights in training; to be closed when it is of an engine.
 
-    `module` gives log-probabilities of the same `model`; `prompts` are those that rollouts are of.
+    `module` gives log-probabilities of the same `model`, in batches by `batching`; `prompts` are those that rollouts
+    are of.
     """
 
     def __init__(
-        self, session: Session, config: GrpoConfig, model: Any, tokenizer: Any, module: Any, prompts: Sequence[Prompt]
+        self,
+        session: Session,
+        config: GrpoConfig,
+        model: Any,
+        tokenizer: Any,
+        module: Any,
+        prompts: Sequence[Prompt],
+        batching: Batching,
     ) -> None:
+        self._batching = batching
         self._session, self._config = session, config
         self._model, self._tokenizer, self._module, self._prompts = model, tokenizer, module, prompts
         self._ends = end_ids(model, tokenizer)
@@ -124,10 +133,9 @@ class Sampler:
     def _untempered(self, trained: Sequence[Trained]) -> list[torch.Tensor]:
         """Log-probabilities at temperature 1, as servers tell them."""
         plain = self._session.accelerator.unwrap_model(self._module)
-        more = (self._config.micro_batch_tokens, self._session.pad_id, self._session.accelerator.device)
         plain.temperature = 1.0
         try:
-            scored = with_logprobs(plain, trained, "old", *more)
+            scored = with_logprobs(plain, trained, "old", self._batching)
         finally:
             plain.temperature = self._config.temperature
         return [t.old for t in scored if t.old is not None]

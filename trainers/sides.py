@@ -114,7 +114,7 @@ class Asked:
 
 
 def _answers(path: Path, ids: Sequence[str]) -> dict[str, str]:
-    with connect(path) as connection:
+    with connect(path, only=("trajectories_current",)) as connection:
         connection.execute("CREATE TABLE wanted (trajectory_id VARCHAR)")
         insert_ids(connection, ids)
         rows = connection.execute(

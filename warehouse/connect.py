@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +12,9 @@ import duckdb
 from schemas.duckdb_types import duckdb_columns
 from schemas.errors import ConfigError, QueryError, WarehouseError
 from schemas.records import RECORDS
-from warehouse.columns import outcome_column, score_column
 from warehouse.quoting import literal, parquet
 from warehouse.store import DEPENDENTS_FIRST, Warehouse
+from warehouse.views import create_views, made_of
 from warehouse.writing import IO_ERRORS, io_error
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
@@ -26,23 +26,19 @@ def connect(
     *,
     at: str | None = None,
     versions: Mapping[str, int] | None = None,
-    tables: Sequence[str] | None = None,
+    only: Iterable[str] | None = None,
     snapshots: bool = False,
 ) -> duckdb.DuckDBPyConnection:
-    """A connection with every table and view of the warehouse in place, for reading; or with those tables alone.
+    """A connection with every table and view of the warehouse in place, for reading.
+
+    With `only`, with those tables and views and what they are made of: it is there sooner, `names_in` tells which.
 
     It sees one version of each table, for as long as it lives: those that `at` means (a time in ISO form, or a
     snapshot's `name@version`), those given by number in `versions`, or the newest. It holds no lock on anything.
     `snapshots` adds the view `snapshot_rows`: see `warehouse.membership`. Raises WarehouseError when there is no
     warehouse, QueryError for an `at` that names nothing.
     """
-    if tables is None:
-        return connect_with_files(path, at=at, versions=versions, snapshots=snapshots)[0]
-    warehouse = Warehouse.open(path)
-    connection = opened(_spill(warehouse))
-    chosen = versions or pins(warehouse, at)
-    _define_tables(connection, warehouse, {t: v for t, v in chosen.items() if t in tables})
-    return connection
+    return connect_with_files(path, at=at, versions=versions, only=only, snapshots=snapshots)[0]
 
 
 def connect_with_files(
@@ -50,12 +46,13 @@ def connect_with_files(
     *,
     at: str | None = None,
     versions: Mapping[str, int] | None = None,
+    only: Iterable[str] | None = None,
     snapshots: bool = False,
 ) -> tuple[duckdb.DuckDBPyConnection, list[str]]:
     """As `connect`, and the files that the connection reads."""
     warehouse = Warehouse.open(path)
     connection = opened(_spill(warehouse))
-    files = define_views(connection, warehouse, versions or pins(warehouse, at))
+    files = define_views(connection, warehouse, versions or pins(warehouse, at), only)
     if snapshots:
         from warehouse.membership import define_snapshot_rows
 
@@ -119,28 +116,20 @@ def _moment(at: str) -> datetime:
 
 
 def define_views(
-    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, versions: Mapping[str, int | datetime | None]
+    connection: duckdb.DuckDBPyConnection,
+    warehouse: Warehouse,
+    versions: Mapping[str, int | datetime | None],
+    only: Iterable[str] | None = None,
 ) -> list[str]:
-    """Makes the tables' views and those of views.sql; returns the files that they read."""
-    files = _define_tables(connection, warehouse, versions)
-    sql = (Path(__file__).parent / "views.sql").read_text(encoding="utf-8")
-    versions_of = _versions_of_checks(connection)
-    several = ", ".join(literal(check) for check, versions in versions_of.items() if versions > 1)
-    filled = sql.replace("{outcomes}", _outcomes(versions_of)).replace(
-        "{several_versions}", f"({several or literal('')})"
-    )
-    connection.execute(filled)
-    return files
-
-
-def _define_tables(
-    connection: duckdb.DuckDBPyConnection, warehouse: Warehouse, versions: Mapping[str, int | datetime | None]
-) -> list[str]:
+    """Makes the tables' views and those of views.sql, or only some with what they are made of; the files they read."""
+    wanted = None if only is None else made_of(only)
     files: list[str] = []
     for table, version in versions.items():
-        _, paths = warehouse.files(table, version)
-        connection.execute(f"CREATE VIEW {table} AS {_select(table, paths)}")
-        files.extend(paths)
+        if wanted is None or table in wanted:
+            _, paths = warehouse.files(table, version)
+            connection.execute(f"CREATE VIEW {table} AS {_select(table, paths)}")
+            files.extend(paths)
+    create_views(connection, wanted)
     return files
 
 
@@ -149,23 +138,6 @@ def _select(table: str, paths: list[str]) -> str:
         return f"SELECT * FROM {parquet(paths)}"
     columns = ", ".join(f'CAST(NULL AS {t}) AS "{name}"' for name, t in duckdb_columns(RECORDS[table]).items())
     return f"SELECT {columns} WHERE false"
-
-
-def _versions_of_checks(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
-    """The checks that have verdicts, and in how many versions; with a reference and without one counts as two."""
-    rows = connection.execute(
-        """SELECT "check", count(DISTINCT (version, against = '')) FROM verdicts GROUP BY "check" ORDER BY "check" """
-    ).fetchall()
-    return {check: int(versions) for check, versions in rows}
-
-
-def _outcomes(checks: Iterable[str]) -> str:
-    columns = []
-    for name in checks:
-        only = f'FILTER (WHERE "check" = {literal(name)})'
-        columns.append(f"any_value(outcome) {only} AS {outcome_column(name)},")
-        columns.append(f"any_value(score) {only} AS {score_column(name)},")
-    return "\n        ".join(columns)
 
 
 def refresh_duckdb_file(warehouse: Warehouse) -> Path:

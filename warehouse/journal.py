@@ -337,7 +337,7 @@ def publish(warehouse: Warehouse) -> int:
     """
     if not (warehouse.path / _FILE).exists():
         return 0
-    with connect(warehouse.path, tables=("reviews",)) as connection:
+    with connect(warehouse.path, only=("reviews",)) as connection:
         there = {row[0] for row in connection.execute("SELECT review_id FROM reviews").fetchall()}
     with Journal(warehouse) as journal:
         return sum(len(warehouse.append("reviews", batch).added) for batch in journal.reviews(without=there))

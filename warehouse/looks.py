@@ -8,6 +8,7 @@ import duckdb
 
 from warehouse.connect import connect
 from warehouse.journal import Attempt, Journal
+from warehouse.views import names_in
 
 # What of the asked ones can be looked at, and where each stands. What an edit made comes in with what was edited; an
 # edit that its author replaced by another word counts no longer, and neither does what it made.
@@ -67,7 +68,7 @@ def looked_at(path: Path, ids: Sequence[str], *, looks: int = 1, require: Sequen
 
     What edits made of them, and of what edits made, counts with them.
     """
-    with connect(path) as connection:
+    with connect(path, only=names_in(_LOOKED)) as connection:
         _ask(connection, ids)
         counts = connection.execute(
             f"{_LOOKED} SELECT place, count(*) FROM placed GROUP BY place", {"looks": looks, "require": list(require)}
@@ -77,7 +78,7 @@ def looked_at(path: Path, ids: Sequence[str], *, looks: int = 1, require: Sequen
 
 def edited_from(path: Path, ids: Sequence[str]) -> list[str]:
     """The trajectories that people's edits made of those, and of what was made so, by id."""
-    with connect(path) as connection:
+    with connect(path, only=names_in(_LOOKED)) as connection:
         _ask(connection, ids)
         rows = connection.execute(
             f"{_LOOKED} SELECT trajectory_id FROM placed ANTI JOIN asked USING (trajectory_id) ORDER BY trajectory_id",
@@ -102,7 +103,7 @@ def waiting(
     of in `journal`. In the order of their ids, which are hashes: whoever looks at the first hundred has looked at a
     random hundred. It is as new as the table `reviews`; `Journal.take` looks again.
     """
-    with connect(path) as connection:
+    with connect(path, only=names_in(_LOOKED)) as connection:
         if ids is None:
             connection.execute("CREATE TABLE asked AS SELECT trajectory_id FROM trajectories WHERE stage = ?", [stage])
         else:

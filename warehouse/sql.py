@@ -1,12 +1,14 @@
 """SQL from users: read-only by construction, over nothing but the warehouse's own files."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
 
 from schemas.errors import QueryError
 from warehouse.connect import connect_with_files
+from warehouse.views import names_in
 
 
 def named_queries() -> dict[str, tuple[str, str]]:
@@ -26,12 +28,14 @@ def named_query(name: str) -> str:
     return queries[name][1]
 
 
-def locked_connection(path: str | Path, *, at: str | None = None, snapshots: bool = False) -> duckdb.DuckDBPyConnection:
+def locked_connection(
+    path: str | Path, *, at: str | None = None, only: Iterable[str] | None = None, snapshots: bool = False
+) -> duckdb.DuckDBPyConnection:
     """A connection that can read the warehouse's tables and views, and no other file, table, or setting.
 
-    `snapshots` adds the view `snapshot_rows`.
+    `snapshots` adds the view `snapshot_rows`; see `connect` for `only`.
     """
-    connection, files = connect_with_files(path, at=at, snapshots=snapshots)
+    connection, files = connect_with_files(path, at=at, only=only, snapshots=snapshots)
     connection.execute("SET allowed_paths = ?", [files])
     connection.execute("SET enable_external_access = false")
     connection.execute("SET autoinstall_known_extensions = false")
@@ -50,7 +54,9 @@ def query(path: str | Path, sql: str, *, at: str | None = None) -> duckdb.DuckDB
     # Bytes on a command line that are no UTF-8 arrive as lone surrogates.
     sql = sql.encode("utf-8", "replace").decode("utf-8")
     # Only where it is asked for: with many snapshots it takes a while, and a damaged one stands in nobody else's way.
-    connection = locked_connection(path, at=at, snapshots="snapshot_rows" in sql.lower())
+    snapshots = "snapshot_rows" in sql.lower()
+    only = None if _asks_what_there_is(sql) else names_in(sql)
+    connection = locked_connection(path, at=at, only=only, snapshots=snapshots)
     kind = _kind(connection, sql)
     if kind == "EXPLAIN":
         # EXPLAIN ANALYZE runs what it explains, and a COPY may overwrite the very files that may be read.
@@ -58,12 +64,21 @@ def query(path: str | Path, sql: str, *, at: str | None = None) -> duckdb.DuckDB
     if kind != "SELECT":
         raise QueryError(f"{kind} refused: only SELECT and EXPLAIN SELECT are run here, the warehouse is read-only")
     try:
-        relation = connection.sql(sql)
+        try:
+            relation = connection.sql(sql)
+        except duckdb.CatalogException:
+            # A name put together by the query itself; or none, and then DuckDB tells those that are like it.
+            relation = locked_connection(path, at=at, snapshots=snapshots).sql(sql)
     except duckdb.Error as e:
         raise QueryError(_explained(e, sql)) from e
     if relation is None:
         raise QueryError("the statement gives no rows")
     return relation
+
+
+def _asks_what_there_is(sql: str) -> bool:
+    """Whether a query reads DuckDB's own lists of tables, views and columns."""
+    return any(word in sql.lower() for word in ("show", "information_schema", "duckdb_", "sqlite_", "pg_"))
 
 
 def _kind(connection: duckdb.DuckDBPyConnection, sql: str) -> str:

@@ -139,6 +139,11 @@ def load_for_decoding(folder: str | Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa").eval()
 
 
+def cache_keyword(body: Any) -> str:
+    """What the keys and values before are called, which differs between models and versions of transformers."""
+    return "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
+
+
 class Decoder:
     """A model that answers many requests at once. Not thread-safe: one thread submits and steps."""
 
@@ -146,9 +151,7 @@ class Decoder:
         """`model` is a Hugging Face causal model in evaluation mode, whose weights do not change meanwhile."""
         self.model = model
         self._device = model.device
-        # The keyword for keys and values differs between models and between versions of transformers.
-        named = inspect.signature(self.model.model.forward).parameters
-        self._cache_keyword = "cache" if "cache" in named else "past_key_values"
+        self._cache_keyword = cache_keyword(self.model.model)
         config = self.model.config
         self._layers: int = config.num_hidden_layers
         self._heads: int = config.num_key_value_heads

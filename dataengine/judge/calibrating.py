@@ -77,7 +77,7 @@ def calibrate_step(
 
 
 def _stored(warehouse: Warehouse, judge: Judge | PairJudge, gold: str) -> Calibration | None:
-    with connect(warehouse.path) as connection:
+    with connect(warehouse.path, only=("calibrations",)) as connection:
         cursor = connection.execute(
             "SELECT judge, version, gold, kappa, low, high, n, report, created_at FROM calibrations "
             "WHERE judge = ? AND version = ? AND gold = ?",

@@ -15,6 +15,7 @@ from schemas.errors import InputError
 from schemas.keys import key
 from schemas.records import Message
 from warehouse.connect import connect
+from warehouse.views import names_in
 
 Label = Literal["pass", "fail"]
 _FIELDS = ("prompt", "response", "reference", "label")
@@ -128,7 +129,7 @@ def from_reviews(judge: Judge | PairJudge, warehouse: Path) -> tuple[list[Labell
     """
     if isinstance(judge, PairJudge):
         raise InputError(f"judge {judge.name}: people review single responses; give it pairs with --on FILE")
-    with connect(warehouse) as connection:
+    with connect(warehouse, only=names_in(_REVIEWED)) as connection:
         rows: Sequence[Any] = connection.execute(_REVIEWED).fetchall()
     found: list[Labelled] = []
     for trajectory_id, prompt_id, messages, text, answer, reference, metadata, outcome in rows:

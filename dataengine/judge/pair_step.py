@@ -18,6 +18,7 @@ from schemas.keys import canonical_json
 from schemas.records import Message, PairVerdict, now
 from warehouse.connect import connect
 from warehouse.store import Warehouse
+from warehouse.views import names_in
 
 # Pairs that are read at once while others are asked about.
 _WINDOW = 256
@@ -36,7 +37,7 @@ def judge_pairs(warehouse: Warehouse, run: RunLog, label: str, judge: PairJudge,
 
     Raises EngineError when an engine cannot be reached; what was answered before is kept.
     """
-    with connect(warehouse.path) as connection:
+    with connect(warehouse.path, only=names_in(_DUE + _TEXTS)) as connection:
         connection.execute("CREATE TABLE wanted AS SELECT unnest(?::VARCHAR[]) AS pair_id", [list(pair_ids)])
         parameters = {"name": judge.name, "version": judge.version, "draws": judge.asked}
         count = connection.execute(f"WITH due AS ({_DUE}) SELECT coalesce(sum(len(draws)), 0) FROM due", parameters)

@@ -78,7 +78,7 @@ def choose_pairs(
 
     `made` holds for each step that it is of the ids of its trajectories. Of several steps no pair is of one step alone.
     """
-    with connect(warehouse.path) as connection:
+    with connect(warehouse.path, only=("trajectories_current", "ruled", "pairs", "pair_steps")) as connection:
         connection.execute("CREATE TABLE wanted (step INTEGER, trajectory_id VARCHAR)")
         for number, ids in enumerate(made):
             connection.execute("INSERT INTO wanted SELECT ?, unnest(?::VARCHAR[])", [number, list(ids)])

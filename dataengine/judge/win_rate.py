@@ -82,7 +82,7 @@ class WinRates:
 
 def read_compared(path: Path, recipe: str, step: str, judge: str, version: str) -> list[Compared]:
     """The pairs of an evaluation's step with what that version of a judge says of them: the view `pairwise`."""
-    with connect(path) as connection:
+    with connect(path, only=("pairwise",)) as connection:
         rows = connection.execute(
             "SELECT question_id, source, turn, won, consistent, drawn < draws, no_answer, truncated, length, "
             'baseline_length FROM pairwise WHERE recipe = ? AND step = ? AND "check" = ? AND version = ? '

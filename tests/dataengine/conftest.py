@@ -22,6 +22,7 @@ import dataengine.cli
 from schemas.keys import canonical_json
 from warehouse.connect import connect
 from warehouse.store import Warehouse
+from warehouse.views import names_in
 
 # A reply that the script cuts off is whole when it may be this long.
 ENOUGH_TOKENS = 200
@@ -381,7 +382,7 @@ def rows(tmp_path: Path) -> Callable[..., list[tuple[Any, ...]]]:
     """Asks a warehouse (default: `data` in the test's folder) and returns the rows."""
 
     def ask(sql: str, warehouse: Path | None = None) -> list[tuple[Any, ...]]:
-        with connect(warehouse or tmp_path / "data") as connection:
+        with connect(warehouse or tmp_path / "data", only=names_in(sql)) as connection:
             return connection.execute(sql).fetchall()
 
     return ask

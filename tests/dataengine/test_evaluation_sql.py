@@ -14,6 +14,7 @@ from schemas.records import Message, Prompt, Trajectory, Verdict
 from warehouse.connect import connect
 from warehouse.fetching import as_dicts
 from warehouse.store import Warehouse
+from warehouse.views import names_in
 
 THEN = datetime(2026, 1, 1, tzinfo=UTC)
 SETTINGS: list[dict[str, Any]] = [
@@ -75,7 +76,7 @@ def said(rng: random.Random, prompt: Prompt, row: Trajectory) -> list[Verdict]:
 
 
 def asked(folder: Path, sql: str) -> list[dict[str, Any]]:
-    with connect(folder) as connection:
+    with connect(folder, only=names_in(sql)) as connection:
         return as_dicts(connection.execute(sql))
 
 

@@ -20,6 +20,7 @@ from trainers.results import Result, Training, training_of, write_metrics
 from warehouse.connect import connect
 from warehouse.fetching import as_dicts
 from warehouse.store import Warehouse
+from warehouse.views import names_in
 
 Write = Callable[..., Path]
 
@@ -71,7 +72,7 @@ def run(path: Path) -> dict[str, Any]:
 
 
 def asked(tmp_path: Path, sql: str) -> list[dict[str, Any]]:
-    with connect(tmp_path / "data") as connection:
+    with connect(tmp_path / "data", only=names_in(sql)) as connection:
         return as_dicts(connection.execute(sql))
 
 

@@ -17,6 +17,7 @@ from trainers import grpo
 from trainers.checkpoint import Plan, make_plan
 from trainers.grpo_config import GrpoConfig
 from warehouse.connect import connect
+from warehouse.views import names_in
 
 Make = Callable[..., Plan]
 HERE = "tests.trainers.rewarding"
@@ -55,7 +56,7 @@ def planned(write_prompts: Callable[..., Path], tiny_model: Path, tmp_path: Path
 
 
 def rows(plan: Plan, sql: str) -> list[tuple[Any, ...]]:
-    with connect(plan.config.warehouse) as connection:
+    with connect(plan.config.warehouse, only=names_in(sql)) as connection:
         return connection.execute(sql).fetchall()
 
 

@@ -17,6 +17,7 @@ from trainers.rewards import Rewards, RewardSpec, load_rewards
 from trainers.rollout_rows import Written, reward_replies, rollout_checks, write_replies
 from warehouse.connect import connect
 from warehouse.store import Warehouse
+from warehouse.views import names_in
 
 ASKING = Asking(
     stage="rl_rollout",
@@ -85,7 +86,7 @@ def write(warehouse: Warehouse, prompts: list[Prompt], rewards: Rewards) -> Call
 
 
 def rows(warehouse: Warehouse, sql: str) -> list[tuple[Any, ...]]:
-    with connect(warehouse.path) as connection:
+    with connect(warehouse.path, only=names_in(sql)) as connection:
         return connection.execute(sql).fetchall()
 
 

@@ -20,6 +20,7 @@ from warehouse.connect import connect
 from warehouse.migrations import MIGRATIONS
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
+from warehouse.views import names_in
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -190,7 +191,7 @@ def rows(folder: Path) -> Rows:
     """The rows of a query over the newest tables, as dicts."""
 
     def ask(sql: str, *parameters: Any) -> list[dict[str, Any]]:
-        with connect(folder) as connection:
+        with connect(folder, only=names_in(sql)) as connection:
             cursor = connection.execute(sql, parameters)
             names = [d[0] for d in cursor.description or []]
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

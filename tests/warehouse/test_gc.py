@@ -55,7 +55,7 @@ def answers(folder: Path) -> dict[str, Any]:
     """What the tables say, as every snapshot and as the newest version have them."""
     said = {}
     for at in [None, *(s.id for s in list_snapshots(folder))]:
-        with connect(folder, at=at, tables=list(RECORDS)) as connection:
+        with connect(folder, at=at, only=list(RECORDS)) as connection:
             said[str(at)] = [
                 connection.sql(f"SELECT count(*), bit_xor(hash({table})) FROM {table}").fetchall() for table in RECORDS
             ]

@@ -16,6 +16,7 @@ from dataengine.shipped import load_recipe
 from schemas.keys import canonical_json
 from tests.dataengine.conftest import ENOUGH_TOKENS, SUMS, ScriptedServer, scripted_reply
 from warehouse.connect import connect
+from warehouse.views import names_in
 
 _SHOWN = re.compile(r"<([a-z]+)-[0-9a-f]{12}>\n(.*?)\n</\1-[0-9a-f]{12}>", re.DOTALL)
 
@@ -97,7 +98,7 @@ class Chain:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows of a query."""
-        with connect(self.warehouse) as connection:
+        with connect(self.warehouse, only=names_in(sql)) as connection:
             return connection.execute(sql).fetchall()
 
     def change(self, change: Callable[[dict[str, Any]], None]) -> None:
