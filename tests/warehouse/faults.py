@@ -15,21 +15,23 @@ class Faults:
     """Runs `dataengine` in `folder`, under the library of fault.c, which minds what is changed beneath it.
 
     With one thread: into how many parts DuckDB cuts a few rows is a race of its threads, and each part means
-    more changes.
+    more changes. Even so a command may make one write more or less than it did before.
     """
 
     library: Path
     folder: Path
 
-    def run(
-        self, *args: object, fault: str = "", at: int = 0, log: Path | None = None
-    ) -> "subprocess.CompletedProcess[str]":
+    def run(self, *args: object, fault: str = "", at: int = 0) -> "subprocess.CompletedProcess[str]":
         """One command; with `fault` it is killed (`kill`) or out of space (`full`) at its change number `at`."""
-        told = {"LD_PRELOAD": str(self.library), "FAULT_FOLDER": str(self.folder), "DATAENGINE_THREADS": "1"}
+        self._log.unlink(missing_ok=True)
+        told = {
+            "LD_PRELOAD": str(self.library),
+            "FAULT_FOLDER": str(self.folder),
+            "FAULT_LOG": str(self._log),
+            "DATAENGINE_THREADS": "1",
+        }
         if fault:
             told |= {"FAULT": fault, "FAULT_AT": str(at)}
-        if log:
-            told["FAULT_LOG"] = str(log)
         return subprocess.run(
             [sys.executable, "-m", "dataengine.cli", *map(str, args)],
             capture_output=True,
@@ -39,14 +41,20 @@ class Faults:
             env={**os.environ, **told},
         )
 
+    @property
+    def made(self) -> list[str]:
+        """What the last command changed: `pwrite /out/train-00000-of-00001.parquet` and so on."""
+        return self._log.read_text().splitlines()
+
+    @property
+    def _log(self) -> Path:
+        return self.folder.parent / "changes"
+
     def changes(self, *args: object) -> list[str]:
-        """What a command changes, undisturbed: `pwrite /out/train-00000-of-00001.parquet` and so on."""
-        log = self.folder.parent / "changes"
-        done = self.run(*args, log=log)
+        """What a command changes, undisturbed."""
+        done = self.run(*args)
         assert done.returncode == 0, done
-        lines = log.read_text().splitlines()
-        log.unlink()
-        return lines
+        return self.made
 
 
 def build(folder: Path) -> Path:

@@ -120,7 +120,7 @@ def test_time_travel_reaches_back_as_far_as_the_history_and_says_so_beyond(
     shutil.rmtree(folder / "snapshots")
 
     def prompts(moment: datetime) -> Any:
-        with connect(folder, at=moment.isoformat(), tables=["prompts"]) as connection:
+        with connect(folder, at=moment.isoformat(), only=["prompts"]) as connection:
             return connection.sql("SELECT count(*) FROM prompts").fetchall()
 
     log = warehouse.table_path("prompts") / "_delta_log" / f"{2:020}.json"
