@@ -16,7 +16,7 @@ for the warehouses that people have.
 | `5` | e63d923 | targets and licences |
 | `6` | 770fb4d | schema 6: logs stay; the hash by its second rules |
 | `7` | 8b9a557 | schema 7: rollouts |
-| `8` | COMMIT8 | schema 8: reviews know queue, pair and role |
+| `8` | caa6487 | schema 8: reviews know queue, pair and role |
 
 A change of the tables, of the manifest or of the rows adds one. All rows are made up.
 """
