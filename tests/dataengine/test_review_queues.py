@@ -192,8 +192,8 @@ def test_two_queues_of_one_name_in_one_place_are_refused(made: Made) -> None:
 
 
 def test_an_attempt_is_the_current_one_and_each_comes_once(made: Made) -> None:
-    twice = made.reply("twice")
-    made.reply("twice", attempt=2)
+    twice = made.reply("twice", finish_reason="length", max_tokens=8)
+    made.reply("twice", max_tokens=16)
     made.reply("failed", error="timeout", text="")
     unknown = "SELECT trajectory_id FROM trajectories UNION ALL SELECT 'ffff' UNION ALL SELECT NULL"
     assert candidates(made.path, queue(unknown)) == [Attempt(twice, 2)]
