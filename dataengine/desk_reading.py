@@ -86,6 +86,16 @@ class Reader:
                     continue
             self._ahead.submit(self._read_quietly, item)
 
+    def newest_verdicts(self, trajectory_id: str) -> list[Verdict]:
+        """What verifiers and filters say of a trajectory by now."""
+        return records(
+            self._cursor(newest=True).execute(
+                "SELECT * FROM verdicts WHERE trajectory_id = ? AND kind IN ('verifier', 'filter') ORDER BY kind DESC",
+                [trajectory_id],
+            ),
+            Verdict,
+        )
+
     def _read_quietly(self, item: Item) -> None:
         with suppress(InputError):  # said when somebody asks for it
             self.read(item)

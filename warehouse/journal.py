@@ -323,6 +323,14 @@ class Journal:
         rows = self._file.rows("SELECT number, body FROM events WHERE kind = 'review' AND review_id = ?", [review_id])
         return next((Review(**json.loads(body), number=number) for number, body in rows), None)
 
+    def edit_of(self, child_id: str) -> Review | None:
+        """The latest review that edited a text into being."""
+        rows = self._file.rows(
+            "SELECT number, body FROM events WHERE child_id = ? AND kind = 'review' ORDER BY number DESC LIMIT 1",
+            [child_id],
+        )
+        return next((Review(**json.loads(body), number=number) for number, body in rows), None)
+
     def reviews(self, *, without: Container[str] = ()) -> Iterator[list[Review]]:
         """Submitted reviews in their order, some at a time; `without` are review_ids to leave out."""
         listed = self._file.rows("SELECT number, review_id FROM events WHERE kind = 'review' ORDER BY 1")
