@@ -1,0 +1,1 @@
+"""The review app: people look at one task after the other."""
