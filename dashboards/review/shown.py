@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboards.reading.page import Page, guideline_html, page
-from dashboards.review.keys import keys_for
+from dashboards.review.keys import reason_keys
 from dataengine.desk import Task
 from dataengine.desk_reading import Reply
 from dataengine.evidence import spans_of
@@ -38,11 +38,11 @@ def shown(task: Task, *, position: str, told: Mapping[str, Any]) -> dict[str, An
         "said": [_said(review) for review in task.others],
         "guideline_html": guideline_html(queue.guideline),
         "guideline_version": queue.guideline_version,
-        "reasons": [{"code": c, "label": s, "key": str(n)} for n, (c, s) in enumerate(queue.reasons.items(), start=1)],
+        "reasons": reason_keys(queue.reasons),
         "can": _can(queue),
         "draft": _draft(task),
-        "lease": {"until": task.lease.until, "seconds": queue.lease},
-        "keys": keys_for(queue),
+        "lease_until": task.lease.until,
+        "lease": queue.lease,
         "message": None,
         "warn": None,
         "conflict": None,
