@@ -27,13 +27,19 @@ WITH RECURSIVE edits AS (
     SELECT trajectory_id, attempt, count(*) AS looks,
         count(*) FILTER (WHERE verdict = 'approve') AS approvals,
         bool_or(verdict = 'edit') AS edited,
+        bool_or(verdict = 'flag') AS flagged,
+        arg_max(verdict, (created_at, number)) FILTER (WHERE role = 'adjudicator') AS adjudicated,
         list(reviewer) AS reviewers
     FROM reviews_current
+    WHERE pair_id IS NULL
     GROUP BY trajectory_id, attempt
 ), placed AS (
     SELECT t.trajectory_id, t.attempt, coalesce(s.reviewers, []) AS reviewers, CASE
+        WHEN s.adjudicated = 'approve' THEN 'approved'
+        WHEN s.adjudicated = 'reject' THEN 'rejected'
         WHEN s.edited THEN 'edited'
         WHEN coalesce(s.looks, 0) < $looks THEN 'waiting'
+        WHEN s.flagged THEN 'undecided'
         WHEN s.approvals * 2 > s.looks THEN 'approved'
         WHEN s.approvals * 2 = s.looks THEN 'undecided'
         ELSE 'rejected' END AS place
