@@ -50,8 +50,8 @@ def percent(items: Sequence[Hashable], labels: Sequence[Hashable], *, seed: int 
     same = _same(counts)
 
     def of(weights: Floats) -> Floats:
-        agreeing: Floats = weights @ same
-        return agreeing / weights.sum(axis=1)
+        mean: Floats = weights @ same / weights.sum(axis=1)
+        return mean
 
     return _figure(counts, of, dropped, seed)
 
@@ -218,8 +218,8 @@ def _alpha(weights: Floats, size: Floats, total: Floats, squares: Floats, all_: 
 def _same(counts: Floats) -> Floats:
     """Of each item the share of ordered pairs of its ratings that say the same."""
     m = counts.sum(axis=1)
-    agreeing: Floats = (counts**2).sum(axis=1) - m
-    return agreeing / (m * (m - 1))
+    share: Floats = ((counts**2).sum(axis=1) - m) / (m * (m - 1))
+    return share
 
 
 def _there(values: Sequence[Any]) -> set[Any]:
