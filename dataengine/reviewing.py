@@ -15,7 +15,8 @@ from schemas.keys import canonical_json, key, storable
 from schemas.records import HUMAN, Outcome, Pair, Review, Role, Trajectory, Verdict, Word, now, reviewer_name
 from warehouse.connect import connect
 from warehouse.fetching import records
-from warehouse.journal import Attempt, publish
+from warehouse.journal import item_of, publish
+from warehouse.standing import Item
 from warehouse.store import Warehouse
 
 RULES = "1"
@@ -213,7 +214,7 @@ class _Said(NamedTuple):
 class _Opinion:
     """What people together say of an attempt after its `number`-th word."""
 
-    attempt: Attempt
+    attempt: Item
     number: int
     said: tuple[_Said, ...]
     by: Review
@@ -226,7 +227,7 @@ class _Opinion:
         details: dict[str, Any] = {"review_id": self.by.review_id, "reviewer": self.by.reviewer, "note": self.by.note}
         details |= {"tags": self.by.tags, "looks": looks, "approvals": approvals}
         return Verdict(
-            trajectory_id=self.attempt.trajectory_id,
+            trajectory_id=self.attempt.item_id,
             attempt=self.attempt.attempt,
             check=HUMAN,
             version=f"{RULES}.{self.number}",
@@ -299,19 +300,19 @@ def _missing_verdicts(path: Path) -> list[list[_Opinion]]:
 
 def _opinions(reviews: Iterable[Review]) -> Iterator[list[_Opinion]]:
     """What each review makes of the attempts that it has to do with, its own first; reviews in their order."""
-    said: dict[Attempt, dict[str, _Said]] = defaultdict(dict)
-    numbers: Counter[Attempt] = Counter()
+    said: dict[Item, dict[str, _Said]] = defaultdict(dict)
+    numbers: Counter[Item] = Counter()
 
-    def opinion(attempt: Attempt, word: _Said) -> _Opinion:
+    def opinion(attempt: Item, word: _Said) -> _Opinion:
         said[attempt][word.review.reviewer] = word
-        if word.word == "withdraw" and attempt.trajectory_id == word.review.trajectory_id:
+        if word.word == "withdraw" and attempt.item_id == word.review.trajectory_id:
             # Taken back by themself: as if they had said nothing.
             del said[attempt][word.review.reviewer]
         numbers[attempt] += 1
         return _Opinion(attempt, numbers[attempt], tuple(said[attempt].values()), word.review)
 
     for review in reviews:
-        attempt = Attempt(review.trajectory_id, review.attempt)
+        attempt = item_of(review)
         before = said[attempt].get(review.reviewer)
         made = [opinion(attempt, _Said(review.verdict, review))]
         if before is not None and before.word == "edit" and before.review.child_id != review.child_id:
@@ -325,15 +326,15 @@ def _opinions(reviews: Iterable[Review]) -> Iterator[list[_Opinion]]:
         yield made
 
 
-def _child_of(edit: Review) -> Attempt:
+def _child_of(edit: Review) -> Item:
     assert edit.child_id is not None
-    return Attempt(edit.child_id, 1)
+    return Item(edit.child_id, 1)
 
 
 def _rounds(reviews: Sequence[list[_Opinion]]) -> Iterator[list[_Opinion]]:
     """The opinions in commits: those of a review together; of an attempt one in each, so that its last is latest."""
     rounds: dict[int, list[_Opinion]] = defaultdict(list)
-    after: Counter[Attempt] = Counter()
+    after: Counter[Item] = Counter()
     for opinions in reviews:
         place = max(after[o.attempt] for o in opinions)
         rounds[place] += opinions

@@ -38,7 +38,7 @@ class Access(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     identity: Identity = Field(
         default="local",
-        description="local: one named user of this machine; header: a trusted proxy says who it is; oidc: OpenID Connect",
+        description="local: a named user of this machine; header: a trusted proxy says who it is; oidc: OpenID Connect",
     )
     people: dict[Annotated[str, AfterValidator(person_name)], list[Role]] = Field(
         default_factory=dict, description="{name: [roles]}; roles are annotator, adjudicator and lead"

@@ -1,11 +1,13 @@
 """A review queue: what people are asked to look at, how many of them, and by which guideline."""
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
 from schemas.keys import key
+from schemas.yaml_file import load_yaml
 
 # Digits pick reasons, and the keyboard has nine beside 0.
 MOST_REASONS = 9
@@ -74,6 +76,8 @@ class Queue(BaseModel):
         description="{code: what it says}: why something is rejected; the digits 1 to 9 pick them",
     )
 
+    _file: Path | None = PrivateAttr(default=None)
+
     @model_validator(mode="before")
     @classmethod
     def _pairs_have_no_edits(cls, value: Any) -> Any:
@@ -93,6 +97,18 @@ class Queue(BaseModel):
     def guideline_version(self) -> str:
         """12 hex digits of a hash of the guideline and its reasons: what a review was made by."""
         return key(self.guideline, self.reasons)[:12]
+
+    @property
+    def file(self) -> Path | None:
+        """Where it stands, if it was read from a file."""
+        return self._file
+
+    @classmethod
+    def load(cls, file: Path) -> "Queue":
+        """The queue that a file holds. Raises ConfigError."""
+        queue = load_yaml(file, cls)
+        queue._file = file
+        return queue
 
     @property
     def id_column(self) -> str:
