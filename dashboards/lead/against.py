@@ -27,8 +27,8 @@ WHERE v.kind IN ('judge', 'verifier') AND r.pair_id IS NULL AND NOT r.by_editing
 """
 _BESIDE_PAIRS = """
 SELECT 'pairs' AS rows, p."check", CASE p."check" WHEN 'rule' THEN 'verifier' ELSE 'judge' END AS kind, p.version,
-    CASE WHEN p.score IS NULL THEN 'undecided' WHEN p.score > 0 THEN 'a' WHEN p.score < 0 THEN 'b' ELSE 'tie' END AS told,
-    p.score, r.reviewer, r.verdict AS said, r.pair_id AS id, r.queue
+    CASE sign(p.score) WHEN 1 THEN 'a' WHEN -1 THEN 'b' WHEN 0 THEN 'tie' ELSE 'undecided' END AS told, p.score,
+    r.reviewer, r.verdict AS said, r.pair_id AS id, r.queue
 FROM reviews_current r
 JOIN preferences p ON p.pair_id = r.pair_id
 WHERE p."check" <> $3 AND r.reviewer <> $2 AND ($1 = '' OR r.queue = $1)

@@ -83,7 +83,7 @@ def two_by_two(said: Iterable[Word]) -> list[Two]:
 
 
 def confusion(said: Iterable[Word], people: tuple[str, str] | None = None) -> Counter[tuple[str, str]]:
-    """What one said of an item by what the other said of it; of two people, or of each two, counted either way round."""
+    """What one said of an item by what the other said of it; of two people, or of each two, either way round."""
     cells: Counter[tuple[str, str]] = Counter()
     for (a, b), both in _both(said).items():
         if people is None:

@@ -1,20 +1,28 @@
 """What every page of leads is given: the warehouse, the queues, who looks, and the desk that acts."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import streamlit as st
 
 from dashboards.explore.view import View
+from dataengine.review_queues import candidates
 from schemas.access import Person
 from schemas.queue import Queue
 from schemas.records import Review
+from warehouse.connect import connect
+from warehouse.fetching import as_dicts
+from warehouse.journal import Journal
+from warehouse.views import names_in
 
-# Words that are read at once: a lead who has more looks at one queue at a time.
-_MOST = 2_000_000
-
+T = TypeVar("T")
 #: A query with its parameters, answered as dicts.
 Rows = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
+# Figures that are kept at once, for all leads together, and for how long.
+_FIGURES, _SECONDS = 300, 3600
 
 
 class Held(NamedTuple):
@@ -27,21 +35,9 @@ class Held(NamedTuple):
 
 
 class Desk(Protocol):
-    """What is done for a lead, and what only the desk knows."""
+    """What is done for a lead."""
 
-    def items(self, queue: str) -> Sequence[str]:
-        """The ids of what stands in a queue, done or not: of trajectories, or of pairs."""
-        ...
-
-    def held(self) -> Iterable[Held]:
-        """What people have before them now."""
-        ...
-
-    def skipped(self) -> Mapping[tuple[str, str], int]:
-        """How often each (queue, person) passed something over."""
-        ...
-
-    def release(self, person: str, queue: str) -> int:
+    def release(self, person_name: str, queue: str) -> int:
         """Ends the leases of a person in a queue; how many there were."""
         ...
 
@@ -50,7 +46,7 @@ class Desk(Protocol):
         ...
 
     def withdraw(self, reviews: Sequence[Review], person: Person) -> int:
-        """Withdraws reviews, by further events in the names of who said them; how many."""
+        """Withdraws reviews, by further events; how many."""
         ...
 
 
@@ -62,10 +58,54 @@ class Lead:
     queues: Mapping[str, Queue]
     person: Person
     desk: Desk
+    journal: Journal
     link: Callable[[str], str] | None = None
     """The address of a trajectory's page, where there is one."""
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """A query's rows."""
-        return self.view.rows(sql, parameters, most=_MOST)
+        """A query's rows, all of them, of the versions of tables that this look is at."""
+        versions = dict(self.view.versions(sql))
+        with connect(self.view.path, versions=versions, only=names_in(sql)) as connection:
+            return as_dicts(connection.execute(sql, list(parameters)))
+
+    def kept(self, name: str, tables: str, make: Callable[[], T], *of: Any) -> T:
+        """What `make` works out of these tables (names of tables and views), kept until they have a newer version."""
+        found: T = _kept(str(self.view.path), self.view.versions(tables), name, of, make)
+        return found
+
+    def items(self, queue: Queue) -> list[str]:
+        """The ids of what stands in a queue, done or not: what its SQL gives, and what was sent there."""
+        given = self.kept(
+            "items",
+            f"{queue.sql} pairs trajectories_current",
+            lambda: [c if isinstance(c, str) else c.trajectory_id for c in candidates(self.view.path, queue)],
+            queue.queue,
+            queue.sql,
+        )
+        with self.journal.standing() as standing:
+            sent = [item.item_id for item in standing.sent.get(queue.queue, ())]
+        return list(dict.fromkeys([*given, *sent]))
+
+    def held(self) -> list[Held]:
+        """What people have before them now."""
+        now = self.clock()
+        with self.journal.standing() as standing:
+            leases = [lease for held in standing.leases.values() for lease in held.values()]
+        return [
+            Held(lease.queue, lease.item.item_id, lease.reviewer, datetime.fromtimestamp(lease.until, UTC))
+            for lease in leases
+            if lease.holds(now.timestamp())
+        ]
+
+    def skipped(self) -> Mapping[tuple[str, str], int]:
+        """How many items each (queue, person) passed over."""
+        with self.journal.standing() as standing:
+            return Counter((queue, person) for queue, _, person in standing.skips)
+
+
+@st.cache_data(max_entries=_FIGURES, ttl=_SECONDS, show_spinner="working it out")
+def _kept(
+    path: str, versions: tuple[tuple[str, int], ...], name: str, of: tuple[Any, ...], _make: Callable[[], T]
+) -> T:
+    return _make()

@@ -14,10 +14,12 @@ from schemas.access import GOLD
 #: Who takes longer at an item has been away: such times are left out of medians.
 IDLE_SECONDS = 1800
 
+# Who edited a text has looked at what came of it; that is an item of its own, if the queue has it.
 _LOOKS = """
-SELECT coalesce(pair_id, trajectory_id) AS id, count(DISTINCT reviewer) AS looks
+SELECT coalesce(pair_id, trajectory_id) AS id, count(DISTINCT reviewer) AS looks, bool_or(verdict = 'edit') AS edited,
+    bool_and(by_editing) AS made
 FROM reviews_current
-WHERE queue = $1 AND NOT by_editing AND reviewer <> $2
+WHERE queue = $1 AND reviewer <> $2
 GROUP BY id
 """
 # What stands of each person's work, repeats included: they are work, too.
@@ -35,23 +37,20 @@ SELECT reviewer, queue, verdict, seconds, created_at FROM latest WHERE verdict <
 
 @dataclass(frozen=True)
 class QueueProgress:
-    """How far a queue is; items are done when as many people looked at them as it asks for."""
+    """How far a queue is; items are done when as many people looked at them as it asks for, or one edited them."""
 
     queue: str
     items: int
     done: int
     in_hands: int
-    """Of those that are not done."""
+    """Of those that are not done: what somebody has before them now."""
     begun: int
-    """Looked at by some, but not by all that it asks for."""
-    looks: int
-    """How many looks there were, of `items` times what it asks for."""
-    wanted: int
+    """Neither: looked at, but not by as many as it asks for."""
 
     @property
     def open(self) -> int:
-        """Neither done nor before anybody now."""
-        return self.items - self.done - self.in_hands
+        """What nobody has looked at, nor looks at now."""
+        return self.items - self.done - self.in_hands - self.begun
 
 
 @dataclass(frozen=True)
@@ -79,18 +78,18 @@ def queue_progress(
     rows: Rows, queue: str, reviewers: int, items: Collection[str], held: Iterable[Held]
 ) -> QueueProgress:
     """How far a queue is. What was said of items that its SQL no longer gives counts as its items."""
-    looks = {r["id"]: int(r["looks"]) for r in rows(_LOOKS, [queue, GOLD])}
-    standing = {*items, *looks}
-    done = {item for item, number in looks.items() if number >= reviewers}
+    said, there = rows(_LOOKS, [queue, GOLD]), set(items)
+    looks = {r["id"]: int(r["looks"]) for r in said if r["id"] in there or not r["made"]}
+    edited = {r["id"] for r in said if r["edited"]}
+    standing = there | set(looks)
+    done = {item for item, number in looks.items() if number >= reviewers or item in edited}
     in_hands = {h.item for h in held if h.queue == queue} & standing - done
     return QueueProgress(
         queue,
         len(standing),
         len(done),
         len(in_hands),
-        len(looks) - len(done),
-        sum(min(reviewers, number) for number in looks.values()),
-        reviewers * len(standing),
+        len(looks.keys() - done - in_hands),
     )
 
 
