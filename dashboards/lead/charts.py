@@ -1,10 +1,10 @@
 """Charts of the pages of leads: readable in light and dark, with titles of axes and units."""
 
 from collections.abc import Iterable, Sequence
+from datetime import date
 from typing import Any
 
 import altair as alt
-import pandas as pd
 
 # Colours of marks that carry their own text, or that mean something; all others are the theme's.
 _PALE, _DEEP, _NONE = "#dbe9f6", "#0b5394", "#9aa0a6"
@@ -16,7 +16,7 @@ _ROW = 26
 def queue_bars(rows: Sequence[dict[str, Any]]) -> alt.Chart:
     """Of each queue how many items are in which state; rows: queue, state, items."""
     order = list(_STATES)
-    return (
+    bars: alt.Chart = (
         _chart([r | {"place": order.index(r["state"])} for r in rows])
         .mark_bar(size=16)
         .encode(
@@ -30,6 +30,7 @@ def queue_bars(rows: Sequence[dict[str, Any]]) -> alt.Chart:
             tooltip=["queue:N", "state:N", "items:Q"],
         )
     )  # fmt: skip
+    return bars
 
 
 def times(rows: Sequence[dict[str, Any]]) -> alt.LayerChart:
@@ -45,14 +46,14 @@ def times(rows: Sequence[dict[str, Any]]) -> alt.LayerChart:
     half = base.mark_rule(strokeWidth=4, opacity=0.35).encode(
         x=alt.X("lower:Q", title="seconds per item"), x2="upper:Q", tooltip=tooltip
     )
-    return alt.layer(
+    return _layered(
         half, base.mark_point(filled=True, size=80, opacity=1).encode(x=alt.X("seconds:Q"), tooltip=tooltip)
     )
 
 
 def per_day(rows: Sequence[dict[str, Any]]) -> alt.Chart:
     """Items worked on by day and queue; rows: day (ISO), queue, items."""
-    return (
+    bars: alt.Chart = (
         _chart(rows)
         .mark_bar()
         .encode(
@@ -64,6 +65,7 @@ def per_day(rows: Sequence[dict[str, Any]]) -> alt.Chart:
             tooltip=[alt.Tooltip("day:T", title="day", format="%Y-%m-%d"), "queue:N", "items:Q"],
         )
     )
+    return bars
 
 
 def matrix(rows: Sequence[dict[str, Any]], people: Sequence[str]) -> alt.LayerChart:
@@ -92,7 +94,7 @@ def matrix(rows: Sequence[dict[str, Any]], people: Sequence[str]) -> alt.LayerCh
             alt.value(_NONE),
         )
     )  # fmt: skip
-    return alt.layer(
+    return _layered(
         cells,
         base.mark_text(fontSize=9 if many else 12).encode(
             text="label:N", color=alt.condition("datum.kappa > 0.5", alt.value("white"), alt.value("#202020"))
@@ -127,7 +129,7 @@ def table(
     cells = base.mark_rect(stroke="transparent", strokeWidth=2).encode(
         color=alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], range=[_PALE, _DEEP]), legend=None)
     )
-    return alt.layer(
+    return _layered(
         cells,
         base.mark_text(fontSize=13).encode(
             text=alt.Text("n:Q", format=","),
@@ -153,7 +155,7 @@ def drift(
     scale = alt.Scale(domain=[min([least, *(r["low"] for r in rows if r["low"] is not None)]), 1])
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q")
     line = base.mark_line(point=alt.OverlayMarkDef(filled=True, size=60)).encode(y="value:Q", tooltip=tooltip)
-    layers: list[Any] = [band, line]
+    layers = [band, line]
     if marks:
         told = _chart(marks).encode(x=alt.X("since:T", timeUnit="utcyearmonthdate"))
         layers += [
@@ -167,8 +169,7 @@ def drift(
                 y=alt.value(8), text="label:N"
             ),
         ]
-    layered: alt.LayerChart = alt.layer(*layers)
-    return layered
+    return _layered(*layers)
 
 
 def shares(rows: Sequence[dict[str, Any]], title: str, *, percent: bool = True) -> alt.LayerChart:
@@ -188,11 +189,17 @@ def shares(rows: Sequence[dict[str, Any]], title: str, *, percent: bool = True) 
         x2="high:Q",
         tooltip=tooltip,
     )
-    return alt.layer(bar, base.mark_point(filled=True, size=80, opacity=1).encode(x="value:Q", tooltip=tooltip))
+    return _layered(bar, base.mark_point(filled=True, size=80, opacity=1).encode(x="value:Q", tooltip=tooltip))
 
 
 def _chart(rows: Sequence[dict[str, Any]]) -> alt.Chart:
-    return alt.Chart(pd.DataFrame(list(rows)))
+    # As JSON: what is drawn is small, and times are told by their ISO form.
+    told = [{k: v.isoformat() if isinstance(v, date) else v for k, v in r.items()} for r in rows]
+    return alt.Chart(alt.InlineData(values=told))
+
+
+def _layered(*layers: alt.Chart) -> alt.LayerChart:
+    return alt.LayerChart(layer=list(layers))
 
 
 def height(names: Iterable[Any], *, least: int = 90) -> int:

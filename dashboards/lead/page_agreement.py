@@ -16,7 +16,7 @@ _WHY = {
     "percent": "the share of pairs of words on one item that are the same, as the mean over items",
     "fleiss": "Fleiss' kappa (1971): agreement beyond chance, of items that as many looked at as the queue asks for",
     "nominal": "Krippendorff's alpha: 1 - observed / expected disagreement; takes whatever number of words an item has",
-    "ordinal": "Krippendorff's alpha on the scale a, tie, b: a tie differs less from either than they do; without flags",
+    "ordinal": "Krippendorff's alpha on the scale a, tie, b: a tie is nearer to either than they are; without flags",
 }
 
 
@@ -153,7 +153,7 @@ def _drift(lead: Lead, queue: str, said: Sequence[Word]) -> None:
     ]
     rows = [_point(w.week, w.figure.value, w.figure.low, w.figure.high, w.figure.items) for w in told]
     lead.view.chart(
-        charts.drift(rows, marks, "Krippendorff's alpha"), key="drift", title="Alpha by the week of an item's last word",
+        charts.drift(rows, marks, "Krippendorff's alpha"), key="drift", title="Alpha by week of an item's last word",
         n=sum(w.figure.items for w in told), of="items", note="band: 95 % interval; dashed: a guideline's first use",
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Small things that the pages of leads show in the same way: figures, numbers, tables, and that there is nothing yet."""
+"""What the pages of leads show in the same way: figures, columns of tables, and that there is nothing yet."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -17,8 +17,8 @@ OF_PAIRS = ("prefer_a", "tie", "prefer_b", "flag")
 ITEM = "coalesce({0}pair_id, {0}trajectory_id || '/' || {0}attempt)"
 _GOLD_ITEMS = f"SELECT {ITEM.format('')} AS item FROM reviews_current WHERE reviewer = $2"
 
-# The words of a queue that can be held against each other. Who decides after others has seen their words; what an editor
-# thinks of their own text is no second opinion; items with a known answer are given to all, and would count most.
+# The words of a queue that can be held against each other. Who decides after others has seen their words; what editors
+# think of their own text is no second opinion; items with a known answer are given to all, and would count most.
 _WORDS = f"""
 SELECT {ITEM.format("")} AS item, reviewer, verdict, guideline, created_at
 FROM reviews_current
