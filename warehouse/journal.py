@@ -116,19 +116,21 @@ class Journal:
         *,
         looks: int | None = 1,
         repeat: int = 0,
+        edited: bool = False,
         seconds: float = _LEASE,
     ) -> Lease | None:
         """Leases the first of `items` that a person may be given, or None when there is none.
 
         Who has one of the queue before them is given that. `looks` is how many people look at each, in all; None is as
-        many as come. With `repeat` the items are taken as they are given, whoever looked at them.
+        many as come. With `repeat` the items are taken as they are given, whoever looked at them; with `edited` also
+        what somebody edited.
         """
         with self._deciding() as standing:
             now = self._clock()
             if has := standing.has(queue, reviewer, now):
                 return has[0]
             for item in items:
-                if repeat or standing.wants(queue, item, reviewer, looks, now):
+                if repeat or standing.wants(queue, item, reviewer, looks, now, edited=edited):
                     return self._lease(Lease(queue, item, reviewer, now, now + _bounded(seconds), repeat))
         return None
 
@@ -321,6 +323,14 @@ class Journal:
         rows = self._file.rows("SELECT number, body FROM events WHERE kind = 'review' AND review_id = ?", [review_id])
         return next((Review(**json.loads(body), number=number) for number, body in rows), None)
 
+    def edit_of(self, child_id: str) -> Review | None:
+        """The latest review that edited a text into being."""
+        rows = self._file.rows(
+            "SELECT number, body FROM events WHERE child_id = ? AND kind = 'review' ORDER BY number DESC LIMIT 1",
+            [child_id],
+        )
+        return next((Review(**json.loads(body), number=number) for number, body in rows), None)
+
     def reviews(self, *, without: Container[str] = ()) -> Iterator[list[Review]]:
         """Submitted reviews in their order, some at a time; `without` are review_ids to leave out."""
         listed = self._file.rows("SELECT number, review_id FROM events WHERE kind = 'review' ORDER BY 1")
@@ -335,6 +345,14 @@ class Journal:
         """The number of the last submitted review, 0 when there is none."""
         (row,) = self._file.rows("SELECT coalesce(max(number), 0) FROM events WHERE kind = 'review'")
         return int(row[0])
+
+    def has_edits(self, after: int) -> bool:
+        """Whether an edit was submitted after the event of that number."""
+        return bool(
+            self._file.rows(
+                "SELECT 1 FROM events WHERE kind = 'review' AND verdict = 'edit' AND number > ? LIMIT 1", [after]
+            )
+        )
 
     def _add(self, kind: str, queue: str, item: Item, reviewer: str, **columns: Any) -> int:
         return self._file.add(kind, queue=queue, **item._asdict(), reviewer=reviewer, **columns)

@@ -142,14 +142,16 @@ class Standing:
         others = (self.lookers(queue, item) | set(self.held(queue, item, now))) - {reviewer}
         return len(others) < looks
 
-    def wants(self, queue: str, item: Item, reviewer: str, looks: int | None, now: float) -> bool:
+    def wants(
+        self, queue: str, item: Item, reviewer: str, looks: int | None, now: float, *, edited: bool = False
+    ) -> bool:
         """Whether a person may be given an item: a place is free, and they neither looked at it nor passed it over.
 
-        What somebody edited is not looked at any more; the edited text is, as an item of its own.
+        What somebody edited is not looked at any more, unless `edited`; the edited text is, as an item of its own.
         """
         return (
             not self.has_said(item, reviewer)
             and (queue, item, reviewer) not in self.skips
             and self.is_free(queue, item, reviewer, looks, now)
-            and not self.edits(item)
+            and (edited or not self.edits(item))
         )
