@@ -4,18 +4,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import streamlit as st
 
 from dashboards.explore.view import View
-from dataengine.review_queues import candidates
+from dataengine.desk import Desk
+from dataengine.queue_lists import Listed
 from schemas.access import Person
 from schemas.queue import Queue
-from schemas.records import Review
 from warehouse.connect import connect
 from warehouse.fetching import as_dicts
-from warehouse.journal import Journal
 from warehouse.views import names_in
 
 T = TypeVar("T")
@@ -34,22 +33,6 @@ class Held(NamedTuple):
     until: datetime
 
 
-class Desk(Protocol):
-    """What is done for a lead."""
-
-    def release(self, person_name: str, queue: str) -> int:
-        """Ends the leases of a person in a queue; how many there were."""
-        ...
-
-    def send(self, ids: Sequence[str], person: Person, queue: str) -> int:
-        """Puts trajectories (pairs) into a queue; how many were not there before."""
-        ...
-
-    def withdraw(self, reviews: Sequence[Review], person: Person) -> int:
-        """Withdraws reviews, by further events; how many."""
-        ...
-
-
 @dataclass(frozen=True)
 class Lead:
     """One run of a page of leads."""
@@ -58,7 +41,6 @@ class Lead:
     queues: Mapping[str, Queue]
     person: Person
     desk: Desk
-    journal: Journal
     link: Callable[[str], str] | None = None
     """The address of a trajectory's page, where there is one."""
     clock: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
@@ -74,23 +56,14 @@ class Lead:
         found: T = _kept(str(self.view.path), self.view.versions(tables), name, of, make)
         return found
 
-    def items(self, queue: Queue) -> list[str]:
-        """The ids of what stands in a queue, done or not: what its SQL gives, and what was sent there."""
-        given = self.kept(
-            "items",
-            f"{queue.sql} pairs trajectories_current",
-            lambda: [c if isinstance(c, str) else c.trajectory_id for c in candidates(self.view.path, queue)],
-            queue.queue,
-            queue.sql,
-        )
-        with self.journal.standing() as standing:
-            sent = [item.item_id for item in standing.sent.get(queue.queue, ())]
-        return list(dict.fromkeys([*given, *sent]))
+    def items(self, queue: str) -> Listed:
+        """What stands in a queue, without what is done; kept fresh by the desk."""
+        return self.desk.lists.of(queue)
 
     def held(self) -> list[Held]:
         """What people have before them now."""
         now = self.clock()
-        with self.journal.standing() as standing:
+        with self.desk.journal.standing() as standing:
             leases = [lease for held in standing.leases.values() for lease in held.values()]
         return [
             Held(lease.queue, lease.item.item_id, lease.reviewer, datetime.fromtimestamp(lease.until, UTC))
@@ -100,7 +73,7 @@ class Lead:
 
     def skipped(self) -> Mapping[tuple[str, str], int]:
         """How many items each (queue, person) passed over."""
-        with self.journal.standing() as standing:
+        with self.desk.journal.standing() as standing:
             return Counter((queue, person) for queue, _, person in standing.skips)
 
 

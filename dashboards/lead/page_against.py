@@ -17,7 +17,7 @@ def page(lead: Lead) -> None:
     st.header("People against judges and rules")
     st.caption(
         "Each person's word that stands, beside the verdict of each check on the same attempt. Approved is held "
-        "against pass, edited and rejected against fail; flags, and what a check could not decide, are not counted in kappa."
+        "against pass, edited and rejected against fail; kappa leaves out flags and what a check could not decide."
     )
     queue = shown.pick_queue(lead, "queue", every=True)
     found: list[Beside] = lead.kept("beside", _TABLES, lambda: beside(lead.rows, queue), queue)

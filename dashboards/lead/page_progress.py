@@ -27,10 +27,14 @@ def page(lead: Lead) -> None:
         shown.nothing("There is no queue: write one into the warehouse's folder `queues`.")
         return
     held, skipped = lead.held(), lead.skipped()
-    queues = [
-        queue_progress(lead.rows, name, queue.reviewers, lead.items(queue), held)
-        for name, queue in sorted(lead.queues.items())
-    ]
+    queues = []
+    for name, queue in sorted(lead.queues.items()):
+        listed = lead.items(name)
+        if listed.problem:
+            st.warning("A queue cannot be filled:")
+            st.code(listed.problem, language=None, wrap_lines=True)
+        items = [item.item_id for item in listed.items]
+        queues.append(queue_progress(lead.rows, name, queue.reviewers, items, held))
     done = work(lead.rows)
     today = datetime.combine(lead.clock().astimezone(UTC).date(), datetime.min.time(), UTC)
     everybody = person_progress(done, held, skipped, today)

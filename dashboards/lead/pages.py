@@ -8,11 +8,11 @@ import streamlit as st
 
 from dashboards.explore.view import View
 from dashboards.lead import page_against, page_agreement, page_bulk, page_events, page_progress
-from dashboards.lead.context import Desk, Lead
+from dashboards.lead.context import Lead
+from dataengine.desk import Desk
 from schemas.access import Person
 from schemas.errors import UserError
 from schemas.queue import Queue
-from warehouse.journal import Journal
 
 # Address, title, icon and what draws the page.
 PAGES: tuple[tuple[str, str, str, Callable[[Lead], None]], ...] = (
@@ -29,7 +29,6 @@ def lead_pages(
     queues: Mapping[str, Queue],
     person: Person,
     desk: Desk,
-    journal: Journal,
     *,
     link: Callable[[str], str] | None = None,
 ) -> list[st.Page]:
@@ -41,7 +40,7 @@ def lead_pages(
         return []
     return [
         st.Page(
-            partial(shown, draw, path, queues, person, desk, journal, link=link),
+            partial(shown, draw, path, queues, person, desk, link=link),
             title=title,
             icon=f":material/{icon}:",
             url_path=name,
@@ -56,16 +55,15 @@ def shown(
     queues: Mapping[str, Queue],
     person: Person,
     desk: Desk,
-    journal: Journal,
     *,
     link: Callable[[str], str] | None = None,
 ) -> None:
-    """Draws one page for a lead; for anybody else it says that they are none. 
+    """Draws one page for a lead; for others it says that they are none. What can be mended is said in one line."""
     if "lead" not in person.roles:
         st.error("This page is for leads.")
         return
     try:
-        draw(Lead(View(path), queues, person, desk, journal, link))
+        draw(Lead(View(path), queues, person, desk, link))
     except UserError as e:
         st.error(type(e).__name__)
         st.code(str(e), language=None, wrap_lines=True)

@@ -14,12 +14,15 @@ from schemas.access import GOLD
 #: Who takes longer at an item has been away: such times are left out of medians.
 IDLE_SECONDS = 1800
 
-# Who edited a text has looked at what came of it; that is an item of its own, if the queue has it.
+# Who edited a text has looked at what came of it; that is an item of its own, if the queue has it. Items with a known
+# answer are none of the queue's.
 _LOOKS = """
 SELECT coalesce(pair_id, trajectory_id) AS id, count(DISTINCT reviewer) AS looks, bool_or(verdict = 'edit') AS edited,
     bool_and(by_editing) AS made
 FROM reviews_current
-WHERE queue = $1 AND reviewer <> $2
+WHERE queue = $1 AND coalesce(pair_id, trajectory_id) NOT IN (
+    SELECT coalesce(pair_id, trajectory_id) FROM reviews_current WHERE reviewer = $2
+)
 GROUP BY id
 """
 # What stands of each person's work, repeats included: they are work, too.
@@ -77,7 +80,7 @@ class PersonProgress:
 def queue_progress(
     rows: Rows, queue: str, reviewers: int, items: Collection[str], held: Iterable[Held]
 ) -> QueueProgress:
-    """How far a queue is. What was said of items that its SQL no longer gives counts as its items."""
+    """How far a queue is; `items` are its items, of which those may be missing that were looked at."""
     said, there = rows(_LOOKS, [queue, GOLD]), set(items)
     looks = {r["id"]: int(r["looks"]) for r in said if r["id"] in there or not r["made"]}
     edited = {r["id"] for r in said if r["edited"]}
