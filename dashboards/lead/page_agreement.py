@@ -66,18 +66,19 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
         return
     people, cells = reviewers(said), []
     for two in found:
+        kappa = two.kappa.value if two.kappa.items > 1 else None
         cell = {
             "n": two.kappa.items,
             "same": two.percent.value,
-            "kappa": two.kappa.value,
-            "label": "–" if two.kappa.value is None else f"{two.kappa.value:.2f}",
+            "kappa": kappa,
+            "label": "–" if kappa is None else f"{kappa:.2f}",
             "interval": shown.interval(two.kappa),
         }
         cells += [cell | {"a": two.a, "b": two.b}, cell | {"a": two.b, "b": two.a}]
     met = [p for p in people if any(p in (t.a, t.b) for t in found)]
     chosen = lead.view.chart(
         charts.matrix(cells, met), key="matrix", title="Cohen's kappa", n=sum(t.kappa.items for t in found),
-        of="items of two people", note="choose a cell for what the two said; – has no value",
+        of="items of two people", note="choose a cell for what the two said; – has no value, or one item",
         fields=("a", "b"), height=max(140, 34 * len(met)),
     )  # fmt: skip
     both = (chosen["a"], chosen["b"]) if chosen else None
@@ -100,10 +101,10 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
     shown.table(
         [
             {
-                "a": t.a, "b": t.b, "n": t.kappa.items, "same": t.percent.value, "kappa": t.kappa.value,
+                "a": t.a, "b": t.b, "n": t.kappa.items, "same": shown.percent(t.percent.value), "kappa": t.kappa.value,
                 "low": t.kappa.low, "high": t.kappa.high,
             }
-            for t in sorted(found, key=lambda t: (t.kappa.value is None, t.kappa.value))
+            for t in sorted(found, key=lambda t: (t.kappa.value is None or t.kappa.items < 2, t.kappa.value or 0, t.a, t.b))
         ],
         {
             "a": shown.text("person"),
@@ -125,7 +126,10 @@ def _differ(counted: Any) -> None:
         if a != b:
             pairs[min(a, b), max(a, b)] = pairs.get((min(a, b), max(a, b)), 0) + n
     total = sum(counted.values())
-    rows = [{"one": a, "other": b, "share": n / total} for (a, b), n in sorted(pairs.items(), key=lambda p: -p[1])]
+    rows = [
+        {"one": a, "other": b, "share": shown.percent(n / total)}
+        for (a, b), n in sorted(pairs.items(), key=lambda p: -p[1])
+    ]
     if not rows:
         st.caption("They never said different things.")
         return
@@ -134,7 +138,7 @@ def _differ(counted: Any) -> None:
         {
             "one": shown.text("one says"),
             "other": shown.text("the other"),
-            "share": st.column_config.ProgressColumn("of all meetings", format="percent", min_value=0, max_value=1),
+            "share": shown.bar("of all meetings"),
         },
         key="differ",
     )
@@ -143,7 +147,7 @@ def _differ(counted: Any) -> None:
 def _drift(lead: Lead, queue: str, said: Sequence[Word]) -> None:
     st.subheader("From week to week")
     weeks = lead.kept("weeks", "reviews", lambda: by_week(said), queue)
-    told = [w for w in weeks if w.figure.value is not None]
+    told = [w for w in weeks if w.figure.value is not None and w.figure.items > 1]
     if len(told) < 2:
         shown.nothing("Drift shows when items of two weeks or more were judged by two people each.")
         return
@@ -200,7 +204,15 @@ def _shares(lead: Lead, found: Sequence[Share], *, key: str, title: str, nothing
         columns["left_out"] = shown.count("flagged", "neither right nor wrong")
     else:
         columns["kappa"] = shown.ratio("kappa", "Cohen's, of the first word and the later one")
-    shown.table([s._asdict() | {"share": s.share, "kappa": s.kappa.value} for s in told], columns, key=f"{key}-table")
+    shown.table(
+        [
+            s._asdict()
+            | {"share": shown.percent(s.share), "low": 100 * s.low, "high": 100 * s.high, "kappa": s.kappa.value}
+            for s in told
+        ],
+        columns,
+        key=f"{key}-table",
+    )
 
 
 def _gold_by_week(lead: Lead, queue: str) -> None:
