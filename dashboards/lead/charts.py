@@ -7,11 +7,11 @@ from typing import Any
 import altair as alt
 
 # Colours of marks that carry their own text, or that mean something; all others are the theme's.
-_PALE, _DEEP, _NONE = "#dbe9f6", "#0b5394", "#9aa0a6"
+_PALE, _DEEP, _NONE, _DARK = "#dbe9f6", "#0b5394", "#8a9099", "#202020"
 _STATES = {"done": "#2a9d6f", "in hands": "#e9a23b", "begun": "#6fa8dc", "open": "#9aa0a6"}
 _RULE = "#d1495b"
 # Pixels of a line, and of title, axis and legend.
-_ROW, _AROUND = 22, 130
+_ROW, _AROUND, _LEGEND = 22, 130, 60
 
 
 def queue_bars(rows: Sequence[dict[str, Any]]) -> alt.Chart:
@@ -44,7 +44,7 @@ def times(rows: Sequence[dict[str, Any]]) -> alt.LayerChart:
         alt.Tooltip("upper:Q", title="a quarter above", format=".0f"),
         alt.Tooltip("n:Q", title="items"),
     ]
-    half = base.mark_rule(strokeWidth=4, opacity=0.35).encode(
+    half = base.mark_rule(strokeWidth=4, opacity=0.6, color=_NONE).encode(
         x=alt.X("lower:Q", title="seconds per item"), x2="upper:Q", tooltip=tooltip
     )
     return _layered(
@@ -85,21 +85,26 @@ def matrix(rows: Sequence[dict[str, Any]], people: Sequence[str]) -> alt.LayerCh
         y=_names("b", list(people)),
         tooltip=tooltip,
     )
-    cells = base.mark_rect(stroke="transparent", strokeWidth=2).encode(
-        color=alt.condition(
-            "isValid(datum.kappa)",
-            alt.Color(
-                "kappa:Q", title="kappa", scale=alt.Scale(domain=[0, 1], range=[_PALE, _DEEP], clamp=True),
-                legend=alt.Legend(orient="right", gradientLength=120),
-            ),
-            alt.value(_NONE),
+    cells = base.mark_rect(stroke="transparent", strokeWidth=2)
+    text = base.mark_text(fontSize=9 if many else 12).encode(text="label:N")
+    known = cells.transform_filter("isValid(datum.kappa)").encode(
+        color=alt.Color(
+            "kappa:Q", title="kappa", scale=alt.Scale(domain=[0, 1], range=[_PALE, _DEEP], clamp=True),
+            legend=alt.Legend(orient="right", gradientLength=120),
         )
     )  # fmt: skip
     return _layered(
-        cells,
-        base.mark_text(fontSize=9 if many else 12).encode(
-            text="label:N", color=alt.condition("datum.kappa > 0.5", alt.value("white"), alt.value("#202020"))
-        ),
+        # Without a kappa a cell is only an outline; it can be chosen all the same.
+        cells.transform_filter("!isValid(datum.kappa)").encode(color=alt.value(_NONE), opacity=alt.value(0.25)),
+        known,
+        text.encode(
+            color=alt.condition(
+                "!isValid(datum.kappa)",
+                alt.value(_NONE),
+                alt.value(_DARK),
+            )
+        ).transform_filter("!(datum.kappa > 0.5)"),
+        text.encode(color=alt.value("white")).transform_filter("datum.kappa > 0.5"),
     )
 
 
@@ -134,7 +139,7 @@ def table(
         cells,
         base.mark_text(fontSize=13).encode(
             text=alt.Text("n:Q", format=","),
-            color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#202020")),
+            color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value(_DARK)),
         ),
     )
 
@@ -190,7 +195,7 @@ def shares(rows: Sequence[dict[str, Any]], title: str, *, percent: bool = True) 
     ]
     low = min([0.0, *(r["low"] for r in rows if r["low"] is not None)])
     base = _chart(rows).encode(y=_names("name", None))
-    bar = base.mark_rule(strokeWidth=3, opacity=0.4).encode(
+    bar = base.mark_rule(strokeWidth=3, opacity=0.6, color=_NONE).encode(
         x=alt.X("low:Q", title=title, scale=alt.Scale(domain=[low, 1]), axis=alt.Axis(format=form)),
         x2="high:Q",
         tooltip=tooltip,
@@ -220,6 +225,6 @@ def _layered(*layers: alt.Chart) -> alt.LayerChart:
     return alt.LayerChart(layer=list(layers))
 
 
-def height(names: Iterable[Any]) -> int:
-    """The height of a chart with a line for each name, in pixels, with its axis, title and legend."""
-    return _ROW * len(set(names)) + _AROUND
+def height(names: Iterable[Any], *, legend: bool = False) -> int:
+    """The height of a chart with a line for each name, in pixels, with its title, axis and legend."""
+    return _ROW * len(set(names)) + _AROUND + (_LEGEND if legend else 0)

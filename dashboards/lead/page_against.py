@@ -44,7 +44,8 @@ def _all(found: list[Beside]) -> None:
         [
             {
                 "check": b.check, "kind": _kind(b), "rows": b.rows, "version": b.version, "n": b.n,
-                "counted": b.kappa.items, "agreement": shown.percent(b.agreement), "kappa": b.kappa.value, "low": b.kappa.low,
+                "counted": b.kappa.items, "agreement": shown.percent(b.agreement), "kappa": b.kappa.value,
+                "low": b.kappa.low,
                 "high": b.kappa.high, "people": len(b.by_person),
             }
             for b in found

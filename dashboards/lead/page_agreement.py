@@ -104,7 +104,7 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
                 "a": t.a, "b": t.b, "n": t.kappa.items, "same": shown.percent(t.percent.value), "kappa": t.kappa.value,
                 "low": t.kappa.low, "high": t.kappa.high,
             }
-            for t in sorted(found, key=lambda t: (t.kappa.value is None or t.kappa.items < 2, t.kappa.value or 0, t.a, t.b))
+            for t in sorted(found, key=_worst_first)
         ],
         {
             "a": shown.text("person"),
@@ -117,6 +117,11 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
         },
         key="two",
     )  # fmt: skip
+
+
+def _worst_first(two: Two) -> tuple[bool, float, str, str]:
+    """Of those that say something the least kappa first."""
+    return two.kappa.value is None or two.kappa.items < 2, two.kappa.value or 0.0, two.a, two.b
 
 
 def _differ(counted: Any) -> None:

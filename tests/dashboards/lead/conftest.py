@@ -11,13 +11,10 @@ import pytest
 from dashboards.lead.context import Rows
 from dataengine.desk import Desk
 from schemas.queue import Queue
+from tests.dashboards.lead.made_up import QUEUES, busy
 from warehouse.connect import connect
 from warehouse.fetching import as_dicts
 from warehouse.store import Warehouse
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from made_up import QUEUES, busy  # noqa: E402
 
 testing = pytest.importorskip("streamlit.testing.v1")
 Page = Callable[..., Any]

@@ -11,8 +11,8 @@ from schemas.records import Message, Pair, PairVerdict, Prompt, Review, Run, Tra
 from warehouse.store import Warehouse
 
 NAMES = (
-    "ada", "ben", "cem", "dot", "eli", "fay", "gil", "hua", "ida", "jun", "kai", "lea", "mio", "nur", "ola", "pia", "quy",
-    "rex", "sia", "tom",
+    "ada", "ben", "cem", "dot", "eli", "fay", "gil", "hua", "ida", "jun", "kai", "lea", "mio", "nur", "ola", "pia",
+    "quy", "rex", "sia", "tom",
 )  # fmt: skip
 REASONS = {"wrong_step": "A step is wrong", "gap": "A step is missing"}
 SQL = "SELECT trajectory_id FROM trajectories_current WHERE engine = 'import'"
