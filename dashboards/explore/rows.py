@@ -18,6 +18,8 @@ from warehouse.fetching import as_dicts
 
 # Characters of a question and a reply in a cell, and around a match.
 _SHOWN, _AROUND = 160, 90
+# Characters of a passage: where a word stands often, its places run into one another.
+_LONGEST = 400
 _MOST_NAMES = 500
 Versions = tuple[tuple[str, int], ...]
 _NAMES = {
@@ -67,7 +69,7 @@ def _number(text: str) -> int:
 def _chosen(view: View) -> dict[str, str]:
     """What stands in the widgets, which stand in the address."""
     chosen: dict[str, str | None] = {}
-    search, kept, cut, order = st.columns([4, 2, 2, 2], vertical_alignment="bottom")
+    search, kept, cut, order = st.columns([4, 2, 2, 2])
     chosen["text"] = search.text_input(
         "Words in question and reply", key="text", bind="query-params", max_chars=300, type="search",
         placeholder='wait "let me check"', on_change=_restart, help='All of them, in any case; "several words" as one.',
@@ -142,6 +144,7 @@ def _rows(path: str, versions: Versions, ids: tuple[str, ...]) -> list[Row]:
 
 def _told(found: Found, filters: Filters) -> None:
     what = "trajectory" if found.count == 1 else "trajectories"
+    what += f", {len(found.ids)} of them here" if found.count > PAGE else ""
     if not filters.text:
         st.caption(f"{found.count:,} {what} · {found.seconds:.2f} s")
         return
@@ -149,9 +152,9 @@ def _told(found: Found, filters: Filters) -> None:
     if not found.stopped:
         st.caption(f"{found.count:,} {what} with these words · {looked} · {found.seconds:.2f} s")
         return
-    why = "so many matches" if found.stopped == "matches" else f"{found.seconds:.1f} s"
+    why = "these are many" if found.stopped == "matches" else f"it took {found.seconds:.1f} s"
     left, right = st.columns([4, 1], vertical_alignment="center")
-    left.caption(f"{found.count:,} {what} with these words so far: stopped after {why} and {looked}")
+    left.caption(f"{found.count:,} {what} with these words so far · stopped after {looked}, since {why}")
     if right.button("Look further", key="further", icon=":material/search:"):
         st.query_params["part"] = str(found.looked)
         st.query_params.pop("after", None)
@@ -168,7 +171,6 @@ def _table(view: View, rows: Sequence[Row], words: Sequence[str]) -> list[int]:
             "question": _start(row["messages"][-1]["content"]),
             "reply": _passage(row["text"], words) if words else _start(row["text"]),
             "tokens": row["completion_tokens"],
-            "cut": row["finish_reason"] == "length",
             "stage": row["stage"],
             "policy": printable(row["policy"]),
             "source": printable(row["source"]),
@@ -186,11 +188,10 @@ def _table(view: View, rows: Sequence[Row], words: Sequence[str]) -> list[int]:
         column_config={
             "trajectory": column.LinkColumn("trajectory", display_text=r"id=([0-9a-f]{10})", width=100, pinned=True),
             "kept": column.CheckboxColumn("kept", width=50),
-            "against": column.TextColumn("against it", width=130, help="checks that did not pass, or the error"),
+            "against": column.TextColumn("against it", width=130, help="checks that did not pass, the error, and whether it was cut"),
             "question": column.TextColumn("question", width=250),
             "reply": column.TextColumn("reply", width=380),
             "tokens": column.NumberColumn("tokens", format="localized", width=70),
-            "cut": column.CheckboxColumn("cut", width=45, help="truncated at the most tokens that it may have"),
             "made": column.DatetimeColumn("made, UTC", format="YYYY-MM-DD HH:mm", width=130),
         },
     )  # fmt: skip
@@ -198,7 +199,8 @@ def _table(view: View, rows: Sequence[Row], words: Sequence[str]) -> list[int]:
 
 
 def _against(row: Row) -> str:
-    return printable(one_line(row["error"] or ", ".join(row["not_passed"] or [])))[:_SHOWN]
+    told = [row["error"]] if row["error"] else list(row["not_passed"] or [])
+    return printable(one_line(", ".join([*told, *["truncated"] * (row["finish_reason"] == "length")])))[:_SHOWN]
 
 
 def _start(text: str) -> str:
@@ -224,8 +226,6 @@ def _actions(view: View, found: Found, picked: Sequence[Row]) -> None:
     if following.button("Next", key="next", icon=":material/chevron_right:", disabled=not found.after, width="stretch"):
         st.query_params["after"] = found.after or ""
         st.rerun()
-    if found.count > PAGE:
-        following.caption(f"{len(found.ids)} of {found.count:,}")
 
 
 # -- where the words stand
@@ -250,12 +250,12 @@ def marked(text: str, words: Sequence[str], most: int = 3) -> list[str]:
     pattern = _match(words)
     for found in pattern.finditer(text):
         start, end = max(0, found.start() - _AROUND), min(len(text), found.end() + _AROUND)
-        if passages and start <= passages[-1][1]:
-            passages[-1] = (passages[-1][0], end)
+        if passages and found.start() < passages[-1][1]:
+            passages[-1] = (passages[-1][0], max(passages[-1][1], min(end, passages[-1][0] + _LONGEST)))
         elif len(passages) == most:
             break
         else:
-            passages.append((start, end))
+            passages.append((max(start, passages[-1][1] if passages else 0), end))
     return [_marked(text, pattern, start, end) for start, end in passages]
 
 
