@@ -6,8 +6,8 @@ import streamlit as st
 
 
 def link(text: str = "open") -> Any:
-    """A column of addresses."""
-    return st.column_config.LinkColumn(display_text=text, width="small")
+    """A column of addresses, always in sight: it is what the table is there for."""
+    return st.column_config.LinkColumn(display_text=text, width="small", pinned=True)
 
 
 def numbers(*names: str) -> dict[str, Any]:

@@ -53,20 +53,35 @@ def _outcomes(view: View, stage: str, policy: str | None, found: list[dict[str, 
         .mark_bar()
         .encode(
             x=alt.X("replies:Q", title="replies"),
-            y=alt.Y("language:N", title="language of the prompt", sort="-x"),
+            y=alt.Y("language:N", title="prompt in", sort="-x", axis=alt.Axis(labelOverlap=False)),
             color=by_outcome(),
-            tooltip=["language:N", "outcome:N", alt.Tooltip("replies:Q", format=","),
-                     alt.Tooltip("share:Q", format=".1%", title="mean share in the prompt's language")],
+            tooltip=[
+                "language:N",
+                "outcome:N",
+                alt.Tooltip("replies:Q", format=","),
+                alt.Tooltip("share:Q", format=".1%", title="mean share in the prompt's language"),
+            ],
         )
-    )  # fmt: skip
+    )
     languages = len({row["language"] for row in found})
     picked = view.chart(
-        chart, key="languages", title=f"Replies of {stage} that keep to the prompt's language",
-        n=sum(int(str(row["replies"])) for row in found), of="replies", fields=("language", "outcome"), height=36 * languages,
-    )  # fmt: skip
+        chart,
+        key="languages",
+        title=f"Replies of {stage} that keep to the prompt's language",
+        n=sum(int(str(row["replies"])) for row in found),
+        of="replies",
+        fields=("language", "outcome"),
+        height=32 * languages,
+    )
     if picked:
-        view.lead(f"rows: {picked['language']}, {picked['outcome']}", "rows", stage=stage, policy=policy, check=_CHECK,
-                  **picked)  # fmt: skip
+        view.lead(
+            f"rows: {picked['language']}, {picked['outcome']}",
+            "rows",
+            stage=stage,
+            policy=policy,
+            check=_CHECK,
+            **picked,
+        )
 
 
 def _written(view: View, stage: str, policy: str | None, found: list[dict[str, object]]) -> None:
@@ -80,26 +95,47 @@ def _written(view: View, stage: str, policy: str | None, found: list[dict[str, o
     cells = [row | {"share": row["replies"] / of[row["prompted"]]} for row in off]
     base = alt.Chart(alt.Data(values=cells)).encode(
         x=alt.X("written:N", title="language of the stretch", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("prompted:N", title="language of the prompt"),
-        tooltip=["prompted:N", "written:N", alt.Tooltip("replies:Q", format=","), alt.Tooltip("share:Q", format=".1%"),
-                 alt.Tooltip("stretches:Q", format=",")],
-    )  # fmt: skip
+        y=alt.Y("prompted:N", title="prompt in"),
+        tooltip=[
+            "prompted:N",
+            "written:N",
+            alt.Tooltip("replies:Q", format=","),
+            alt.Tooltip("share:Q", format=".1%"),
+            alt.Tooltip("stretches:Q", format=","),
+        ],
+    )
     boxes = base.mark_rect().encode(
-        color=alt.Color("share:Q", title="share of replies", scale=alt.Scale(scheme="blues", domainMin=0),
-                        legend=alt.Legend(format=".0%"))
-    )  # fmt: skip
+        color=alt.Color(
+            "share:Q",
+            title="share of replies",
+            scale=alt.Scale(scheme="blues", domainMin=0),
+            legend=alt.Legend(format=".0%"),
+        )
+    )
     dark = alt.datum.share > max(cell["share"] for cell in cells) / 2
     words = base.mark_text().encode(
         text=alt.Text("share:Q", format=".1%"), color=alt.condition(dark, alt.value("white"), alt.value("#123"))
     )
     picked = view.chart(
-        boxes + words, key="written", title="Replies with a stretch in another language",
-        n=sum(of.values()), of="replies", fields=("prompted", "written"), note="share of the replies to prompts of a language",
-        height=60 * len({cell["prompted"] for cell in cells}),
-    )  # fmt: skip
+        boxes + words,
+        key="written",
+        title="Replies with a stretch in another language",
+        n=sum(of.values()),
+        of="replies",
+        fields=("prompted", "written"),
+        note="share of the replies to prompts of a language",
+        height=50 * len({cell["prompted"] for cell in cells}),
+    )
     if picked:
-        view.lead(f"rows: prompts in {picked['prompted']} that failed {_CHECK}", "rows", stage=stage, policy=policy,
-                  check=_CHECK, outcome="fail", language=picked["prompted"])  # fmt: skip
+        view.lead(
+            f"rows: prompts in {picked['prompted']} that failed {_CHECK}",
+            "rows",
+            stage=stage,
+            policy=policy,
+            check=_CHECK,
+            outcome="fail",
+            language=picked["prompted"],
+        )
 
 
 def _shares(view: View, stage: str, policy: str | None) -> None:
@@ -109,18 +145,29 @@ def _shares(view: View, stage: str, policy: str | None) -> None:
         alt.Chart(alt.Data(values=bars))
         .mark_bar()
         .encode(
-            x=alt.X("from:Q", bin="binned", title="share of words in the prompt's language", axis=alt.Axis(format=".0%")),
+            x=alt.X(
+                "from:Q", bin="binned", title="share of words in the prompt's language", axis=alt.Axis(format=".0%")
+            ),
             x2="to:Q",
             y=alt.Y("replies:Q", title="replies"),
             color=alt.Color("language:N", title="prompt in", legend=alt.Legend(orient="top")),
-            tooltip=["language:N", alt.Tooltip("from:Q", format=".0%"), alt.Tooltip("to:Q", format=".0%"),
-                     alt.Tooltip("replies:Q", format=",")],
+            tooltip=[
+                "language:N",
+                alt.Tooltip("from:Q", format=".0%"),
+                alt.Tooltip("to:Q", format=".0%"),
+                alt.Tooltip("replies:Q", format=","),
+            ],
         )
-    )  # fmt: skip
+    )
     picked = view.chart(
-        chart, key="shares", title=f"How much of a reply is in the prompt's language, {stage}",
-        n=sum(row["replies"] for row in found), of="replies", fields=("language",), height=240,
-    )  # fmt: skip
+        chart,
+        key="shares",
+        title=f"How much of a reply is in the prompt's language, {stage}",
+        n=sum(row["replies"] for row in found),
+        of="replies",
+        fields=("language",),
+        height=240,
+    )
     if picked:
         view.lead(f"rows: prompts in {picked['language']}", "rows", stage=stage, policy=policy, **picked)
     with st.expander("as a table"):

@@ -62,23 +62,35 @@ def _histogram(view: View, asked: list[str | None]) -> int:
         alt.Chart(alt.Data(values=found))
         .mark_bar()
         .encode(
-            x=alt.X("from:Q", bin="binned", title="length of the reply (tokens, logarithmic)",
-                    scale=alt.Scale(type="log", nice=False), axis=alt.Axis(format="~s", tickCount=10)),
+            x=alt.X(
+                "from:Q",
+                bin="binned",
+                title="length of the reply (tokens, logarithmic)",
+                scale=alt.Scale(type="log", nice=False),
+                axis=alt.Axis(format="~s", tickCount=10),
+            ),
             x2="to:Q",
             y=alt.Y("replies:Q", title="replies"),
             color=by_told(),
-            tooltip=[alt.Tooltip("from:Q", format=",.0f"), alt.Tooltip("to:Q", format=",.0f"), "told:N",
-                     alt.Tooltip("replies:Q", format=",")],
+            tooltip=[
+                alt.Tooltip("from:Q", format=",.0f"),
+                alt.Tooltip("to:Q", format=",.0f"),
+                "told:N",
+                alt.Tooltip("replies:Q", format=","),
+            ],
         )
-    )  # fmt: skip
+    )
     picked = view.chart(
-        chart, key="lengths", title=f"Length of replies of {asked[0]}", n=n, of="replies",
-        note=f"{cut:,} truncated ({cut / n:.1%}) are right or wrong for want of an end", fields=("told",),
-    )  # fmt: skip
+        chart,
+        key="lengths",
+        title=f"Length of replies of {asked[0]}",
+        n=n,
+        of="replies",
+        note=f"{cut:,} truncated ({cut / n:.1%})",
+        fields=("told",),
+    )
     if picked:
-        truncated = "yes" if picked["told"] == "truncated" else None
-        view.lead(f"rows: {asked[0]}, {picked['told']}", "rows", stage=asked[0], policy=asked[1], source=asked[2],
-                  truncated=truncated)  # fmt: skip
+        _lead(view, asked, picked["told"])
     return n
 
 
@@ -90,30 +102,65 @@ def _points(view: View, asked: list[str | None], against: str, n: int) -> None:
         score = "v.score"
         joined = 'JOIN verdicts_current v ON v.trajectory_id = f.trajectory_id AND v."check" = ?'
         parameters = [against, *asked]
-    sampled = f"""SELECT f.trajectory_id AS id, f.completion_tokens AS tokens, {score} AS score, {_TOLD} AS told, f.source
+    sampled = f"""SELECT f.trajectory_id AS id, f.completion_tokens AS tokens, {score} AS score, {_TOLD} AS told,
+            f.source
         FROM trajectory_facts f {joined} WHERE {_WHERE.replace("policy", "f.policy")} AND {score} IS NOT NULL
         ORDER BY f.trajectory_id LIMIT {_POINTS}"""
     found = view.rows(sampled, parameters)
     if not found:
         st.info(f"No reply of this stage, policy and source has a {against}.".replace("_", r"\_"))
         return
+    named = against if against == "reward" else f"score of {against}"
     chart = (
         alt.Chart(alt.Data(values=found))
         .mark_point(filled=True, opacity=0.55, size=45)
         .encode(
-            x=alt.X("tokens:Q", title="length of the reply (tokens, logarithmic)", scale=alt.Scale(type="log"),
-                    axis=alt.Axis(format="~s", tickCount=10)),
-            y=alt.Y("score:Q", title=against if against == "reward" else f"score of {against}"),
+            x=alt.X(
+                "tokens:Q",
+                title="length of the reply (tokens, logarithmic)",
+                scale=alt.Scale(type="log", nice=False, padding=12),
+                axis=alt.Axis(format="~s", tickCount=10),
+            ),
+            y=alt.Y("score:Q", title=named),
             color=by_told(),
-            shape=alt.Shape("told:N", legend=None, scale=alt.Scale(
-                domain=["right", "wrong", "not told", "truncated"], range=["circle", "circle", "square", "cross"])),
-            tooltip=["id:N", "source:N", "told:N", alt.Tooltip("tokens:Q", format=","), alt.Tooltip("score:Q", format=".3f")],
+            shape=alt.Shape(
+                "told:N",
+                legend=None,
+                scale=alt.Scale(
+                    domain=["right", "wrong", "not told", "truncated"], range=["circle", "circle", "square", "cross"]
+                ),
+            ),
+            tooltip=[
+                "id:N",
+                "source:N",
+                "told:N",
+                alt.Tooltip("tokens:Q", format=","),
+                alt.Tooltip("score:Q", format=".3f"),
+            ],
         )
-    )  # fmt: skip
+    )
     whole = "all that have one" if len(found) < _POINTS else f"a random {_POINTS:,} of {n:,} replies"
     picked = view.chart(
-        chart, key="scores", title=f"{against} against length, {asked[0]}", n=len(found), of="replies shown",
-        note=f"{whole}; crosses are truncated", fields=("id",), height=360,
-    )  # fmt: skip
+        chart,
+        key="scores",
+        title=f"{named.capitalize()} against length, {asked[0]}",
+        n=len(found),
+        of="replies shown",
+        note=f"{whole}; crosses are truncated",
+        fields=("id",),
+        height=360,
+    )
     if picked:
         view.lead(f"trajectory {picked['id'][:12]}", "trajectory", id=picked["id"])
+
+
+def _lead(view: View, asked: list[str | None], told: str) -> None:
+    """To the replies of a colour; right and wrong is what each of the verifiers says."""
+    query = dict(zip(("stage", "policy", "source"), asked, strict=True))
+    outcome = {"right": "pass", "wrong": "fail"}.get(told)
+    if outcome is None:
+        view.lead(f"rows: {asked[0]}, {told}", "rows", **query, truncated="yes" if told == "truncated" else "no")
+        return
+    sql = """SELECT DISTINCT "check" FROM verdicts WHERE kind = 'verifier' ORDER BY 1 LIMIT 8"""
+    for row in view.rows(sql):
+        view.lead(f"rows: {asked[0]}, {row['check']} says {told}", "rows", **query, check=row["check"], outcome=outcome)

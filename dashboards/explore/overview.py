@@ -39,7 +39,11 @@ def page(view: View) -> None:
     st.dataframe(
         [row | {"rows": view.link("rows", stage=row["stage"])} for row in stages],
         hide_index=True,
-        column_config={"rows": columns.link(), "latest": columns.time(), **columns.numbers("requests", "replies", "failed", "truncated", "reply_tokens")},
+        column_config={
+            "rows": columns.link(),
+            "latest": columns.time(),
+            **columns.numbers("requests", "replies", "failed", "truncated", "reply_tokens"),
+        },
     )
     names = [row["stage"] for row in stages]
     stage = filters.one_of(st.columns(3)[0], "stage", "Stage", names)
@@ -63,7 +67,7 @@ def _funnel(view: View, stage: str) -> None:
         .mark_bar()
         .encode(
             x=alt.X("n:Q", title="replies", stack="zero"),
-            y=alt.Y("check:N", sort=order, title=None, axis=alt.Axis(labelLimit=220)),
+            y=alt.Y("check:N", sort=order, title=None, axis=alt.Axis(labelLimit=220, labelOverlap=False)),
             color=by_outcome(),
             order=alt.Order("order:Q"),
             tooltip=["check:N", "outcome:N", alt.Tooltip("n:Q", format=","), alt.Tooltip("share:Q", format=".1%")],
@@ -71,16 +75,27 @@ def _funnel(view: View, stage: str) -> None:
     )
     requests = next((line["applicable"] for line in lines if line["check"] == "(replied)"), 0)
     picked = view.chart(
-        chart, key="funnel", title=f"Funnel of {stage}", n=requests, of="requests", fields=("check", "outcome"),
-        note="a bar is what a check applies to; choose a part for its rows", height=26 * len(order),
-    )  # fmt: skip
+        chart,
+        key="funnel",
+        title=f"Funnel of {stage}",
+        n=requests,
+        of="requests",
+        fields=("check", "outcome"),
+        note="a bar is what a check applies to; choose a part for its rows",
+        height=26 * len(order),
+    )
     if picked:
         view.lead(f"rows: {stage}, {picked['check']}, {picked['outcome']}", "rows", **_place(stage, picked))
     table = [_line(view, line) for line in lines]
     st.dataframe(
-        table, hide_index=True,
-        column_config={"rows": columns.link(), "share that passes": columns.share(), **columns.numbers("applicable", *OUTCOMES)},
-    )  # fmt: skip
+        table,
+        hide_index=True,
+        column_config={
+            "rows": columns.link(),
+            "share that passes": columns.share(),
+            **columns.numbers("applicable", *OUTCOMES),
+        },
+    )
 
 
 def _place(stage: str, picked: Row) -> dict[str, Any]:
@@ -96,10 +111,13 @@ def _line(view: View, line: Row) -> Row:
     counts = {o: line[o] for o in OUTCOMES}
     adds_up = line["applicable"] == sum(counts.values())
     return {
-        "check": line["check"], "applicable": line["applicable"], **counts, "adds up": adds_up,
+        "check": line["check"],
+        "applicable": line["applicable"],
+        **counts,
+        "adds up": adds_up,
         "share that passes": line["pass_share"],
         "rows": view.link("rows", stage=line["stage"], **check, kept="kept" if line["check"] == "(kept)" else None),
-    }  # fmt: skip
+    }
 
 
 def _conservation(lines: list[Row]) -> None:
@@ -122,15 +140,20 @@ def _reasons(view: View, stage: str) -> None:
         .mark_bar()
         .encode(
             x=alt.X("trajectories:Q", title="replies"),
-            y=alt.Y("why:N", sort="-x", title=None, axis=alt.Axis(labelLimit=280)),
+            y=alt.Y("why:N", sort="-x", title=None, axis=alt.Axis(labelLimit=280, labelOverlap=False)),
             color=by_outcome().legend(None),
             tooltip=["check:N", "outcome:N", "reason:N", alt.Tooltip("trajectories:Q", format=",")],
         )
     )
     picked = view.chart(
-        chart, key="reasons", title=f"Why replies of {stage} did not pass", n=sum(r["trajectories"] for r in found),
-        of="verdicts", fields=("check", "outcome", "reason"), note="the most frequent reasons",
+        chart,
+        key="reasons",
+        title=f"Why replies of {stage} did not pass",
+        n=sum(r["trajectories"] for r in found),
+        of="verdicts",
+        fields=("check", "outcome", "reason"),
+        note="the most frequent reasons",
         height=22 * len(found),
-    )  # fmt: skip
+    )
     if picked:
         view.lead(f"rows: {picked['check']}, {picked['reason'] or picked['outcome']}", "rows", stage=stage, **picked)

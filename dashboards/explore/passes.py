@@ -36,8 +36,8 @@ def page(view: View) -> None:
 
 def _curves(view: View, stage: str, source: str | None, policy: str | None) -> None:
     found = view.rows(
-        """SELECT policy, coalesce(setting, '') AS setting, coalesce(shots, 0) AS shots, k, sum(prompts)::BIGINT AS prompts,
-            sum(prompts * pass_at_k) / sum(prompts) AS pass_at_k
+        """SELECT policy, coalesce(setting, '') AS setting, coalesce(shots, 0) AS shots, k,
+            sum(prompts)::BIGINT AS prompts, sum(prompts * pass_at_k) / sum(prompts) AS pass_at_k
         FROM pass_at_k WHERE stage = ? AND coalesce(source = ?, true) AND coalesce(policy = ?, true)
         GROUP BY ALL ORDER BY ALL""",
         [stage, source, policy],
@@ -48,20 +48,29 @@ def _curves(view: View, stage: str, source: str | None, policy: str | None) -> N
     lines = list(dict.fromkeys(r["policy"] for r in found))
     shown = [r for r in found if r["policy"] in lines[-_LINES:]]
     base = alt.Chart(alt.Data(values=shown)).encode(
-        x=alt.X("k:Q", title="k (samples)", scale=alt.Scale(type="log", base=2), axis=alt.Axis(tickCount=8, format="d")),
+        x=alt.X(
+            "k:Q", title="k (samples)", scale=alt.Scale(type="log", base=2), axis=alt.Axis(tickCount=8, format="d")
+        ),
         y=alt.Y("pass_at_k:Q", title="pass@k", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1])),
         color=alt.Color("policy:N", legend=alt.Legend(orient="right", labelLimit=240)),
         detail=["setting:N", "shots:Q"],
-        tooltip=["policy:N", "setting:N", "shots:Q", "k:Q", alt.Tooltip("pass_at_k:Q", format=".2%"),
-                 alt.Tooltip("prompts:Q", format=",")],
-    )  # fmt: skip
+        tooltip=[
+            "policy:N",
+            "setting:N",
+            "shots:Q",
+            "k:Q",
+            alt.Tooltip("pass_at_k:Q", format=".2%"),
+            alt.Tooltip("prompts:Q", format=","),
+        ],
+    )
     chart = base.mark_line() + base.mark_point(filled=True, size=70)
     most = max(r["prompts"] for r in shown)
     note = "unbiased, mean over prompts with at least k replies"
     if len(lines) > _LINES:
         note += f"; {_LINES} of {len(lines)} policies"
-    picked = view.chart(chart, key="passes", title=f"pass@k of {stage}", n=most, of="prompts", note=note,
-                        fields=("policy", "k"))  # fmt: skip
+    picked = view.chart(
+        chart, key="passes", title=f"pass@k of {stage}", n=most, of="prompts", note=note, fields=("policy", "k")
+    )
     if picked:
         view.lead(f"rows: {picked['policy']}", "rows", stage=stage, policy=picked["policy"], source=source)
 
@@ -79,17 +88,27 @@ def _histogram(view: View, stage: str, source: str | None, policy: str | None) -
         alt.Chart(alt.Data(values=bars))
         .mark_bar()
         .encode(
-            x=alt.X("bin:N", sort=list(_BINS), title="share of a prompt's replies that are right",
-                    axis=alt.Axis(labelAngle=0), scale=alt.Scale(domain=list(_BINS))),
+            x=alt.X(
+                "bin:N",
+                sort=list(_BINS),
+                title="share of a prompt's replies that are right",
+                axis=alt.Axis(labelAngle=0),
+                scale=alt.Scale(domain=list(_BINS)),
+            ),
             y=alt.Y("sum(prompts):Q", title="prompts"),
             color=alt.Color("source:N", legend=alt.Legend(orient="right", labelLimit=240)),
             tooltip=["bin:N", "source:N", alt.Tooltip("sum(prompts):Q", title="prompts", format=",")],
         )
-    )  # fmt: skip
+    )
     picked = view.chart(
-        chart, key="rates", title=f"Solve rates of {stage}", n=sum(r["prompts"] for r in found), of="prompts",
-        fields=("bin", "source"), note="over all policies" if policy is None else policy,
-    )  # fmt: skip
+        chart,
+        key="rates",
+        title=f"Solve rates of {stage}",
+        n=sum(r["prompts"] for r in found),
+        of="prompts",
+        fields=("bin", "source"),
+        note="over all policies" if policy is None else policy,
+    )
     if picked:
         _prompts(view, stage, policy, source, picked["bin"], picked["source"])
 
@@ -102,8 +121,13 @@ def _prompts(view: View, stage: str, policy: str | None, source: str | None, cho
     )
     st.caption(f"{len(rows):,} prompts with solve rate {chosen} of {plain(of)}, at most {_PROMPTS}")
     table = [
-        {"prompt": row["prompt_id"][:12], "source": row["source"], "right": row["correct"], "replies": row["replies"],
-         "rows": view.link("rows", stage=stage, policy=policy, prompt=row["prompt_id"])}
+        {
+            "prompt": row["prompt_id"][:12],
+            "source": row["source"],
+            "right": row["correct"],
+            "replies": row["replies"],
+            "rows": view.link("rows", stage=stage, policy=policy, prompt=row["prompt_id"]),
+        }
         for row in rows
-    ]  # fmt: skip
+    ]
     st.dataframe(table, hide_index=True, column_config={"rows": columns.link()})

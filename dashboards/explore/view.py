@@ -15,7 +15,7 @@ from warehouse.views import made_of, names_in
 Row = dict[str, Any]
 HOME = "overview"
 # Pixels of a chart's height that its title, legend and axis take.
-_AROUND = 130
+_AROUND = 170
 
 
 class View:

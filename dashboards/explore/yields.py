@@ -48,44 +48,68 @@ def _groups(view: View, by: str, stage: str, policy: str | None, source: str | N
         st.info("Nothing of this stage, policy and source.")
         return
     bars = [
-        {"group": row["group"], "what": what, "share": row[column] / row["requests"], "n": row[column], "of": row["requests"]}
+        {
+            "group": row["group"],
+            "what": what,
+            "share": row[column] / row["requests"],
+            "n": row[column],
+            "of": row["requests"],
+        }
         for row in found[:_BARS]
         for what, column in (("right", "right_ones"), ("kept", "kept"))
-    ]  # fmt: skip
+    ]
     order = [row["group"] for row in found[:_BARS]]
     chart = (
         alt.Chart(alt.Data(values=bars))
         .mark_bar()
         .encode(
             x=alt.X("share:Q", title="share of requests", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1])),
-            y=alt.Y("group:N", sort=order, title=by, axis=alt.Axis(labelLimit=260)),
+            y=alt.Y("group:N", sort=order, title=by, axis=alt.Axis(labelLimit=260, labelOverlap=False)),
             yOffset=alt.YOffset("what:N", sort=["right", "kept"]),
             color=alt.Color(
-                "what:N", title=None, legend=alt.Legend(orient="top"),
+                "what:N",
+                title=None,
+                legend=alt.Legend(orient="top"),
                 scale=alt.Scale(domain=["right", "kept"], range=["#4c8bf5", "#2a9d8f"]),
             ),
-            tooltip=["group:N", "what:N", alt.Tooltip("share:Q", format=".1%"), alt.Tooltip("n:Q", format=","),
-                     alt.Tooltip("of:Q", format=",", title="requests")],
+            tooltip=[
+                "group:N",
+                "what:N",
+                alt.Tooltip("share:Q", format=".1%"),
+                alt.Tooltip("n:Q", format=","),
+                alt.Tooltip("of:Q", format=",", title="requests"),
+            ],
         )
-    )  # fmt: skip
-    left_out = f"the {_BARS} largest of {len(found)}" if len(found) > _BARS else "right: the verifier passed it in any form"
+    )
+    left_out = (
+        f"the {_BARS} largest of {len(found)}" if len(found) > _BARS else "right: the verifier passed it in any form"
+    )
     picked = view.chart(
-        chart, key="yields", title=f"Yield of {stage} by {by}", n=sum(r["requests"] for r in found), of="requests",
-        note=left_out, fields=("group", "what"), height=38 * len(order),
-    )  # fmt: skip
+        chart,
+        key="yields",
+        title=f"Yield of {stage} by {by}",
+        n=sum(r["requests"] for r in found),
+        of="requests",
+        note=left_out,
+        fields=("group", "what"),
+        height=38 * len(order),
+    )
     if picked:
         kept = "kept" if picked["what"] == "kept" else None
         query = {"stage": stage, "policy": policy, "source": source, by: picked["group"], "kept": kept}
         view.lead(f"rows: {picked['group']}" + (", kept" if kept else ""), "rows", **query)
     table = [
         {
-            by: row["group"], **{k: row[k] for k in ("prompts", "requests", "replies")}, "right": row["right_ones"],
-            "kept": row["kept"], "share right": row["right_ones"] / row["requests"],
+            by: row["group"],
+            **{k: row[k] for k in ("prompts", "requests", "replies")},
+            "right": row["right_ones"],
+            "kept": row["kept"],
+            "share right": row["right_ones"] / row["requests"],
             "share kept": row["kept"] / row["requests"],
             "rows": view.link("rows", **{"stage": stage, "policy": policy, "source": source, by: row["group"]}),
         }
         for row in found
-    ]  # fmt: skip
+    ]
     _table(table)
 
 
@@ -110,17 +134,24 @@ def _prompts(view: View, stage: str, policy: str | None, source: str | None) -> 
     )
     questions = {row["prompt_id"]: row["question"] for row in asked}
     st.caption(
-        f"{len(found):,} of {found[0]['prompts']:,} prompts, n = {found[0]['requests']:,} requests of {stage}".replace("_", r"\_")
-    )  # fmt: skip
+        f"{len(found):,} of {found[0]['prompts']:,} prompts, n = {found[0]['requests']:,} requests of {stage}".replace(
+            "_", r"\_"
+        )
+    )
     table = [
         {
-            "question": questions.get(row["prompt_id"]), "source": row["source"], "domain": row["domain"],
-            "requests": row["samples"], "right": row["correct"], "kept": row["kept"],
-            "share right": row["correct"] / row["samples"], "share kept": row["kept"] / row["samples"],
+            "question": questions.get(row["prompt_id"]),
+            "source": row["source"],
+            "domain": row["domain"],
+            "requests": row["samples"],
+            "right": row["correct"],
+            "kept": row["kept"],
+            "share right": row["correct"] / row["samples"],
+            "share kept": row["kept"] / row["samples"],
             "rows": view.link("rows", stage=stage, policy=policy, prompt=row["prompt_id"]),
         }
         for row in found
-    ]  # fmt: skip
+    ]
     _table(table, height=700)
 
 
