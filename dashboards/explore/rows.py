@@ -104,7 +104,7 @@ def _menu(place: Any, name: str, options: Sequence[str]) -> str | None:
     """A menu of names; one that is not among them may be typed or stand in the address, and then has no rows."""
     value: str | None = place.selectbox(
         name.capitalize(), options, index=None, placeholder="any", key=name, bind="query-params",
-        accept_new_options=True, on_change=_restart, format_func=lambda text: printable(str(text)),
+        accept_new_options=True, on_change=_restart,
     )  # fmt: skip
     return value
 
@@ -188,7 +188,7 @@ def _table(view: View, rows: Sequence[Row], words: Sequence[str]) -> list[int]:
         column_config={
             "trajectory": column.LinkColumn("trajectory", display_text=r"id=([0-9a-f]{10})", width=100, pinned=True),
             "kept": column.CheckboxColumn("kept", width=50),
-            "against": column.TextColumn("against it", width=130, help="checks that did not pass, the error, and whether it was cut"),
+            "against": column.TextColumn("against it", width=130, help="checks that did not pass, or the error"),
             "question": column.TextColumn("question", width=250),
             "reply": column.TextColumn("reply", width=380),
             "tokens": column.NumberColumn("tokens", format="localized", width=70),

@@ -39,6 +39,9 @@ STYLE = """<style>
 .verdict.error {border-color: #9b5de5} .verdict.old {opacity: .5}
 .verdict small {opacity: .65} .verdict pre {white-space: pre-wrap; overflow-wrap: anywhere; font-size: .78rem;
     background: rgba(128,128,128,.08); border: 0; padding: .4rem .6rem; margin: .2rem 0}
+.facts {display: grid; grid-template-columns: max-content 1fr; gap: .12rem .9rem; font-size: .84rem; margin: 0}
+.facts dt {opacity: .65} .facts dd {margin: 0; overflow-wrap: anywhere; font-family: "Source Code Pro", monospace;
+    font-size: .8rem}
 .verdict summary {cursor: pointer; font-size: .78rem; opacity: .7}
 </style>"""
 
@@ -127,3 +130,9 @@ def verdict_html(verdict: Row) -> str:
         f'<div class="verdict {outcome}{"" if verdict["counts"] else " old"}"><b>{exact_html(verdict["check"])}</b> '
         f"{exact_html(verdict['outcome'])}{score}{reason}<br><small>{exact_html(about)}</small>{fold}</div>"
     )
+
+
+def facts_html(values: Mapping[str, str]) -> str:
+    """Names and values, a line each."""
+    told = "".join(f"<dt>{exact_html(name)}</dt><dd>{exact_html(value)}</dd>" for name, value in values.items())
+    return f'<dl class="facts">{told}</dl>'

@@ -9,14 +9,14 @@ import streamlit as st
 from dashboards.explore.narrowed import LINEAGE_TABLES
 from dashboards.explore.record import record_of, snapshots_of
 from dashboards.explore.sending import send_button
-from dashboards.explore.texts import STYLE, changed_html, marks_of, text_html, verdict_html
+from dashboards.explore.texts import STYLE, changed_html, facts_html, marks_of, text_html, verdict_html
 from dashboards.explore.view import Row, View, plain
 from dataengine.screen import printable
 from schemas.errors import InputError
 from schemas.keys import canonical_json
 
 _FACTS = ("stage", "policy", "engine", "sample_index", "step", "finish_reason", "prompt_tokens", "completion_tokens",
-          "max_tokens", "seconds", "logprob_sum", "request_seed", "system_prompt", "run_id", "created_at")  # fmt: skip
+          "max_tokens", "seconds", "logprob_sum", "request_seed", "run_id", "created_at")  # fmt: skip
 _OF_PROMPT = ("domain", "language", "source", "source_ref", "license", "verifier")
 _SAMPLES = (
     "SELECT trajectory_id, sample_index, stage, policy, kept, not_passed, finish_reason, completion_tokens, error "
@@ -59,10 +59,8 @@ def _trajectory(view: View, record: Row) -> None:
         order = sorted(record["verdicts"], key=lambda v: (not v["counts"], v["outcome"] == "pass", v["check"]))
         st.html(STYLE + ("".join(map(verdict_html, order)) or "no verdict yet"))
         st.subheader("How it was made")
-        _pairs_of(
-            {**{name: of.get(name) for name in _FACTS}, "sampling": canonical_json(of["sampling"])}
-            | {name: record["prompt"][name] for name in _OF_PROMPT}
-        )
+        made = {name: of.get(name) for name in _FACTS} | {"sampling": canonical_json(of["sampling"])}
+        st.html(facts_html(_told(made | {name: record["prompt"][name] for name in _OF_PROMPT})))
     _family(view, record)
     _attempts(record)
     _people(view, record)
@@ -284,26 +282,27 @@ def _prompt(view: View, record: Row) -> None:
 
 def _table(rows: Sequence[Row], *, key: str, links: Sequence[str] = (), shown: str = r"id=([0-9a-f]{10})") -> None:
     """Rows as they are, what acts on a screen written out; columns that say nothing are left out."""
-    told = [{k: v if k in links else _cell(v) for k, v in row.items()} for row in rows]
+    told = [{k.replace("_", " "): v if k in links else _cell(v) for k, v in row.items()} for row in rows]
     columns = [name for name in told[0] if any(row[name] not in (None, "") for row in told)]
     st.dataframe(
-        told, hide_index=True, column_order=columns, key=f"table_{key}", height="content",
+        told, hide_index=True, column_order=columns, key=f"table_{key}", height="content", placeholder="",
         column_config={name: st.column_config.LinkColumn(name, display_text=shown) for name in links},
     )  # fmt: skip
 
 
 def _cell(value: Any) -> Any:
-    return printable(value) if isinstance(value, str) else value
+    """A moment to the minute, a text with what acts on a screen written out, anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    return f"{value[:10]} {value[11:16]}" if _MOMENT.match(value) else printable(value)
 
 
-def _pairs_of(values: Row) -> None:
-    """Names and values, a line each; those without a value are left out."""
-    rows = [
-        {"": name.replace("_", " "), "value": printable(f"{value:,}" if isinstance(value, int) else str(value))}
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
+
+
+def _told(values: Row) -> dict[str, str]:
+    return {
+        name.replace("_", " "): str(_cell(value) if isinstance(value, str) else value)
         for name, value in values.items()
         if value not in (None, "")
-    ]
-    st.dataframe(
-        rows, hide_index=True, key="facts", height="content",
-        column_config={"": st.column_config.TextColumn("", width=130), "value": st.column_config.TextColumn("value")},
-    )  # fmt: skip
+    }
