@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
-from dashboards.explore.view import View, plain
+from dashboards.explore.view import View, chart_of, plain
 from dataengine.diff_report import describe_diff
 from dataengine.output import list_snapshot_rows
 from dataengine.screen import printable
@@ -264,7 +264,7 @@ def _shares(view: View, found: SnapshotDiff) -> None:
         )
     ]
     chart = (
-        alt.Chart(alt.Data(values=values))
+        chart_of(values)
         .mark_bar()
         .encode(
             alt.Y("source:N", title=None, sort=None),

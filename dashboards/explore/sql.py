@@ -13,7 +13,7 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
-from dashboards.explore.view import View, plain
+from dashboards.explore.view import View, chart_of, plain
 from dataengine.screen import printable
 from schemas.errors import QueryError
 from schemas.records import RECORDS
@@ -150,14 +150,18 @@ def _chart(view: View, found: Any, kind: str, x: str, y: str, colour: str | None
     if colour:
         encodings["color"] = _axis(alt.Color, found, "colour", colour)
     encodings["tooltip"] = [alt.Tooltip(field=as_, title=_title(name)) for as_, name in columns.items()]
-    base = alt.Chart(alt.Data(values=values))
-    drawn = {
-        "bar": base.mark_bar, "line": lambda: base.mark_line(point=True), "points": lambda: base.mark_circle(size=60),
-        "area": lambda: base.mark_area(opacity=0.7),
-    }[kind]()  # fmt: skip
+    drawn = _drawn(chart_of(values), kind)
     note = f"the first {_SHOWN:,}" if found.num_rows > _SHOWN else ""
     title = f"{_title(y)} by {_title(x)}"
     view.chart(drawn.encode(**encodings), key="sql", title=title, n=len(values), of="rows", note=note, height=380)
+
+
+def _drawn(chart: alt.Chart, kind: str) -> alt.Chart:
+    if kind == "bar":
+        return chart.mark_bar()
+    if kind == "line":
+        return chart.mark_line(point=True)
+    return chart.mark_circle(size=60) if kind == "points" else chart.mark_area(opacity=0.7)
 
 
 def _axis(channel: Any, found: Any, as_: str, name: str) -> Any:
