@@ -6,7 +6,7 @@ import altair as alt
 import streamlit as st
 
 from dashboards.explore import columns, filters
-from dashboards.explore.view import Row, View
+from dashboards.explore.view import Row, View, chart_of
 from schemas.recipe import Price
 
 # Every attempt is paid for, the failed and the truncated ones too, but not what was imported.
@@ -63,9 +63,17 @@ def page(view: View) -> None:
 
 def _price() -> Price:
     one, two, _ = st.columns([1, 1, 2])
-    asked = {"min_value": 0.0, "value": 0.0, "bind": "query-params", "help": "US dollars; stays in the address"}
-    given = one.number_input("USD for a million prompt tokens", key="usd_in", **asked)
-    said = two.number_input("USD for a million reply tokens", key="usd_out", **asked)
+    given, said = (
+        place.number_input(
+            f"USD for a million {what} tokens",
+            min_value=0.0,
+            value=0.0,
+            key=key,
+            bind="query-params",
+            help="a price that you put in stays in the address",
+        )
+        for place, what, key in ((one, "prompt", "usd_in"), (two, "reply", "usd_out"))
+    )
     return Price(input=given, output=said)
 
 
@@ -104,7 +112,7 @@ def _tokens(view: View, lines: list[Row]) -> None:
         )
     ]
     chart = (
-        alt.Chart(alt.Data(values=bars))
+        chart_of(bars)
         .mark_bar()
         .encode(
             x=alt.X("tokens:Q", title="tokens", axis=alt.Axis(format="~s")),
@@ -156,7 +164,7 @@ def _per_kept(view: View, lines: list[Row]) -> None:
     if not shown:
         return
     chart = (
-        alt.Chart(alt.Data(values=shown))
+        chart_of(shown)
         .mark_bar()
         .encode(
             x=alt.X(

@@ -1,12 +1,13 @@
 """Trainings over their optimizer steps, several laid over each other."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import streamlit as st
 
 from dashboards.explore import columns, filters
-from dashboards.explore.view import Row, View
+from dashboards.explore.view import Row, View, chart_of
 
 # Numbers that are drawn where nobody has chosen any; the first trainings of as many as there are; points of a line.
 _SHOWN = ("eval/pass@1", "eval/cons@", "rollout/length", "rollout/reflections", "rollout/reward", "train/loss")
@@ -104,7 +105,7 @@ def _chart(view: View, name: str, points: list[Row]) -> None:
         {k: row[k] for k in ("training", "run_id", "part", "step", "value", "low_value", "high_value", "n")}
         for row in points
     ]
-    base = alt.Chart(alt.Data(values=values)).encode(
+    base = chart_of(values).encode(
         x=alt.X("step:Q", title="optimizer step", axis=alt.Axis(format="~s", tickMinStep=1)),
         color=alt.Color(
             "training:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=400, columns=1, symbolOpacity=1)
@@ -122,7 +123,7 @@ def _chart(view: View, name: str, points: list[Row]) -> None:
         alt.Tooltip("n:Q", format=","),
     ]
     dense = len(values) > 100
-    chart: alt.LayerChart = alt.layer(
+    chart: Any = alt.layer(
         base.mark_line(strokeWidth=1.5 if dense else 2.5).encode(y=y),
         base.mark_point(filled=True, size=18 if dense else 60, opacity=0.4 if dense else 1).encode(y=y, tooltip=tips),
     )

@@ -4,7 +4,7 @@ import altair as alt
 import streamlit as st
 
 from dashboards.explore import columns, filters
-from dashboards.explore.view import Row, View, plain
+from dashboards.explore.view import Row, View, chart_of, plain
 
 _SHOWN = 100
 _DISAGREE = """
@@ -54,7 +54,7 @@ def _kappas(view: View, found: list[Row]) -> None:
         for row in gold
     ]
     if shown := [point for point in points if point["kappa"] is not None]:
-        base = alt.Chart(alt.Data(values=shown)).encode(
+        base = chart_of(shown).encode(
             y=alt.Y("judge:N", title=None, axis=alt.Axis(labelLimit=300, labelOverlap=False)),
             color=alt.Color(
                 "beside:N",
@@ -108,7 +108,7 @@ def _confusion(view: View, row: Row) -> None:
         }
         for cell, (judge, rule) in _CELLS.items()
     ]
-    base = alt.Chart(alt.Data(values=cells)).encode(
+    base = chart_of(cells).encode(
         x=alt.X("rule:N", sort=["rule: pass", "rule: fail"], title=None, axis=alt.Axis(labelAngle=0, orient="top")),
         y=alt.Y("judge:N", sort=["judge: pass", "judge: fail"], title=None),
         tooltip=["judge:N", "rule:N", alt.Tooltip("n:Q", format=","), alt.Tooltip("share:Q", format=".1%")],

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboards.explore import columns, filters
 from dashboards.explore.colours import by_outcome
-from dashboards.explore.view import View, plain
+from dashboards.explore.view import View, chart_of, plain
 
 _CHECK = "language_mix"
 _BY_LANGUAGE = """
@@ -49,7 +49,7 @@ def page(view: View) -> None:
 
 def _outcomes(view: View, stage: str, policy: str | None, found: list[dict[str, object]]) -> None:
     chart = (
-        alt.Chart(alt.Data(values=found))
+        chart_of(found)
         .mark_bar()
         .encode(
             x=alt.X("replies:Q", title="replies"),
@@ -93,7 +93,7 @@ def _written(view: View, stage: str, policy: str | None, found: list[dict[str, o
     for row in found:
         of[row["language"]] = of.get(row["language"], 0) + int(str(row["replies"]))
     cells = [row | {"share": row["replies"] / of[row["prompted"]]} for row in off]
-    base = alt.Chart(alt.Data(values=cells)).encode(
+    base = chart_of(cells).encode(
         x=alt.X("written:N", title="language of the stretch", axis=alt.Axis(labelAngle=0)),
         y=alt.Y("prompted:N", title="prompt in"),
         tooltip=[
@@ -142,7 +142,7 @@ def _shares(view: View, stage: str, policy: str | None) -> None:
     found = view.rows(_SHARES, [stage, policy])
     bars = [row | {"to": row["from"] + 0.05} for row in found]
     chart = (
-        alt.Chart(alt.Data(values=bars))
+        chart_of(bars)
         .mark_bar()
         .encode(
             x=alt.X(

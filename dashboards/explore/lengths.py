@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboards.explore import filters
 from dashboards.explore.colours import by_told
-from dashboards.explore.view import View
+from dashboards.explore.view import View, chart_of
 
 _BINS, _POINTS = 40, 2000
 _TOLD = """CASE WHEN finish_reason = 'length' THEN 'truncated' WHEN correct THEN 'right' WHEN NOT correct THEN 'wrong'
@@ -54,12 +54,12 @@ def _histogram(view: View, asked: list[str | None]) -> int:
         FROM replies, ends GROUP BY bin, told ORDER BY bin, told""",
         asked,
     )
-    n = sum(row["replies"] for row in found)
+    n: int = sum(row["replies"] for row in found)
     if not n:
         return 0
     cut = sum(row["replies"] for row in found if row["told"] == "truncated")
     chart = (
-        alt.Chart(alt.Data(values=found))
+        chart_of(found)
         .mark_bar()
         .encode(
             x=alt.X(
@@ -112,7 +112,7 @@ def _points(view: View, asked: list[str | None], against: str, n: int) -> None:
         return
     named = against if against == "reward" else f"score of {against}"
     chart = (
-        alt.Chart(alt.Data(values=found))
+        chart_of(found)
         .mark_point(filled=True, opacity=0.55, size=45)
         .encode(
             x=alt.X(

@@ -5,7 +5,7 @@ import streamlit as st
 
 from dashboards.explore import columns, filters
 from dashboards.explore.querying import ask_files
-from dashboards.explore.view import Row, View
+from dashboards.explore.view import Row, View, chart_of
 from warehouse.snapshot import Snapshot, list_snapshots
 
 _DIMENSIONS = ("source", "domain", "language", "stage", "policy", "license", "label", "split")
@@ -64,7 +64,7 @@ def _composition(view: View, snapshot: Snapshot, by: str, split: str | None, cou
         if totals[name] and row[column] is not None
     ]
     chart = (
-        alt.Chart(alt.Data(values=bars))
+        chart_of(bars)
         .mark_bar()
         .encode(
             x=alt.X("share:Q", title="share of the mix", axis=alt.Axis(format=".0%")),
@@ -131,7 +131,7 @@ def _left_out(view: View, snapshot: Snapshot) -> None:
     if not dropped:
         return
     chart = (
-        alt.Chart(alt.Data(values=dropped))
+        chart_of(dropped)
         .mark_bar()
         .encode(
             x=alt.X("rows:Q", title="rows"),

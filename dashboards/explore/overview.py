@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboards.explore import columns, filters
 from dashboards.explore.colours import OUTCOMES, by_outcome
-from dashboards.explore.view import Row, View, plain
+from dashboards.explore.view import Row, View, chart_of, plain
 from warehouse.snapshot import every_snapshot
 
 _COUNTED = ("prompts", "trajectories", "verdicts", "reviews", "runs")
@@ -63,7 +63,7 @@ def _funnel(view: View, stage: str) -> None:
     ]
     order = [line["check"] for line in lines]
     chart = (
-        alt.Chart(alt.Data(values=bars))
+        chart_of(bars)
         .mark_bar()
         .encode(
             x=alt.X("n:Q", title="replies", stack="zero"),
@@ -136,7 +136,7 @@ def _reasons(view: View, stage: str) -> None:
         return
     bars = [row | {"why": " · ".join(filter(None, (row["check"], row["outcome"], row["reason"])))} for row in found]
     chart = (
-        alt.Chart(alt.Data(values=bars))
+        chart_of(bars)
         .mark_bar()
         .encode(
             x=alt.X("trajectories:Q", title="replies"),

@@ -4,7 +4,7 @@ import altair as alt
 import streamlit as st
 
 from dashboards.explore import columns, filters
-from dashboards.explore.view import View, plain
+from dashboards.explore.view import View, chart_of, plain
 
 # Lines that can be told apart, prompts that a table can hold.
 _LINES, _PROMPTS = 12, 200
@@ -47,7 +47,7 @@ def _curves(view: View, stage: str, source: str | None, policy: str | None) -> N
         return
     lines = list(dict.fromkeys(r["policy"] for r in found))
     shown = [r for r in found if r["policy"] in lines[-_LINES:]]
-    base = alt.Chart(alt.Data(values=shown)).encode(
+    base = chart_of(shown).encode(
         x=alt.X(
             "k:Q", title="k (samples)", scale=alt.Scale(type="log", base=2), axis=alt.Axis(tickCount=8, format="d")
         ),
@@ -85,7 +85,7 @@ def _histogram(view: View, stage: str, source: str | None, policy: str | None) -
     large = list(dict.fromkeys(row["source"] for row in found))[:9]
     bars = [row if row["source"] in large else row | {"source": "(others)"} for row in found]
     chart = (
-        alt.Chart(alt.Data(values=bars))
+        chart_of(bars)
         .mark_bar()
         .encode(
             x=alt.X(

@@ -72,7 +72,7 @@ class View:
 
     def chart(
         self,
-        chart: alt.Chart | alt.LayerChart,
+        chart: Any,
         *,
         key: str,
         title: str,
@@ -99,6 +99,11 @@ class View:
         state = st.altair_chart(drawn, key=key, on_select="rerun", alt=f"{title}, {subtitle}")
         picked = state["selection"].get("picked") if state else None
         return {f: picked[0].get(f) for f in fields} if picked else None
+
+
+def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """A chart whose data are those rows, as they are: frames guess types, and encodings here name them."""
+    return alt.Chart(alt.Data(values=list(rows)))  # type: ignore[no-untyped-call]
 
 
 def plain(text: str) -> str:

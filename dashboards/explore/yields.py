@@ -1,10 +1,12 @@
 """What comes of what is asked: right and kept replies by source, domain, language, policy or prompt."""
 
+from typing import Literal
+
 import altair as alt
 import streamlit as st
 
 from dashboards.explore import columns, filters
-from dashboards.explore.view import Row, View
+from dashboards.explore.view import Row, View, chart_of
 
 _GROUPS = ("source", "domain", "language", "policy", "prompt")
 # Bars that one chart can hold, prompts that a table can.
@@ -60,7 +62,7 @@ def _groups(view: View, by: str, stage: str, policy: str | None, source: str | N
     ]
     order = [row["group"] for row in found[:_BARS]]
     chart = (
-        alt.Chart(alt.Data(values=bars))
+        chart_of(bars)
         .mark_bar()
         .encode(
             x=alt.X("share:Q", title="share of requests", axis=alt.Axis(format=".0%"), scale=alt.Scale(domain=[0, 1])),
@@ -155,6 +157,8 @@ def _prompts(view: View, stage: str, policy: str | None, source: str | None) -> 
     _table(table, height=700)
 
 
-def _table(table: list[Row], **more: int) -> None:
+def _table(table: list[Row], height: int | Literal["auto"] = "auto") -> None:
     config = {"rows": columns.link(), **columns.numbers("prompts", "requests", "replies", "right", "kept")}
-    st.dataframe(table, hide_index=True, column_config=config | columns.shares("share right", "share kept"), **more)
+    st.dataframe(
+        table, hide_index=True, column_config=config | columns.shares("share right", "share kept"), height=height
+    )

@@ -50,7 +50,7 @@ class _Making:
         self, prompt: Prompt, stage: Stage, policy: str, sample: int, ease: float, run: str, step: int | None = None
     ) -> Trajectory:
         right = self.random.random() < ease
-        most = 2048
+        most = 1024
         tokens = int(self.random.lognormvariate(5.8 if right else 6.2, 0.6))
         failed = self.random.random() < 0.01
         said = "Let me count. Wait, once more. " * self.random.randint(1, 9)
@@ -58,7 +58,8 @@ class _Making:
         trajectory = Trajectory(
             trajectory_id=key(prompt.prompt_id, stage, policy, sample, step), prompt_id=prompt.prompt_id, stage=stage,
             policy=policy, engine="endpoint", sampling=canonical_json({"temperature": 0.6, "top_p": 0.95}),
-            sample_index=sample, rendered_key="k", reasoning=None if failed else said, answer=None if failed else answer,
+            sample_index=sample, rendered_key="k", reasoning=None if failed else said,
+            answer=None if failed else answer,
             text="" if failed else f"<think>\n{said}\n</think>\n{answer}",
             finish_reason=None if failed else "length" if tokens >= most else "stop",
             prompt_tokens=40, completion_tokens=None if failed else min(tokens, most), max_tokens=most,
