@@ -23,7 +23,9 @@ def shown(task: Task, *, position: str, told: Mapping[str, Any]) -> dict[str, An
     queue = task.queue
     sides = [_reply(reply) for reply in task.shown]
     replies = {"a": sides[0], "b": sides[1]} if task.contents.pair else {"reply": sides[0]}
-    evidence = [_evidence(v, side) for side, reply in zip(_sides(task), task.shown, strict=True) for v in reply.verdicts]
+    evidence = [
+        _evidence(v, side) for side, reply in zip(_sides(task), task.shown, strict=True) for v in reply.verdicts
+    ]
     prompt = task.contents.prompt
     return {
         "task": task.id,

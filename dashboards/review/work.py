@@ -228,7 +228,11 @@ def _edits(desk: Desk, table: _Table) -> None:
     def look() -> None:
         for child in list(table.pending):
             if verdicts := desk.verdicts_on(child):
-                bad = [f"{v.check} {v.outcome}{f' ({v.reason})' if v.reason else ''}" for v in verdicts if v.outcome != "pass"]
+                bad = [
+                    f"{v.check} {v.outcome}{f' ({v.reason})' if v.reason else ''}"
+                    for v in verdicts
+                    if v.outcome != "pass"
+                ]
                 good = sum(v.outcome == "pass" for v in verdicts)
                 icon = ":material/warning:" if bad else ":material/check:"
                 text = f"Your edit: {good} checks pass" + (f", not: {', '.join(bad)}" if bad else "")
