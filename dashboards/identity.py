@@ -10,7 +10,8 @@ import streamlit as st
 from pydantic import ValidationError
 
 from dataengine.app_identity import SECRET_HEADER, SECRET_VARIABLE, VARIABLE, IdentitySettings
-from schemas.access import Access, Person, Role
+from schemas.access import Access, Person
+from schemas.records import Role
 
 _SEEN = "dataengine: who is signed in"
 
