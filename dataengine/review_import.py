@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from dataengine.reviewing import records, review_of
+from dataengine.reviewing import review_of
 from dataengine.sources.files import reason_of, refuse_unknown
 from dataengine.sources.rows import read_rows
 from schemas.errors import ConfigError, InputError
@@ -14,6 +14,7 @@ from schemas.keys import key, storable
 from schemas.recipe import FileSpec
 from schemas.records import Review, Trajectory, Word
 from warehouse.connect import connect
+from warehouse.fetching import records
 from warehouse.journal import Journal
 from warehouse.store import Warehouse
 from warehouse.views import names_in

@@ -8,9 +8,9 @@ import duckdb
 from dataengine.shipped import shipped
 from schemas.errors import ConfigError, QueryError
 from schemas.queue import Queue
-from warehouse.journal import Attempt
 from warehouse.quoting import identifier, literal
 from warehouse.sql import query
+from warehouse.standing import Item
 
 # A queue of the user's stands in the warehouse's own folder: whoever opens the warehouse has the same ones.
 FOLDER = "queues"
@@ -34,8 +34,8 @@ def load_queues(warehouse: Path, files: Iterable[Path] = ()) -> dict[str, Queue]
     return found
 
 
-def candidates(warehouse: Path, queue: Queue) -> list[Attempt] | list[str]:
-    """What the queue's SQL gives now, each once, in the queue's order: attempts, or ids of pairs.
+def candidates(warehouse: Path, queue: Queue) -> list[Item]:
+    """What the queue's SQL gives now, each once, in the queue's order.
 
     An attempt is the current one of its trajectory, and has a reply. Ids that the warehouse does not know are left out.
     A random order is drawn by hash of the queue's name and the id: everybody has the same one, today and tomorrow.
@@ -44,7 +44,7 @@ def candidates(warehouse: Path, queue: Queue) -> list[Attempt] | list[str]:
     column = identifier(queue.id_column)
     order = "min(place)" if queue.order == "given" else f"sha256({literal(queue.queue)} || id), id"
     there = (
-        "SELECT pair_id AS id, NULL AS attempt FROM pairs"
+        "SELECT pair_id AS id, 0 AS attempt FROM pairs"
         if queue.rows == "pairs"
         else "SELECT trajectory_id AS id, attempt FROM trajectories_current WHERE error IS NULL"
     )
@@ -63,9 +63,7 @@ def candidates(warehouse: Path, queue: Queue) -> list[Attempt] | list[str]:
         said = next((line for line in str(e).splitlines() if line.strip()), "it fails")
         where = f"{queue.file}: " if queue.file else ""
         raise ConfigError(f"{where}queue {queue.queue}: {said}") from None
-    if queue.rows == "pairs":
-        return [ident for ident, _ in rows]
-    return [Attempt(ident, attempt) for ident, attempt in rows]
+    return [Item(ident, attempt) for ident, attempt in rows]
 
 
 def _without_end(sql: str) -> str:

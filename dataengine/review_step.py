@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dataengine.checking import Checked, check_missing
-from dataengine.reviewing import HUMAN, Settled, settle
+from dataengine.reviewing import Settled, settle
 from dataengine.runlog import RunLog
 from schemas.errors import ConfigError
 from schemas.recipe import CheckSpec, Recipe, ReviewStep
+from schemas.records import HUMAN
 from warehouse.looks import Looked, edited_from, looked_at
 from warehouse.store import Warehouse
 

@@ -4,25 +4,33 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-import duckdb
-
 from dataengine.generate import run_id
+from dataengine.preferring import missing_preferences
 from dataengine.prompting import take_apart
 from dataengine.runlog import RunLog
 from schemas.keys import canonical_json, key, storable
-from schemas.records import Outcome, Record, Review, Trajectory, Verdict, Word, now, reviewer_name
+from schemas.records import HUMAN, Outcome, Pair, Review, Role, Trajectory, Verdict, Word, now, reviewer_name
 from warehouse.connect import connect
-from warehouse.journal import Attempt, publish
+from warehouse.fetching import records
+from warehouse.journal import item_of, publish
+from warehouse.standing import Item
 from warehouse.store import Warehouse
 
-HUMAN = "human"
 RULES = "1"
-R = TypeVar("R", bound=Record)
 _MOST_TEXT = 1_000_000
 _MOST_NOTE = 20_000
+
+
+class Taken(NamedTuple):
+    """From where a person had what they reviewed; columns of `reviews`."""
+
+    queue: str = ""
+    guideline: str = ""
+    role: Role = "annotator"
+    repeat: int = 0
 
 
 def review_of(
@@ -34,18 +42,16 @@ def review_of(
     note: str = "",
     tags: Sequence[str] = (),
     review_id: str | None = None,
+    taken: Taken | None = None,
 ) -> Review:
     """A review of an attempt that a person saw, to be submitted to the journal.
 
-    `text` is what an edit made of it; other verdicts may come with the text as it was. Raises ValueError, with one line
-    for the reviewer, for what is no review.
+    `text` is what an edit made of it; other verdicts may come with the text as it was. `taken` says from which queue it
+    was. Raises ValueError, with one line for the reviewer, for what is no review.
     """
     if seen.error is not None:
         raise ValueError("it has no reply: the request failed")
-    reviewer, note = reviewer_name(reviewer), storable(note).strip()
-    text = None if text is None else storable(text)
-    if len(note) > _MOST_NOTE:
-        raise ValueError(f"the note is longer than {_MOST_NOTE:,} characters")
+    reviewer, text = reviewer_name(reviewer), None if text is None else storable(text)
     if verdict == "edit":
         if text is None or not text.strip():
             raise ValueError("an edit needs the edited `text`")
@@ -64,10 +70,56 @@ def review_of(
         verdict=verdict,
         text=edited,
         child_id=None if edited is None else _child_id(seen, reviewer, edited),
-        note=note,
-        tags=list(dict.fromkeys(t for t in (storable(t).strip() for t in tags) if t)),
+        note=_note(note),
+        tags=_tags(tags),
         created_at=now(),
+        **(taken or Taken())._asdict(),
     )
+
+
+def preference_of(
+    pair: Pair,
+    reviewer: str,
+    verdict: Word,
+    *,
+    a_first: bool,
+    attempt: int = 1,
+    note: str = "",
+    tags: Sequence[str] = (),
+    review_id: str | None = None,
+    taken: Taken | None = None,
+) -> Review:
+    """A review of a pair of answers; `a_first` says whether the person saw `a` left, `attempt` which one of it."""
+    return Review(
+        review_id=review_id or uuid4().hex,
+        trajectory_id=pair.a_id,
+        attempt=attempt,
+        pair_id=pair.pair_id,
+        a_first=a_first,
+        reviewer=reviewer_name(reviewer),
+        verdict=verdict,
+        note=_note(note),
+        tags=_tags(tags),
+        created_at=now(),
+        **(taken or Taken())._asdict(),
+    )
+
+
+def withdrawal_of(review: Review) -> Review:
+    """That the reviewer takes back what they said: a further event, as all."""
+    emptied: dict[str, Any] = {"text": None, "child_id": None, "note": "", "tags": [], "seconds": None}
+    return review.model_copy(update=emptied | {"review_id": uuid4().hex, "verdict": "withdraw", "created_at": now()})
+
+
+def _note(note: str) -> str:
+    note = storable(note).strip()
+    if len(note) > _MOST_NOTE:
+        raise ValueError(f"the note is longer than {_MOST_NOTE:,} characters")
+    return note
+
+
+def _tags(tags: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(t for t in (storable(t).strip() for t in tags) if t))
 
 
 def _policy(reviewer: str) -> str:
@@ -109,15 +161,11 @@ def settle(warehouse: Warehouse) -> Settled:
     for words in _rounds(_missing_verdicts(warehouse.path)):
         log.begin()
         done.verdicts += len(warehouse.append("verdicts", [w.verdict(log.run_id) for w in words]).added)
+    for preferred in missing_preferences(warehouse.path, log.run_id):
+        log.begin()
+        done.verdicts += len(warehouse.append("pair_verdicts", preferred).added)
     log.end("finished", {"edits": done.edits, "verdicts": done.verdicts})
     return done
-
-
-def records(cursor: duckdb.DuckDBPyConnection, record: type[R]) -> list[R]:
-    """The rows of a query as records; columns that the record lacks are left out."""
-    names = [d[0] for d in cursor.description or []]
-    kept = [i for i, name in enumerate(names) if name in record.model_fields]
-    return [record(**{names[i]: row[i] for i in kept}) for row in cursor.fetchall()]
 
 
 def _missing_children(path: Path, run: str) -> list[Trajectory]:
@@ -158,7 +206,7 @@ def _child(parent: Trajectory, edit: Review, run: str) -> Trajectory:
 class _Said(NamedTuple):
     """One person's latest word on an attempt, and the review that it is from."""
 
-    word: Literal["approve", "reject", "edit", "withdraw"]
+    word: Word
     review: Review
 
 
@@ -166,55 +214,74 @@ class _Said(NamedTuple):
 class _Opinion:
     """What people together say of an attempt after its `number`-th word."""
 
-    attempt: Attempt
+    attempt: Item
     number: int
     said: tuple[_Said, ...]
     by: Review
 
     def verdict(self, run: str) -> Verdict:
-        """As a row. An edited attempt fails; else the greater number decides, one word a person."""
+        """As a row: one word a person, of which an adjudicator's decides alone."""
         looks, approvals = len(self.said), sum(s.word == "approve" for s in self.said)
-        outcome: Outcome
-        if any(s.word == "edit" for s in self.said):
-            outcome, reason = "fail", "edited"
-        elif approvals * 2 > looks:
-            outcome, reason = "pass", ""
-        elif approvals * 2 == looks:
-            outcome, reason = "undecided", "disagreement"
-        else:
-            rejected = any(s.word == "reject" for s in self.said)
-            outcome, reason = "fail", "rejected" if rejected else "withdrawn"
-        details = {"review_id": self.by.review_id, "reviewer": self.by.reviewer, "note": self.by.note}
+        adjudicated = _latest_adjudication(self.said)
+        outcome, reason = _told(adjudicated, self.said, looks, approvals)
+        details: dict[str, Any] = {"review_id": self.by.review_id, "reviewer": self.by.reviewer, "note": self.by.note}
+        details |= {"tags": self.by.tags, "looks": looks, "approvals": approvals}
         return Verdict(
-            trajectory_id=self.attempt.trajectory_id,
+            trajectory_id=self.attempt.item_id,
             attempt=self.attempt.attempt,
             check=HUMAN,
             version=f"{RULES}.{self.number}",
             kind="person",
             outcome=outcome,
-            score=approvals / looks,
+            score=approvals / looks if looks else None,
             reason=reason,
-            details=canonical_json(details | {"tags": self.by.tags, "looks": looks, "approvals": approvals}),
+            details=canonical_json(details | ({"adjudicated": True} if adjudicated else {})),
             seconds=self.by.seconds,
             run_id=run,
             created_at=now(),
         )
 
 
+def _latest_adjudication(said: Sequence[_Said]) -> _Said | None:
+    by = [s for s in said if s.review.role == "adjudicator" and s.word in ("approve", "reject", "edit")]
+    return max(by, key=lambda s: (s.review.created_at, s.review.number), default=None)
+
+
+def _told(adjudicated: _Said | None, said: Sequence[_Said], looks: int, approvals: int) -> tuple[Outcome, str]:
+    """The outcome and its reason: an adjudicator's word, else an edit, a flag, the greater number."""
+    if adjudicated is not None:
+        outcome: Outcome = "pass" if adjudicated.word == "approve" else "fail"
+        return outcome, {"approve": "", "reject": "rejected"}.get(adjudicated.word, "edited")
+    words = {s.word for s in said}
+    if not looks:
+        return "undecided", "withdrawn"
+    if "edit" in words:
+        return "fail", "edited"
+    if "flag" in words:
+        return "undecided", "flagged"
+    if approvals * 2 > looks:
+        return "pass", ""
+    if approvals * 2 == looks:
+        return "undecided", "disagreement"
+    return "fail", "rejected" if "reject" in words else "withdrawn"
+
+
 # The reviews whose verdict is missing, with all others that have to do with the same attempts: what was said of them,
 # of what they were made of, and of what edits made of them.
 _UNSETTLED = """
-WITH RECURSIVE edits AS (
-    SELECT trajectory_id AS one, child_id AS other FROM reviews WHERE verdict = 'edit'
-    UNION ALL SELECT child_id, trajectory_id FROM reviews WHERE verdict = 'edit'
+WITH RECURSIVE decisive AS (
+    SELECT * FROM reviews WHERE pair_id IS NULL AND repeat = 0
+), edits AS (
+    SELECT trajectory_id AS one, child_id AS other FROM decisive WHERE verdict = 'edit'
+    UNION ALL SELECT child_id, trajectory_id FROM decisive WHERE verdict = 'edit'
 ), settled AS (
     SELECT trajectory_id, attempt, details ->> 'review_id' AS review_id FROM verdicts WHERE "check" = $check
 ), family(trajectory_id) AS (
-    SELECT trajectory_id FROM reviews ANTI JOIN settled USING (trajectory_id, attempt, review_id)
+    SELECT trajectory_id FROM decisive ANTI JOIN settled USING (trajectory_id, attempt, review_id)
     UNION SELECT other FROM edits JOIN family ON family.trajectory_id = one
 )
 SELECT r.* REPLACE (CASE WHEN verdict = 'edit' THEN '' END AS text), s.review_id IS NOT NULL AS is_settled
-FROM reviews r
+FROM decisive r
 LEFT JOIN settled s USING (trajectory_id, attempt, review_id)
 SEMI JOIN family f ON f.trajectory_id = r.trajectory_id
 ORDER BY r.created_at, r.number
@@ -233,37 +300,41 @@ def _missing_verdicts(path: Path) -> list[list[_Opinion]]:
 
 def _opinions(reviews: Iterable[Review]) -> Iterator[list[_Opinion]]:
     """What each review makes of the attempts that it has to do with, its own first; reviews in their order."""
-    said: dict[Attempt, dict[str, _Said]] = defaultdict(dict)
-    numbers: Counter[Attempt] = Counter()
+    said: dict[Item, dict[str, _Said]] = defaultdict(dict)
+    numbers: Counter[Item] = Counter()
 
-    def opinion(attempt: Attempt, word: _Said) -> _Opinion:
+    def opinion(attempt: Item, word: _Said) -> _Opinion:
         said[attempt][word.review.reviewer] = word
+        if word.word == "withdraw" and attempt.item_id == word.review.trajectory_id:
+            # Taken back by themself: as if they had said nothing.
+            del said[attempt][word.review.reviewer]
         numbers[attempt] += 1
         return _Opinion(attempt, numbers[attempt], tuple(said[attempt].values()), word.review)
 
     for review in reviews:
-        attempt = Attempt(review.trajectory_id, review.attempt)
+        attempt = item_of(review)
         before = said[attempt].get(review.reviewer)
         made = [opinion(attempt, _Said(review.verdict, review))]
         if before is not None and before.word == "edit" and before.review.child_id != review.child_id:
             # Another word takes the place of an edit: what the edit made goes with it, unless they looked at it since.
             child = _child_of(before.review)
-            if said[child][review.reviewer].review is before.review:
+            approval = said[child].get(review.reviewer)
+            if approval is not None and approval.review is before.review:
                 made.append(opinion(child, _Said("withdraw", review)))
         if review.verdict == "edit":
             made.append(opinion(_child_of(review), _Said("approve", review)))
         yield made
 
 
-def _child_of(edit: Review) -> Attempt:
+def _child_of(edit: Review) -> Item:
     assert edit.child_id is not None
-    return Attempt(edit.child_id, 1)
+    return Item(edit.child_id, 1)
 
 
 def _rounds(reviews: Sequence[list[_Opinion]]) -> Iterator[list[_Opinion]]:
     """The opinions in commits: those of a review together; of an attempt one in each, so that its last is latest."""
     rounds: dict[int, list[_Opinion]] = defaultdict(list)
-    after: Counter[Attempt] = Counter()
+    after: Counter[Item] = Counter()
     for opinions in reviews:
         place = max(after[o.attempt] for o in opinions)
         rounds[place] += opinions

@@ -4,9 +4,8 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from schemas.records import reviewer_name
+from schemas.records import Role, reviewer_name
 
-Role = Literal["annotator", "adjudicator", "lead"]
 Identity = Literal["local", "header", "oidc"]
 ROLES: tuple[Role, ...] = get_args(Role)
 # Reviews of this name are the known answers that people are held against; nobody may add to them by signing in.

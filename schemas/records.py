@@ -10,7 +10,13 @@ from schemas.keys import canonical_json, key, storable
 
 Stage = Literal["cold_start", "r1_zero", "reasoning", "non_reasoning", "rl_rollout", "eval"]
 Outcome = Literal["pass", "fail", "undecided", "error"]
-Word = Literal["approve", "reject", "edit"]
+# What a person may say: of an attempt, of a pair of answers, of either.
+Word = Literal["approve", "reject", "edit", "prefer_a", "prefer_b", "tie", "flag", "withdraw"]
+OF_PAIRS = ("prefer_a", "prefer_b", "tie")
+OF_EITHER = ("flag", "withdraw")
+# The check that tells what people said.
+HUMAN = "human"
+Role = Literal["annotator", "adjudicator", "lead"]
 Kind = Literal["verifier", "filter", "judge", "reward", "person"]
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "unknown"]
 MOST_NAME = 100
@@ -188,7 +194,7 @@ class Rollout(Record):
 
 
 class Review(Record):
-    """What one person said of one attempt; an event of the journal, copied here in its order."""
+    """What one person said of one attempt or one pair; an event of the journal, copied here in its order."""
 
     TABLE: ClassVar[str] = "reviews"
     KEYS: ClassVar[tuple[str, ...]] = ("review_id",)
@@ -202,14 +208,24 @@ class Review(Record):
     text: str | None = Field(default=None, description="what an edit made of the reply")
     child_id: str | None = Field(default=None, description="the trajectory with the edited text")
     note: str = ""
-    tags: list[str] = Field(default_factory=list)
+    tags: list[str] = Field(default_factory=list, description="coded reasons")
     seconds: float | None = Field(default=None, description="from taking the lease to submitting")
     created_at: datetime = Field(description="when it was submitted")
+    pair_id: str | None = Field(default=None, description="of a pair: which; trajectory_id is then its first answer")
+    a_first: bool | None = Field(default=None, description="of a pair: whether the first answer stood left; drawn")
+    queue: str = Field(default="", description="what it was taken from; empty if imported")
+    guideline: str = Field(default="", description="12 characters of the hash of the queue's guideline and reasons")
+    role: Role = Field(default="annotator", description="an adjudicator's word decides alone")
+    repeat: int = Field(default=0, ge=0, description="1 and more: asked again, unknowingly; decides nothing")
 
     @model_validator(mode="after")
     def _edit_has_text(self) -> "Review":
         if {self.text is None, self.child_id is None} != {self.verdict != "edit"}:
             raise ValueError("an edit has `text` and `child_id`, other verdicts have neither")
+        if self.verdict not in OF_EITHER and (self.verdict in OF_PAIRS) != (self.pair_id is not None):
+            raise ValueError(f"{self.verdict} is said of {'pairs' if self.verdict in OF_PAIRS else 'attempts'}")
+        if (self.pair_id is None) != (self.a_first is None):
+            raise ValueError("a review of a pair has `pair_id` and `a_first`, others have neither")
         return self
 
 

@@ -19,6 +19,8 @@ from warehouse.writing import IO_ERRORS, io_error
 
 # Text of trajectories is read in; without a bound DuckDB takes 80 % of the machine.
 _MEMORY_LIMIT = "2GB"
+# Tables that got columns after they were made, and what those say of older rows where that is not NULL.
+_GROWN = {"reviews": {"queue": "''", "guideline": "''", "role": "'annotator'", "repeat": "0"}}
 
 
 def connect(
@@ -134,10 +136,16 @@ def define_views(
 
 
 def _select(table: str, paths: list[str]) -> str:
-    if paths:
+    columns = duckdb_columns(RECORDS[table])
+    if paths and table not in _GROWN:
         return f"SELECT * FROM {parquet(paths)}"
-    columns = ", ".join(f'CAST(NULL AS {t}) AS "{name}"' for name, t in duckdb_columns(RECORDS[table]).items())
-    return f"SELECT {columns} WHERE false"
+    empty = "SELECT " + ", ".join(f'CAST(NULL AS {t}) AS "{name}"' for name, t in columns.items()) + " WHERE false"
+    if not paths:
+        return empty
+    # Files that were written before a column was added do not have it.
+    told = f"{empty} UNION ALL BY NAME SELECT * FROM {parquet(paths, 'union_by_name = true')}"
+    filled = [f"coalesce({name}, {value}) AS {name}" for name, value in _GROWN[table].items()]
+    return f"SELECT * REPLACE ({', '.join(filled)}) FROM ({told})"
 
 
 def refresh_duckdb_file(warehouse: Warehouse) -> Path:

@@ -1,103 +1,62 @@
 """The journal of human work: leases, drafts and submitted reviews, in one SQLite file of the warehouse.
 
 A reviewer's click must be safe when it is answered, and cheap: SQLite (WAL, synchronous=FULL) acknowledges it after an
-fsync, some milliseconds. Events are only ever added; of a draft the last is kept, since each holds all of the text.
-`publish` copies submitted reviews into the Delta table `reviews`, where SQL and old versions of the warehouse see them.
+fsync, some milliseconds. Events are only ever added, and are the audit log; of a draft the last is kept, since each
+holds all of the text. `publish` copies submitted reviews into the Delta table `reviews`, where SQL and old versions of
+the warehouse see them. What the events come to is added up in memory (`warehouse.standing`), and brought up to date
+inside of each transaction, so that any number of processes decide by all that was said.
 """
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
-from schemas.errors import WarehouseError, WarehouseTooNew
 from schemas.keys import canonical_json
 from schemas.records import Review
 from warehouse.connect import connect
+from warehouse.journal_file import FILE, JournalFile
+from warehouse.standing import MOST_LEASE, Item, Lease, Standing
 from warehouse.store import Warehouse
 
-_FILE = "journal/events.sqlite"
-_VERSION = 1
-_SCHEMA = f"""
-CREATE TABLE events (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    kind TEXT NOT NULL CHECK (kind IN ('lease', 'release', 'draft', 'review')),
-    trajectory_id TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    reviewer TEXT NOT NULL,
-    at REAL NOT NULL,  -- seconds since 1970, as `until`
-    until REAL,        -- when a lease ends
-    since REAL,        -- when a lease was first taken; it may have been renewed
-    review_id TEXT,
-    child_id TEXT,
-    body TEXT NOT NULL DEFAULT '{{}}'
-);
-CREATE INDEX of_trajectory ON events (trajectory_id, kind, number);
-CREATE INDEX leases ON events (until) WHERE kind = 'lease';
-CREATE INDEX children ON events (child_id) WHERE child_id IS NOT NULL;
-CREATE UNIQUE INDEX one_draft ON events (trajectory_id, reviewer) WHERE kind = 'draft';
-CREATE UNIQUE INDEX each_review_once ON events (review_id) WHERE kind = 'review';
-CREATE TRIGGER never_changed BEFORE UPDATE ON events
-    BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
-CREATE TRIGGER never_removed BEFORE DELETE ON events WHEN OLD.kind <> 'draft'
-    BEGIN SELECT RAISE(ABORT, 'events are never removed'); END;
-PRAGMA user_version = {_VERSION};
-"""
-# A lease that ends later than this from now was taken before the clock was set back: it holds no longer.
-MOST_LEASE = 3600.0
-_LEASE = 600.0
-_WAIT = 30.0
+_LEASE = 900.0
 _BATCH = 1000
 
-# The leases that hold: not over, and not followed by another, nor by their holder giving back or reviewing.
-_HELD = """
-SELECT l.trajectory_id, l.reviewer, l.since, l.until FROM events l
-WHERE l.kind = 'lease' AND l.until > :now AND l.until <= :now + :most AND NOT EXISTS (
-    SELECT 1 FROM events e WHERE e.trajectory_id = l.trajectory_id AND e.number > l.number
-    AND (e.kind = 'lease' OR (e.kind IN ('release', 'review') AND e.reviewer = l.reviewer)))
-"""
-# Who has looked at an attempt; who edited one has looked at what came of it.
-_LOOKED = """
-SELECT reviewer FROM events WHERE kind = 'review' AND trajectory_id = :id AND attempt = :attempt
-UNION SELECT reviewer FROM events WHERE child_id = :id
-"""
+
+class Refused(Exception):
+    """A submission that would be one look too many, or the same person's second; the draft is kept."""
 
 
-class Attempt(NamedTuple):
-    """One attempt of a trajectory: what a person looks at."""
+class Conflict(Exception):
+    """Somebody changed what a person works on; nothing was overwritten.
 
-    trajectory_id: str
-    attempt: int
+    `child_id` is the trajectory that an edit made of the same attempt in between, `draft` what another tab has kept.
+    """
 
-
-@dataclass(frozen=True)
-class Lease:
-    """Who has a trajectory before them; `since` and `until` are seconds since 1970."""
-
-    trajectory_id: str
-    reviewer: str
-    since: float
-    until: float
+    def __init__(self, message: str, *, child_id: str | None = None, draft: "Draft | None" = None) -> None:
+        super().__init__(message)
+        self.child_id = child_id
+        self.draft = draft
 
 
 @dataclass(frozen=True)
 class Draft:
     """Unfinished work of a reviewer; `body` is whatever the screen put there, `at` seconds since 1970."""
 
-    trajectory_id: str
-    attempt: int
+    number: int
+    queue: str
+    item: Item
     reviewer: str
     body: dict[str, Any]
     at: float
 
 
 class Journal:
-    """One connection to the journal. Any number of processes may have one; a thread needs one of its own.
+    """One connection to the journal. Any number of processes may have one, and threads share it.
 
     Every method that changes something returns when the change is on disk. Raises WarehouseError when the file cannot
     be read or written.
@@ -105,35 +64,10 @@ class Journal:
 
     def __init__(self, warehouse: Warehouse, *, clock: Callable[[], float] = time.time) -> None:
         """Opens the journal of a warehouse, making it if there is none."""
-        self.path = warehouse.path / _FILE
         self._clock = clock
-        with self._told():
-            self.path.parent.mkdir(exist_ok=True)
-            self._connection = sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None)
-            self._connection.row_factory = sqlite3.Row
-            self._prepare()
-
-    def _prepare(self) -> None:
-        # Who switches to WAL first has the file alone; others are told at once that it is locked, without waiting.
-        give_up = time.monotonic() + _WAIT
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                break
-            except sqlite3.OperationalError:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(0.01)
-        self._connection.execute("PRAGMA synchronous = FULL")
-        with self._transaction():
-            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                for statement in _statements(_SCHEMA):
-                    self._connection.execute(statement)
-        if version > _VERSION:
-            raise WarehouseTooNew(
-                f"{self.path}: a journal of version {version}, this program knows {_VERSION}: pip install -U dataengine"
-            )
+        self._file = JournalFile(warehouse.path, clock)
+        self.path = self._file.path
+        self._standing = Standing()
 
     def __enter__(self) -> "Journal":
         return self
@@ -143,93 +77,155 @@ class Journal:
 
     def close(self) -> None:
         """Closes the connection."""
-        self._connection.close()
+        self._file.close()
+
+    @contextmanager
+    def standing(self) -> Iterator[Standing]:
+        """What all events up to now come to; other threads wait meanwhile."""
+        with self._file.told():
+            self._catch_up()
+            yield self._standing
+
+    @contextmanager
+    def _deciding(self) -> Iterator[Standing]:
+        try:
+            with self._file.transaction():
+                self._catch_up()
+                yield self._standing
+        except (Refused, Conflict):
+            raise  # before anything was written
+        except BaseException:
+            # What was added up may hold events that were not written: it is added up anew.
+            self._standing = Standing()
+            raise
+
+    def _catch_up(self) -> None:
+        rows = self._file.connection.execute(
+            "SELECT number, kind, queue, item_id, attempt, reviewer, until, since, repeat, review_id, verdict, "
+            "child_id FROM events WHERE number > ? AND kind <> 'draft' ORDER BY number",
+            [self._standing.number],
+        )
+        self._standing.add(rows)
 
     # -- leases
 
     def take(
-        self, queue: Iterable[Attempt], reviewer: str, *, looks: int = 1, seconds: float = _LEASE
-    ) -> Attempt | None:
-        """Leases the first of `queue` that nobody else has and that still wants a look, or None when there is none.
+        self,
+        queue: str,
+        items: Iterable[Item],
+        reviewer: str,
+        *,
+        looks: int | None = 1,
+        repeat: int = 0,
+        edited: bool = False,
+        seconds: float = _LEASE,
+    ) -> Lease | None:
+        """Leases the first of `items` that a person may be given, or None when there is none.
 
-        What was looked at by `looks` people, by the reviewer, or was edited since the queue was made is passed over.
+        Who has one of the queue before them is given that. `looks` is how many people look at each, in all; None is as
+        many as come. With `repeat` the items are taken as they are given, whoever looked at them, but for what the
+        person passed over; with `edited` also what somebody edited.
         """
-        with self._transaction():
-            held = self._held()
-            for wanted in queue:
-                lease = held.get(wanted.trajectory_id)
-                if (lease is None or lease.reviewer == reviewer) and self._wants(wanted, reviewer, looks):
-                    self._lease(wanted, reviewer, lease, seconds)
-                    return wanted
+        seconds = _bounded(seconds)
+        with self._deciding() as standing:
+            now = self._clock()
+            for lease in standing.has(queue, reviewer, now):
+                if standing.may_say(queue, lease.item, reviewer, lease.repeat):
+                    return lease
+            for item in items:
+                again = repeat and standing.may_say(queue, item, reviewer, repeat)
+                if again or (not repeat and standing.wants(queue, item, reviewer, looks, now, edited=edited)):
+                    return self._lease(Lease(queue, item, reviewer, now, now + seconds, repeat))
         return None
 
-    def lease(self, wanted: Attempt, reviewer: str, *, seconds: float = _LEASE) -> bool:
-        """Takes or renews the lease of one trajectory; whether the reviewer has it now."""
-        with self._transaction():
-            lease = self._held().get(wanted.trajectory_id)
-            if lease is not None and lease.reviewer != reviewer:
-                return False
-            self._lease(wanted, reviewer, lease, seconds)
-            return True
+    def renew(self, lease: Lease, *, looks: int | None = 1, seconds: float = _LEASE) -> Lease | None:
+        """The lease for as long again, also where it had ended and the place is still free; None where it is gone."""
+        queue, item, reviewer, seconds = lease.queue, lease.item, lease.reviewer, _bounded(seconds)
+        with self._deciding() as standing:
+            now = self._clock()
+            held = standing.held(queue, item, now).get(reviewer)
+            free = lease.repeat or standing.is_free(queue, item, reviewer, looks, now)
+            if held is None and not (free and standing.may_say(queue, item, reviewer, lease.repeat)):
+                return None
+            since = held.since if held else lease.since
+            return self._lease(Lease(queue, item, reviewer, since, now + seconds, lease.repeat))
 
-    def release(self, wanted: Attempt, reviewer: str) -> None:
-        """Gives a lease back; nothing happens when the reviewer has none."""
-        with self._transaction():
-            lease = self._held().get(wanted.trajectory_id)
-            if lease is not None and lease.reviewer == reviewer:
-                self._add("release", wanted, reviewer)
+    def release(self, queue: str, item: Item, reviewer: str, *, skip: bool = False) -> None:
+        """Gives a lease back; with `skip` the person is not given the item again."""
+        with self._deciding() as standing:
+            if skip or reviewer in standing.held(queue, item, self._clock()):
+                self._add("skip" if skip else "release", queue, item, reviewer)
 
-    def leases(self) -> dict[str, Lease]:
-        """The leases that hold now, by trajectory."""
-        with self._told():
-            return self._held()
+    def release_all(self, reviewer: str, queue: str) -> int:
+        """Gives back all that a person has from a queue; how many that were."""
+        with self._deciding() as standing:
+            held = standing.has(queue, reviewer, self._clock())
+            for lease in held:
+                self._add("release", queue, lease.item, reviewer)
+        return len(held)
 
-    def _held(self) -> dict[str, Lease]:
-        rows = self._connection.execute(_HELD, {"now": self._clock(), "most": MOST_LEASE})
-        return {row["trajectory_id"]: Lease(*row) for row in rows}
+    def _lease(self, lease: Lease) -> Lease:
+        self._add(
+            "lease", lease.queue, lease.item, lease.reviewer, until=lease.until, since=lease.since, repeat=lease.repeat
+        )
+        return lease
 
-    def _wants(self, wanted: Attempt, reviewer: str, looks: int) -> bool:
-        looked = {row[0] for row in self._connection.execute(_LOOKED, wanted._asdict() | {"id": wanted.trajectory_id})}
-        edited = self._connection.execute(
-            "SELECT 1 FROM events WHERE kind = 'review' AND trajectory_id = ? AND attempt = ? AND child_id IS NOT NULL",
-            wanted,
-        ).fetchone()
-        return len(looked) < looks and reviewer not in looked and edited is None
-
-    def _lease(self, wanted: Attempt, reviewer: str, before: Lease | None, seconds: float) -> None:
-        if not 0 < seconds <= MOST_LEASE:
-            raise ValueError(f"a lease of {seconds} seconds; it must be above 0 and at most {MOST_LEASE:.0f}")
-        now = self._clock()
-        self._add("lease", wanted, reviewer, until=now + seconds, since=before.since if before else now)
+    def send(self, items: Iterable[Item], reviewer: str, queue: str) -> int:
+        """Puts items into a queue by hand; how many were not there."""
+        with self._deciding() as standing:
+            new = [item for item in dict.fromkeys(items) if item not in standing.sent[queue]]
+            for item in new:
+                self._add("send", queue, item, reviewer)
+        return len(new)
 
     # -- drafts
 
-    def save_draft(self, wanted: Attempt, reviewer: str, body: dict[str, Any]) -> None:
-        """Keeps unfinished work; it takes the place of the reviewer's draft before, and is gone when they submit."""
-        with self._transaction():
-            self._drop_draft(wanted.trajectory_id, reviewer)
-            self._add("draft", wanted, reviewer, body=canonical_json(body))
+    def save_draft(
+        self, queue: str, item: Item, reviewer: str, body: dict[str, Any], *, seen: int | None = None
+    ) -> int:
+        """Keeps unfinished work in place of the person's draft before, until they submit; returns its number.
 
-    def draft(self, trajectory_id: str, reviewer: str) -> Draft | None:
-        """The reviewer's draft on a trajectory, if there is one."""
-        return next(iter(self._drafts("trajectory_id = ? AND reviewer = ?", trajectory_id, reviewer)), None)
+        `body["tab"]` names the window it is from and `seen` the number of the draft that the window showed last: raises
+        Conflict, and keeps what is there, where another window has written since.
+        """
+        with self._deciding():
+            before = next(
+                iter(self._drafts("queue = ? AND item_id = ? AND reviewer = ?", queue, item.item_id, reviewer)), None
+            )
+            if before and seen is not None and before.number > seen and before.body.get("tab") != body.get("tab"):
+                raise Conflict("another window has changed this draft", draft=before)
+            self._drop_draft(queue, item, reviewer)
+            return self._add("draft", queue, item, reviewer, body=canonical_json(body))
+
+    def draft(self, queue: str, item: Item, reviewer: str) -> Draft | None:
+        """The person's draft on an item, if there is one."""
+        found = self._drafts("queue = ? AND item_id = ? AND reviewer = ?", queue, item.item_id, reviewer)
+        return next(iter(found), None)
 
     def drafts(self, reviewer: str) -> list[Draft]:
-        """The reviewer's drafts, the oldest first."""
+        """The person's drafts, the oldest first."""
         return self._drafts("reviewer = ?", reviewer)
 
-    def _drafts(self, condition: str, *values: str) -> list[Draft]:
-        with self._told():
-            rows = self._connection.execute(
-                "SELECT trajectory_id, attempt, reviewer, body, at FROM events "
-                f"WHERE kind = 'draft' AND {condition} ORDER BY number",
-                values,
-            ).fetchall()
-        return [Draft(ident, attempt, who, json.loads(body), at) for ident, attempt, who, body, at in rows]
+    def drop_draft(self, queue: str, item: Item, reviewer: str) -> None:
+        """Throws a person's draft away."""
+        with self._deciding():
+            self._drop_draft(queue, item, reviewer)
 
-    def _drop_draft(self, trajectory_id: str, reviewer: str) -> None:
-        self._connection.execute(
-            "DELETE FROM events WHERE kind = 'draft' AND trajectory_id = ? AND reviewer = ?", [trajectory_id, reviewer]
+    def _drafts(self, condition: str, *values: str) -> list[Draft]:
+        rows = self._file.rows(
+            "SELECT number, queue, item_id, attempt, reviewer, body, at FROM events "
+            f"WHERE kind = 'draft' AND {condition} ORDER BY number",
+            values,
+        )
+        return [
+            Draft(n, of, Item(ident, attempt), who, json.loads(body), at)
+            for n, of, ident, attempt, who, body, at in rows
+        ]
+
+    def _drop_draft(self, queue: str, item: Item, reviewer: str) -> None:
+        self._file.connection.execute(
+            "DELETE FROM events WHERE kind = 'draft' AND queue = ? AND item_id = ? AND reviewer = ?",
+            [queue, item.item_id, reviewer],
         )
 
     # -- reviews
@@ -237,96 +233,148 @@ class Journal:
     def submit(self, reviews: Iterable[Review]) -> list[Review]:
         """Writes reviews in one transaction; those that are new, with number, time and the seconds they took.
 
-        A review_id that is there already changes nothing, so a submission can be repeated. One whose lease has ended is
-        taken all the same: work that was done is never refused, it is a further look.
+        A review_id that is there already changes nothing, so a submission can be repeated. Nothing is refused: reviews
+        that were made elsewhere are further looks.
         """
-        added = []
-        with self._transaction():
-            held, now = self._held(), self._time_of_submission()
-            for review in reviews:
-                if self._known(review.review_id):
-                    continue
-                lease = held.get(review.trajectory_id)
-                review = review.model_copy(update={"created_at": datetime.fromtimestamp(now, UTC)})
-                if review.seconds is None and lease is not None and lease.reviewer == review.reviewer:
-                    review = review.model_copy(update={"seconds": round(max(0.0, now - lease.since), 3)})
-                number = self._add(
-                    "review",
-                    Attempt(review.trajectory_id, review.attempt),
-                    review.reviewer,
-                    at=now,
-                    review_id=review.review_id,
-                    child_id=review.child_id,
-                    body=canonical_json(review.model_dump(mode="json", exclude={"number"})),
-                )
-                self._drop_draft(review.trajectory_id, review.reviewer)
-                added.append(review.model_copy(update={"number": number}))
-        return added
+        with self._deciding() as standing:
+            return [made for review in reviews if (made := self._submit(standing, review)) is not None]
+
+    def submit_taken(self, review: Review, *, looks: int | None, base: str | None = None) -> Review | None:
+        """Writes the review of an item that was taken from its queue; None when it is there already.
+
+        Raises Refused where the person has said it already, or where their lease ended and others have the place; and
+        Conflict for an edit where somebody else edited the attempt and `base` is not what came of that, but where
+        `looks` is None: then people do not know of each other. In all three cases nothing is written and the draft is
+        kept.
+        """
+        with self._deciding() as standing:
+            if not self._known(review.review_id):
+                self._refuse_more(standing, review, looks)
+                if review.verdict == "edit" and looks is not None:
+                    self._refuse_stale(standing, review, base)
+            return self._submit(standing, review)
+
+    def withdraw(
+        self, review: Review, *, of: str | None = None, looks: int | None = None, seconds: float = _LEASE
+    ) -> Lease | None:
+        """Writes that a person takes back what they said (`verdict` withdraw) and gives them the item again.
+
+        Without a lease where the place was taken meanwhile. Raises Refused where there is nothing to be taken back, and
+        with `of` where that review_id is not what they said last of it.
+        """
+        item, queue, reviewer, seconds = item_of(review), review.queue, review.reviewer, _bounded(seconds)
+        with self._deciding() as standing:
+            stands = standing.done[queue, reviewer].get((item, review.repeat))
+            if stands is None or of not in (None, stands.review_id):
+                raise Refused("this was taken back already")
+            self._submit(standing, review)
+            self._catch_up()
+            now = self._clock()
+            if not queue or not standing.is_free(queue, item, reviewer, looks, now):
+                return None
+            return self._lease(Lease(queue, item, reviewer, now, now + seconds, review.repeat))
+
+    def _refuse_more(self, standing: Standing, review: Review, looks: int | None) -> None:
+        queue, item, reviewer, now = review.queue, item_of(review), review.reviewer, self._clock()
+        if not standing.may_say(queue, item, reviewer, review.repeat, skipped=True):
+            raise Refused("you have said this already, in another window perhaps")
+        # A clock that is set back brings a lease to life again, when others have been in its place already.
+        held = reviewer in standing.held(queue, item, now) and standing.has_place(queue, item, reviewer, looks)
+        if not held and not review.repeat and not standing.is_free(queue, item, reviewer, looks, now):
+            raise Refused(
+                "your lease ended and others have looked at this meanwhile; what you wrote is kept as a draft"
+            )
+
+    def _refuse_stale(self, standing: Standing, review: Review, base: str | None) -> None:
+        edits = standing.edits(item_of(review))
+        if edits and edits[-1].child_id != base and edits[-1].child_id != review.child_id:
+            raise Conflict("somebody else edited this meanwhile", child_id=edits[-1].child_id)
+
+    def _submit(self, standing: Standing, review: Review) -> Review | None:
+        if self._known(review.review_id):
+            return None
+        item, now = item_of(review), self._time_of_submission()
+        lease = standing.held(review.queue, item, now).get(review.reviewer)
+        review = review.model_copy(update={"created_at": datetime.fromtimestamp(now, UTC)})
+        if review.seconds is None and lease is not None:
+            review = review.model_copy(update={"seconds": round(max(0.0, now - lease.since), 3)})
+        number = self._add(
+            "review",
+            review.queue,
+            item,
+            review.reviewer,
+            at=now,
+            repeat=review.repeat,
+            review_id=review.review_id,
+            verdict=review.verdict,
+            child_id=review.child_id,
+            body=canonical_json(review.model_dump(mode="json", exclude={"number"})),
+        )
+        self._drop_draft(review.queue, item, review.reviewer)
+        return review.model_copy(update={"number": number})
 
     def _time_of_submission(self) -> float:
         # In the transaction and never before the last: by time and number they stand in one order, the journal's.
-        last = self._connection.execute(
+        last = self._file.connection.execute(
             "SELECT at FROM events WHERE kind = 'review' ORDER BY number DESC LIMIT 1"
         ).fetchone()
         return max(self._clock(), last[0] if last else 0.0)
 
     def _known(self, review_id: str) -> bool:
-        found = self._connection.execute("SELECT 1 FROM events WHERE kind = 'review' AND review_id = ?", [review_id])
+        found = self._file.connection.execute(
+            "SELECT 1 FROM events WHERE kind = 'review' AND review_id = ?", [review_id]
+        )
         return found.fetchone() is not None
+
+    def review(self, review_id: str) -> Review | None:
+        """A submitted review."""
+        rows = self._file.rows("SELECT number, body FROM events WHERE kind = 'review' AND review_id = ?", [review_id])
+        return next((Review(**json.loads(body), number=number) for number, body in rows), None)
+
+    def edit_of(self, child_id: str) -> Review | None:
+        """The latest review that edited a text into being."""
+        rows = self._file.rows(
+            "SELECT number, body FROM events WHERE child_id = ? AND kind = 'review' ORDER BY number DESC LIMIT 1",
+            [child_id],
+        )
+        return next((Review(**json.loads(body), number=number) for number, body in rows), None)
 
     def reviews(self, *, without: Container[str] = ()) -> Iterator[list[Review]]:
         """Submitted reviews in their order, some at a time; `without` are review_ids to leave out."""
-        with self._told():
-            listed = self._connection.execute("SELECT number, review_id FROM events WHERE kind = 'review' ORDER BY 1")
-            numbers = [number for number, review_id in listed if review_id not in without]
+        listed = self._file.rows("SELECT number, review_id FROM events WHERE kind = 'review' ORDER BY 1")
+        numbers = [number for number, review_id in listed if review_id not in without]
         for start in range(0, len(numbers), _BATCH):
             part = numbers[start : start + _BATCH]
             marks = ", ".join("?" * len(part))
-            with self._told():
-                rows = self._connection.execute(
-                    f"SELECT number, body FROM events WHERE number IN ({marks}) ORDER BY number", part
-                ).fetchall()
+            rows = self._file.rows(f"SELECT number, body FROM events WHERE number IN ({marks}) ORDER BY number", part)
             yield [Review(**json.loads(body), number=number) for number, body in rows]
 
-    # -- the file
+    def last_review(self) -> int:
+        """The number of the last submitted review, 0 when there is none."""
+        (row,) = self._file.rows("SELECT coalesce(max(number), 0) FROM events WHERE kind = 'review'")
+        return int(row[0])
 
-    def _add(self, kind: str, wanted: Attempt, reviewer: str, **columns: Any) -> int:
-        values = {**wanted._asdict(), "kind": kind, "reviewer": reviewer, "at": self._clock(), **columns}
-        cursor = self._connection.execute(
-            f"INSERT INTO events ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", [*values.values()]
+    def has_edits(self, after: int) -> bool:
+        """Whether an edit was submitted after the event of that number."""
+        return bool(
+            self._file.rows(
+                "SELECT 1 FROM events WHERE kind = 'review' AND verdict = 'edit' AND number > ? LIMIT 1", [after]
+            )
         )
-        assert cursor.lastrowid is not None
-        return cursor.lastrowid
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing, and nobody else writes in between."""
-        with self._told():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as e:
-            raise WarehouseError(f"{self.path}: the journal cannot be used: {e}; what was answered is kept") from e
+    def _add(self, kind: str, queue: str, item: Item, reviewer: str, **columns: Any) -> int:
+        return self._file.add(kind, queue=queue, **item._asdict(), reviewer=reviewer, **columns)
 
 
-def _statements(script: str) -> Iterator[str]:
-    # `executescript` would commit the transaction that it is run in.
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
+def item_of(review: Review) -> Item:
+    """What a review is of."""
+    return Item(review.trajectory_id, review.attempt) if review.pair_id is None else Item(review.pair_id, 0)
+
+
+def _bounded(seconds: float) -> float:
+    if not 0 < seconds <= MOST_LEASE:
+        raise ValueError(f"a lease of {seconds} seconds; it must be above 0 and at most {MOST_LEASE:.0f}")
+    return seconds
 
 
 def publish(warehouse: Warehouse) -> int:
@@ -335,7 +383,7 @@ def publish(warehouse: Warehouse) -> int:
     What is there is asked of the table itself: killed anywhere and called again, or called by two processes at once, it
     ends in the same rows.
     """
-    if not (warehouse.path / _FILE).exists():
+    if not (warehouse.path / FILE).exists():
         return 0
     with connect(warehouse.path, only=("reviews",)) as connection:
         there = {row[0] for row in connection.execute("SELECT review_id FROM reviews").fetchall()}

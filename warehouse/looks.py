@@ -7,7 +7,6 @@ from pathlib import Path
 import duckdb
 
 from warehouse.connect import connect
-from warehouse.journal import Attempt, Journal
 from warehouse.views import names_in
 
 # What of the asked ones can be looked at, and where each stands. What an edit made comes in with what was edited; an
@@ -27,13 +26,18 @@ WITH RECURSIVE edits AS (
     SELECT trajectory_id, attempt, count(*) AS looks,
         count(*) FILTER (WHERE verdict = 'approve') AS approvals,
         bool_or(verdict = 'edit') AS edited,
-        list(reviewer) AS reviewers
+        bool_or(verdict = 'flag') AS flagged,
+        arg_max(verdict, (created_at, number)) FILTER (WHERE role = 'adjudicator') AS adjudicated
     FROM reviews_current
+    WHERE pair_id IS NULL
     GROUP BY trajectory_id, attempt
 ), placed AS (
-    SELECT t.trajectory_id, t.attempt, coalesce(s.reviewers, []) AS reviewers, CASE
+    SELECT t.trajectory_id, CASE
+        WHEN s.adjudicated = 'approve' THEN 'approved'
+        WHEN s.adjudicated = 'reject' THEN 'rejected'
         WHEN s.edited THEN 'edited'
         WHEN coalesce(s.looks, 0) < $looks THEN 'waiting'
+        WHEN s.flagged THEN 'undecided'
         WHEN s.approvals * 2 > s.looks THEN 'approved'
         WHEN s.approvals * 2 = s.looks THEN 'undecided'
         ELSE 'rejected' END AS place
@@ -85,36 +89,6 @@ def edited_from(path: Path, ids: Sequence[str]) -> list[str]:
             {"looks": 1, "require": []},
         ).fetchall()
     return [row[0] for row in rows]
-
-
-def waiting(
-    path: Path,
-    reviewer: str,
-    *,
-    ids: Sequence[str] | None = None,
-    stage: str | None = None,
-    looks: int = 1,
-    require: Sequence[str] = (),
-    journal: Journal | None = None,
-) -> list[Attempt]:
-    """The queue of a reviewer: attempts of these trajectories, or of a stage, that still want a look by them.
-
-    That is those that fewer than `looks` people looked at, the reviewer not among them, and that others have no lease
-    of in `journal`. In the order of their ids, which are hashes: whoever looks at the first hundred has looked at a
-    random hundred. It is as new as the table `reviews`; `Journal.take` looks again.
-    """
-    with connect(path, only=names_in(_LOOKED)) as connection:
-        if ids is None:
-            connection.execute("CREATE TABLE asked AS SELECT trajectory_id FROM trajectories WHERE stage = ?", [stage])
-        else:
-            _ask(connection, ids)
-        rows = connection.execute(
-            f"{_LOOKED} SELECT trajectory_id, attempt FROM placed "
-            "WHERE place = 'waiting' AND NOT list_contains(reviewers, $reviewer) ORDER BY trajectory_id",
-            {"looks": looks, "require": list(require), "reviewer": reviewer},
-        ).fetchall()
-    held = {} if journal is None else journal.leases()
-    return [Attempt(*row) for row in rows if row[0] not in held or held[row[0]].reviewer == reviewer]
 
 
 def _ask(connection: duckdb.DuckDBPyConnection, ids: Sequence[str]) -> None:

@@ -55,6 +55,11 @@ def m007_rollouts(warehouse: "Warehouse") -> None:
     warehouse.create_table("rollouts")
 
 
+def m008_queues(warehouse: "Warehouse") -> None:
+    """Gives reviews the columns of queues, pairs and roles."""
+    warehouse.add_columns("reviews")
+
+
 MIGRATIONS: list[Callable[["Warehouse"], None]] = [
     m001_tables,
     m002_clusters,
@@ -63,6 +68,7 @@ MIGRATIONS: list[Callable[["Warehouse"], None]] = [
     m005_pairs,
     m006_logs_stay,
     m007_rollouts,
+    m008_queues,
 ]
 
 

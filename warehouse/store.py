@@ -6,13 +6,13 @@ import random
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from schemas.errors import WarehouseError
@@ -147,12 +147,30 @@ class Warehouse:
 
     def keep_log(self, table: str) -> None:
         """Makes the log of a table stay, where it was made before tables were made so."""
-        for _ in range(_MAX_TRIES):
-            delta = self.delta(table)
-            if delta.metadata().configuration.items() >= _LOG_STAYS.items():
-                return
-            try:
+
+        def stays(delta: DeltaTable) -> None:
+            if not delta.metadata().configuration.items() >= _LOG_STAYS.items():
                 delta.alter.set_table_properties(_LOG_STAYS)
+
+        self._alter(table, stays)
+
+    def add_columns(self, table: str) -> None:
+        """Gives a table the columns that its record has by now; in rows that are there they are NULL."""
+        from schemas.arrow import arrow_schema
+
+        def add(delta: DeltaTable) -> None:
+            there = {field.name for field in delta.schema().fields}
+            wanted = Schema.from_arrow(arrow_schema(RECORDS[table])).fields
+            if missing := [field for field in wanted if field.name not in there]:
+                delta.alter.add_columns(missing)
+
+        self._alter(table, add)
+
+    def _alter(self, table: str, change: Callable[[DeltaTable], None]) -> None:
+        """Makes a change of a table that is none where it was made already; several processes may do so at once."""
+        for _ in range(_MAX_TRIES):
+            try:
+                return change(self.delta(table))
             except CommitFailedError:
                 continue  # somebody wrote, or did the same
             except (DeltaError, OSError) as e:

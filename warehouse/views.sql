@@ -89,42 +89,53 @@ SELECT 'response' AS kind, trajectory_id AS id, coalesce(details ->> 'representa
 FROM verdicts_current
 WHERE "check" = 'duplicate' AND outcome IN ('pass', 'fail');
 
--- The latest word of each person on each attempt. Who edited one has approved what came of it (`by_editing`), for as long
--- as the edit is their latest word.
+-- The latest word of each person on each attempt and each pair, where they did not withdraw it; repeats, which people are
+-- given unknowingly, are none. Who edited an attempt has approved what came of it (`by_editing`), for as long as the edit is
+-- their latest word.
 CREATE VIEW reviews_current AS
 WITH said AS (
-    SELECT review_id, number, trajectory_id, attempt, reviewer, verdict, false AS by_editing, child_id, note, tags,
-        seconds, created_at
+    SELECT review_id, number, trajectory_id, attempt, pair_id, reviewer, verdict, false AS by_editing, child_id, note, tags,
+        a_first, queue, guideline, role, seconds, created_at
     FROM reviews
+    WHERE repeat = 0
     QUALIFY row_number() OVER (
-        PARTITION BY trajectory_id, attempt, reviewer ORDER BY created_at DESC, number DESC
+        PARTITION BY trajectory_id, attempt, pair_id, reviewer ORDER BY created_at DESC, number DESC
     ) = 1
 ), approved AS (
     SELECT * REPLACE (child_id AS trajectory_id, 1 AS attempt, 'approve' AS verdict, true AS by_editing,
         NULL AS child_id)
     FROM said
     WHERE verdict = 'edit'
+), latest AS (
+    SELECT * FROM (FROM said UNION ALL BY NAME FROM approved)
+    QUALIFY row_number() OVER (
+        PARTITION BY trajectory_id, attempt, pair_id, reviewer ORDER BY created_at DESC, number DESC
+    ) = 1
 )
-SELECT * FROM (FROM said UNION ALL BY NAME FROM approved)
-QUALIFY row_number() OVER (PARTITION BY trajectory_id, attempt, reviewer ORDER BY created_at DESC, number DESC) = 1;
+FROM latest WHERE verdict <> 'withdraw';
 
--- Each two people who looked at the same attempts, without knowing of each other's edits: how many attempts, the share
+-- Each two people who looked at the same attempts or pairs, without knowing of each other's edits: how many, the share
 -- on which they said the same, and Cohen's kappa, which is NULL where both always said one and the same thing.
 CREATE VIEW review_agreement AS
 WITH compared AS (
     SELECT a.reviewer AS reviewer_a, b.reviewer AS reviewer_b, a.verdict AS said_a, b.verdict AS said_b
     FROM reviews_current a
-    JOIN reviews_current b USING (trajectory_id, attempt)
+    JOIN reviews_current b ON a.trajectory_id = b.trajectory_id AND a.attempt = b.attempt
+        AND a.pair_id IS NOT DISTINCT FROM b.pair_id
     WHERE a.reviewer < b.reviewer AND NOT a.by_editing AND NOT b.by_editing
+        AND a.role <> 'adjudicator' AND b.role <> 'adjudicator'
+), one_side AS (
+    SELECT reviewer_a, reviewer_b, said_a AS word, count(*) AS n FROM compared GROUP BY ALL
+), other_side AS (
+    SELECT reviewer_a, reviewer_b, said_b AS word, count(*) AS n FROM compared GROUP BY ALL
+), chance AS (
+    SELECT reviewer_a, reviewer_b, sum(one_side.n * other_side.n) AS alike
+    FROM one_side JOIN other_side USING (reviewer_a, reviewer_b, word)
+    GROUP BY reviewer_a, reviewer_b
 ), shares AS (
-    SELECT reviewer_a, reviewer_b, count(*) AS n,
-        count(*) FILTER (WHERE said_a = said_b) / n AS agreement,
-        list_sum([
-            count(*) FILTER (WHERE said_a = 'approve') * count(*) FILTER (WHERE said_b = 'approve'),
-            count(*) FILTER (WHERE said_a = 'reject') * count(*) FILTER (WHERE said_b = 'reject'),
-            count(*) FILTER (WHERE said_a = 'edit') * count(*) FILTER (WHERE said_b = 'edit')
-        ]) / n ** 2 AS by_chance
-    FROM compared
+    SELECT reviewer_a, reviewer_b, count(*) AS n, count(*) FILTER (WHERE said_a = said_b) / n AS agreement,
+        coalesce(any_value(alike), 0) / n ** 2 AS by_chance
+    FROM compared LEFT JOIN chance USING (reviewer_a, reviewer_b)
     GROUP BY reviewer_a, reviewer_b
 )
 SELECT reviewer_a, reviewer_b, n, round(agreement, 4) AS agreement,

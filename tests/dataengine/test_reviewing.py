@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataengine.reviewing import _opinions, _rounds, records, review_of, settle
+from dataengine.reviewing import _opinions, _rounds, review_of, settle
 from schemas.records import Review, Trajectory
 from warehouse.connect import connect
+from warehouse.fetching import records
 from warehouse.journal import Journal
 from warehouse.looks import Looked, edited_from, looked_at, waiting
 from warehouse.store import Warehouse

@@ -32,6 +32,7 @@ VERSIONS: dict[str, tuple[int, list[str]]] = {
     "5": (5, ["old-labels@1", "old-pairs@1", "old-prompts@1", "old-targets@1"]),
     "6": (6, ["old-labels@1", "old-pairs@1", "old-prompts@1", "old-targets@1"]),
     "7": (7, ["old-labels@1", "old-pairs@1", "old-prompts@1", "old-targets@1"]),
+    "8": (8, ["old-labels@1", "old-pairs@1", "old-prompts@1", "old-targets@1"]),
 }
 SAMPLES = ["old-samples@1", "old-samples@2"]
 # Of old-samples@1 and @2: the same in every version there was.

@@ -148,6 +148,7 @@ def test_processes_that_make_a_warehouse_at_once_make_one(folder: Path) -> None:
             (5, "pairs"),
             (6, "logs_stay"),
             (7, "rollouts"),
+            (8, "queues"),
         ]
 
 

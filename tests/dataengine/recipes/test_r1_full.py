@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from dataengine.reviewing import records, review_of
+from dataengine.reviewing import review_of
 from dataengine.shipped import load_recipe
 from schemas.records import Trajectory
 from tests.dataengine.conftest import Answered, ScriptedServer
 from warehouse.connect import connect
+from warehouse.fetching import records
 from warehouse.journal import Journal
 from warehouse.snapshot import list_snapshots, open_snapshot
 from warehouse.store import Warehouse

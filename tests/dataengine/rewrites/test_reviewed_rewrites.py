@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from dataengine.reviewing import records, review_of, settle
+from dataengine.reviewing import review_of, settle
 from schemas.records import Trajectory
 from tests.dataengine.rewrites.conftest import Chain
 from warehouse.connect import connect
+from warehouse.fetching import records
 from warehouse.journal import Journal
 from warehouse.store import Warehouse
 

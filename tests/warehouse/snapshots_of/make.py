@@ -16,6 +16,7 @@ for the warehouses that people have.
 | `5` | e63d923 | targets and licences |
 | `6` | 770fb4d | schema 6: logs stay; the hash by its second rules |
 | `7` | 8b9a557 | schema 7: rollouts |
+| `8` | caa6487 | schema 8: reviews know queue, pair and role |
 
 A change of the tables, of the manifest or of the rows adds one. All rows are made up.
 """
@@ -53,6 +54,8 @@ def make(folder: Path) -> None:
     snapshot(folder, "old-samples", stage="reasoning", require=["format"])
     if hasattr(records, "Rollout"):
         rollouts(warehouse)
+    if hasattr(records, "Review") and "queue" in records.Review.model_fields:
+        reviews(warehouse)
     if hasattr(schemas.mix, "MixFile"):
         pairs(warehouse)
         snapshot(folder, "old-pairs", rows="pairs", policy="rule", stage="reasoning", balanced=False, show="whole")
@@ -165,6 +168,26 @@ def rollouts(warehouse: Warehouse) -> None:
         for row in delta.to_pylist()
     ]
     warehouse.append("rollouts", rows)
+
+
+def reviews(warehouse: Warehouse) -> None:
+    """Adds what somebody said of each reply."""
+    delta = warehouse.delta("trajectories").to_pyarrow_table(columns=["trajectory_id", "sample_index"])
+    rows = [
+        known(
+            records.Review,
+            review_id=key("review", row["trajectory_id"])[:32],
+            number=number,
+            trajectory_id=row["trajectory_id"],
+            attempt=1,
+            reviewer="ann",
+            verdict="reject" if row["sample_index"] else "approve",
+            queue="audit",
+            created_at=START + timedelta(days=2, minutes=number),
+        )
+        for number, row in enumerate(sorted(delta.to_pylist(), key=lambda r: r["trajectory_id"]))
+    ]
+    warehouse.append("reviews", rows)
 
 
 def snapshot(folder: Path, name: str, **columns: Any) -> None:
