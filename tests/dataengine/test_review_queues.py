@@ -11,7 +11,7 @@ from schemas.errors import ConfigError
 from schemas.keys import key
 from schemas.queue import Queue
 from schemas.records import Message, Pair, PairVerdict, Prompt, Review, Trajectory, Verdict, now
-from warehouse.journal import Attempt
+from warehouse.standing import Item
 from warehouse.store import Warehouse
 
 MINE = "queue: {}\ntitle: Mine\nsql: SELECT trajectory_id FROM trajectories\nguideline: g\nreasons: {{wrong: W}}\n"
@@ -79,7 +79,7 @@ class Made:
 
     def ids(self, name: str) -> set[str]:
         found = candidates(self.path, load_queues(self.path)[name])
-        return {c.trajectory_id if isinstance(c, Attempt) else c for c in found}
+        return {item.item_id for item in found}
 
 
 @pytest.fixture
@@ -196,25 +196,25 @@ def test_an_attempt_is_the_current_one_and_each_comes_once(made: Made) -> None:
     made.reply("twice", max_tokens=16)
     made.reply("failed", error="timeout", text="")
     unknown = "SELECT trajectory_id FROM trajectories UNION ALL SELECT 'ffff' UNION ALL SELECT NULL"
-    assert candidates(made.path, queue(unknown)) == [Attempt(twice, 2)]
+    assert candidates(made.path, queue(unknown)) == [Item(twice, 2)]
 
 
 def test_the_given_order_is_kept_and_the_random_one_is_everybodys(made: Made) -> None:
     ids = sorted(made.reply(f"reply {n}") for n in range(20))
     listed = "SELECT trajectory_id FROM trajectories ORDER BY trajectory_id {}"
-    down = [a.trajectory_id for a in candidates(made.path, queue(listed.format("DESC"), order="given"))]
+    down = [a.item_id for a in candidates(made.path, queue(listed.format("DESC"), order="given"))]
     assert down == ids[::-1]
     drawn = candidates(made.path, queue(listed.format("DESC")))
     assert drawn == candidates(made.path, queue(listed.format("ASC")))
-    assert {a.trajectory_id for a in drawn} == set(ids)
-    assert [a.trajectory_id for a in drawn] not in (ids, ids[::-1])
+    assert {a.item_id for a in drawn} == set(ids)
+    assert [a.item_id for a in drawn] not in (ids, ids[::-1])
 
 
 @pytest.mark.parametrize("end", [";", " ; -- the end", "\n;;\n/* ; */", " -- the end"])
 def test_sql_may_end_as_people_end_it(made: Made, end: str) -> None:
     one = made.reply("one")
     found = candidates(made.path, queue(f"SELECT trajectory_id, ';é;' AS note FROM trajectories{end}"))
-    assert found == [Attempt(one, 1)]
+    assert found == [Item(one, 1)]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +243,8 @@ def test_sql_that_fails_is_told_with_queue_and_file(made: Made, tmp_path: Path, 
 
 def test_pairs_want_ids_of_pairs(made: Made) -> None:
     pair = made.pair(made.reply("a"), made.reply("b"))
-    assert candidates(made.path, queue("SELECT pair_id FROM pairs UNION ALL SELECT 'ffff'", rows="pairs")) == [pair]
+    assert candidates(made.path, queue("SELECT pair_id FROM pairs UNION ALL SELECT 'ffff'", rows="pairs")) == [
+        Item(pair, 0)
+    ]
     with pytest.raises(ConfigError, match="queue q: its sql gives no column pair_id, but trajectory_id"):
         candidates(made.path, queue("SELECT trajectory_id FROM trajectories", rows="pairs"))
