@@ -78,7 +78,7 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
     met = [p for p in people if any(p in (t.a, t.b) for t in found)]
     chosen = lead.view.chart(
         charts.matrix(cells, met), key="matrix", title="Cohen's kappa", n=sum(t.kappa.items for t in found),
-        of="items of two people", note=f"– no value, or of one item; faint: under {charts.FEW}; choose a cell for its words",
+        of="items of two people", note=f"–: no value, or one item; faint: under {charts.FEW}; click for the words",
         fields=("a", "b"), height=max(80, 28 * len(met)),
     )  # fmt: skip
     both = (chosen["a"], chosen["b"]) if chosen else None
