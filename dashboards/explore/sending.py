@@ -25,9 +25,8 @@ def send_button(view: View, ids: Sequence[str], key: str) -> None:
 
 
 def _send(view: View, ids: Sequence[str]) -> None:
-    from dataengine.desk import send  # type: ignore[import-not-found,import-untyped,unused-ignore]
-
     from dashboards.identity import person  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from dataengine.desk import send  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     try:
         send(view.path, list(ids), person(), _QUEUE)
