@@ -88,7 +88,8 @@ def _reply(reply: Reply) -> Page:
 
 def _text(text: str) -> dict[str, Any]:
     found = page(text[:_MOST_PROBLEM])
-    return {"text": text, "exact_blocks": found["exact_blocks"], "html_blocks": found["html_blocks"]}
+    rendered = zip(found["html_blocks"], found["exact_blocks"], strict=True)
+    return {"text": text, "html": "".join(html if html is not None else exact for html, exact in rendered)}
 
 
 def _evidence(verdict: Verdict, side: str) -> dict[str, Any]:
