@@ -32,6 +32,7 @@ class _Table:
         self.base: dict[str, str] = {}
         self.nonces: set[str] = set()
         self.taken = self.saved = 0
+        self.changes: str | None = None
         self.pending: dict[str, float] = {}
 
     def put(self, name: str, task: Task | None) -> None:
@@ -127,7 +128,7 @@ def _keep(desk: Desk, task: Task, draft: Mapping[str, Any], table: _Table) -> No
     # The component goes on holding what it sent last: it is taken in once, and not when its task has gone.
     if draft["task"] != task.id or draft["n"] <= table.taken:
         if draft["task"] == task.id:
-            table.told["saved"] = table.saved
+            table.told |= {"saved": table.saved, "warn": table.changes}
         return
     table.taken = draft["n"]
     body = {
@@ -146,8 +147,8 @@ def _keep(desk: Desk, task: Task, draft: Mapping[str, Any], table: _Table) -> No
             table.told |= {"draft": shown_draft(e.draft), "draft_conflict": True}
             return
     table.told["saved"] = table.saved = draft["n"]
-    if draft["text"] is not None:
-        table.told["warn"] = answer_change(task, draft["text"])
+    table.changes = None if draft["text"] is None else answer_change(task, draft["text"])
+    table.told["warn"] = table.changes
 
 
 def _do(desk: Desk, person: Person, queue: Queue, task: Task, act: Mapping[str, Any], table: _Table) -> None:
