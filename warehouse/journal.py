@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from schemas.errors import WarehouseError
 from schemas.keys import canonical_json
 from schemas.records import Review
 from warehouse.connect import connect
