@@ -65,7 +65,7 @@ def answer_change(task: Task, text: str) -> str | None:
 
 def _final(text: str) -> str | None:
     found = final_answer(take_apart(text).answer, text)
-    return None if found is None else normalised(found.text)
+    return None if found is None else normalised(found.value)
 
 
 def _short(text: str | None) -> str:
