@@ -12,7 +12,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboards.explore.view import View
+from dashboards.explore.view import HOME, View
 from schemas.errors import UserError
 
 # Address, title, icon and section of each page; `dashboards.explore.<address>.page` draws it.
@@ -45,7 +45,7 @@ def main(path: Path) -> None:
                 draw: Callable[[View], None] = import_module(f"dashboards.explore.{name}").page
                 pages[name] = st.Page(
                     partial(_shown, draw, view), title=title, icon=f":material/{icon}:", url_path=name,
-                    default=name == "overview",
+                    default=name == HOME,
                 )  # fmt: skip
                 sections.setdefault(section, []).append(pages[name])
         chosen = st.navigation(sections)

@@ -10,7 +10,8 @@ import streamlit as st
 from pydantic import ValidationError
 
 from dataengine.app_identity import SECRET_HEADER, SECRET_VARIABLE, VARIABLE, IdentitySettings
-from schemas.access import Access, Person, Role
+from schemas.access import Access, Person
+from schemas.records import Role
 
 _SEEN = "dataengine: who is signed in"
 
@@ -90,7 +91,8 @@ def _signed_in(access: Access) -> str:
     claim = st.user.get(access.claim)
     if not isinstance(claim, str) or not claim.strip():
         _refuse(f"Your provider does not say your {access.claim}: the access file may name another claim.", access)
-    if access.claim == "email" and st.user.get("email_verified") is False:
+    # Some providers write it as a text.
+    if access.claim == "email" and st.user.get("email_verified") in (False, "false"):
         _refuse_whom(claim, "is an address that your provider has not verified.", access)
     return claim
 

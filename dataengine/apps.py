@@ -4,11 +4,14 @@ import http.client
 import importlib.util
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from dataengine.app_identity import IdentitySettings, identity_settings, is_local, secrets_files
 from dataengine.cli_common import say
@@ -29,6 +32,7 @@ _OPTIONS = {
     "client.showErrorLinks": "false",
     "client.toolbarMode": "viewer",
     "logger.hideWelcomeMessage": "true",
+    "logger.level": "warning",
     # A string that stands by itself in a page is no output.
     "runner.magicEnabled": "false",
     "server.enableAgentApi": "false",
@@ -105,7 +109,7 @@ def _serve(
     )
     whom = f" as {identity.user}, without sign-in" if identity.user else ""
     try:
-        with interruptible():
+        with _ended_by_sigterm(), interruptible():
             return _attend(child, address, port, f"{command}: {_url(address, port)}{whom} (Ctrl-C ends it)", tick)
     except KeyboardInterrupt:
         _stop(child)
@@ -114,6 +118,20 @@ def _serve(
         return 0
     finally:
         _stop(child)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM does as Ctrl-C, also where a shell has started this in the background and so keeps Ctrl-C from it."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _streamlit(script: str, address: str, port: int, identity: IdentitySettings, secrets: Iterable[Path]) -> list[str]:

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from schemas.errors import WarehouseError
 from schemas.keys import canonical_json
 from schemas.records import Review
 from warehouse.connect import connect
@@ -93,7 +92,9 @@ class Journal:
             with self._file.transaction():
                 self._catch_up()
                 yield self._standing
-        except WarehouseError:
+        except (Refused, Conflict):
+            raise  # before anything was written
+        except BaseException:
             # What was added up may hold events that were not written: it is added up anew.
             self._standing = Standing()
             raise
@@ -122,31 +123,32 @@ class Journal:
         """Leases the first of `items` that a person may be given, or None when there is none.
 
         Who has one of the queue before them is given that. `looks` is how many people look at each, in all; None is as
-        many as come. With `repeat` the items are taken as they are given, whoever looked at them; with `edited` also
-        what somebody edited.
+        many as come. With `repeat` the items are taken as they are given, whoever looked at them, but for what the
+        person passed over; with `edited` also what somebody edited.
         """
+        seconds = _bounded(seconds)
         with self._deciding() as standing:
             now = self._clock()
-            if has := standing.has(queue, reviewer, now):
-                return has[0]
+            for lease in standing.has(queue, reviewer, now):
+                if standing.may_say(queue, lease.item, reviewer, lease.repeat):
+                    return lease
             for item in items:
-                if repeat or standing.wants(queue, item, reviewer, looks, now, edited=edited):
-                    return self._lease(Lease(queue, item, reviewer, now, now + _bounded(seconds), repeat))
+                again = repeat and standing.may_say(queue, item, reviewer, repeat)
+                if again or (not repeat and standing.wants(queue, item, reviewer, looks, now, edited=edited)):
+                    return self._lease(Lease(queue, item, reviewer, now, now + seconds, repeat))
         return None
 
     def renew(self, lease: Lease, *, looks: int | None = 1, seconds: float = _LEASE) -> Lease | None:
         """The lease for as long again, also where it had ended and the place is still free; None where it is gone."""
+        queue, item, reviewer, seconds = lease.queue, lease.item, lease.reviewer, _bounded(seconds)
         with self._deciding() as standing:
             now = self._clock()
-            held = standing.held(lease.queue, lease.item, now).get(lease.reviewer)
-            if held is None and not lease.repeat:
-                free = standing.is_free(lease.queue, lease.item, lease.reviewer, looks, now)
-                if not free or standing.has_said(lease.item, lease.reviewer):
-                    return None
+            held = standing.held(queue, item, now).get(reviewer)
+            free = lease.repeat or standing.is_free(queue, item, reviewer, looks, now)
+            if held is None and not (free and standing.may_say(queue, item, reviewer, lease.repeat)):
+                return None
             since = held.since if held else lease.since
-            return self._lease(
-                Lease(lease.queue, lease.item, lease.reviewer, since, now + _bounded(seconds), lease.repeat)
-            )
+            return self._lease(Lease(queue, item, reviewer, since, now + seconds, lease.repeat))
 
     def release(self, queue: str, item: Item, reviewer: str, *, skip: bool = False) -> None:
         """Gives a lease back; with `skip` the person is not given the item again."""
@@ -241,38 +243,44 @@ class Journal:
         """Writes the review of an item that was taken from its queue; None when it is there already.
 
         Raises Refused where the person has said it already, or where their lease ended and others have the place; and
-        Conflict for an edit where somebody else edited the attempt and `base` is not what came of that. In all three
-        cases nothing is written and the draft is kept.
+        Conflict for an edit where somebody else edited the attempt and `base` is not what came of that, but where
+        `looks` is None: then people do not know of each other. In all three cases nothing is written and the draft is
+        kept.
         """
         with self._deciding() as standing:
             if not self._known(review.review_id):
                 self._refuse_more(standing, review, looks)
-                if review.verdict == "edit":
+                if review.verdict == "edit" and looks is not None:
                     self._refuse_stale(standing, review, base)
             return self._submit(standing, review)
 
-    def withdraw(self, review: Review, *, looks: int | None = None, seconds: float = _LEASE) -> Lease | None:
+    def withdraw(
+        self, review: Review, *, of: str | None = None, looks: int | None = None, seconds: float = _LEASE
+    ) -> Lease | None:
         """Writes that a person takes back what they said (`verdict` withdraw) and gives them the item again.
 
-        Without a lease where the place was taken meanwhile. Raises Refused where there is nothing to be taken back.
+        Without a lease where the place was taken meanwhile. Raises Refused where there is nothing to be taken back, and
+        with `of` where that review_id is not what they said last of it.
         """
-        item, queue, reviewer = item_of(review), review.queue, review.reviewer
+        item, queue, reviewer, seconds = item_of(review), review.queue, review.reviewer, _bounded(seconds)
         with self._deciding() as standing:
-            if (item, review.repeat) not in standing.done[queue, reviewer]:
+            stands = standing.done[queue, reviewer].get((item, review.repeat))
+            if stands is None or of not in (None, stands.review_id):
                 raise Refused("this was taken back already")
             self._submit(standing, review)
             self._catch_up()
             now = self._clock()
             if not queue or not standing.is_free(queue, item, reviewer, looks, now):
                 return None
-            return self._lease(Lease(queue, item, reviewer, now, now + _bounded(seconds), review.repeat))
+            return self._lease(Lease(queue, item, reviewer, now, now + seconds, review.repeat))
 
     def _refuse_more(self, standing: Standing, review: Review, looks: int | None) -> None:
-        item, reviewer, now = item_of(review), review.reviewer, self._clock()
-        if (item, review.repeat) in standing.done[review.queue, reviewer]:
+        queue, item, reviewer, now = review.queue, item_of(review), review.reviewer, self._clock()
+        if not standing.may_say(queue, item, reviewer, review.repeat, skipped=True):
             raise Refused("you have said this already, in another window perhaps")
-        held = reviewer in standing.held(review.queue, item, now)
-        if not held and not standing.is_free(review.queue, item, reviewer, looks, now):
+        # A clock that is set back brings a lease to life again, when others have been in its place already.
+        held = reviewer in standing.held(queue, item, now) and standing.has_place(queue, item, reviewer, looks)
+        if not held and not review.repeat and not standing.is_free(queue, item, reviewer, looks, now):
             raise Refused(
                 "your lease ended and others have looked at this meanwhile; what you wrote is kept as a draft"
             )

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from schemas.access import GOLD
+
 # A lease that ends later than this from now was taken before the clock was set back: it holds no longer.
 MOST_LEASE = 3600.0
 
@@ -53,6 +55,8 @@ class Standing:
     number: int = 0
     leases: dict[tuple[str, Item], dict[str, Lease]] = field(default_factory=lambda: defaultdict(dict))
     """By queue and item, then by person."""
+    queues_with: dict[Item, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By item: the queues from which somebody has it before them."""
     words: dict[Item, dict[tuple[str, str], Said]] = field(default_factory=lambda: defaultdict(dict))
     """By item, then by queue and person; what was withdrawn is gone, repeats are not in it."""
     authors: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
@@ -73,6 +77,7 @@ class Standing:
                 self.leases[queue, item][reviewer] = Lease(
                     queue, item, reviewer, event["since"], event["until"], event["repeat"]
                 )
+                self.queues_with[item].add(queue)
             elif kind == "send":
                 self.sent[queue][item] = reviewer
             elif kind in ("release", "skip"):
@@ -90,6 +95,7 @@ class Standing:
             held.pop(reviewer, None)
             if not held:
                 del self.leases[queue, item]
+                self.queues_with[item].discard(queue)
 
     def _say(self, said: Said) -> None:
         done, place = self.done[said.queue, said.reviewer], (said.item, said.repeat)
@@ -125,15 +131,28 @@ class Standing:
         of = self.words.get(item, {})
         return any(who == reviewer for _, who in of) or reviewer in self.authors.get(item.item_id, ())
 
+    def may_say(self, queue: str, item: Item, reviewer: str, repeat: int, *, skipped: bool = False) -> bool:
+        """Whether a person has not said it yet, of repeats that one, and but for `skipped` did not pass it over."""
+        if not skipped and (queue, item, reviewer) in self.skips:
+            return False
+        if repeat:
+            return (item, repeat) not in self.done.get((queue, reviewer), {})
+        return not self.has_said(item, reviewer)
+
     def edits(self, item: Item) -> list[Said]:
-        """What people's latest edits made of an item, the first first."""
-        found = [said for said in self.words.get(item, {}).values() if said.child_id is not None]
+        """What people's latest edits made of an item, the first first; known answers are not people's."""
+        words = self.words.get(item, {}).values()
+        found = [said for said in words if said.child_id is not None and said.reviewer != GOLD]
         return sorted(found, key=lambda said: said.number)
 
     def lookers(self, queue: str, item: Item) -> set[str]:
         """Who looked at an item of a queue; the author of an edited text has looked at it."""
         said = {who for of, who in self.words.get(item, {}) if of == queue}
         return said | self.authors.get(item.item_id, set())
+
+    def has_place(self, queue: str, item: Item, reviewer: str, looks: int | None) -> bool:
+        """Whether fewer than `looks` others have looked at an item."""
+        return looks is None or len(self.lookers(queue, item) - {reviewer}) < looks
 
     def is_free(self, queue: str, item: Item, reviewer: str, looks: int | None, now: float) -> bool:
         """Whether one of the `looks` places at an item is left for a person."""
@@ -147,11 +166,18 @@ class Standing:
     ) -> bool:
         """Whether a person may be given an item: a place is free, and they neither looked at it nor passed it over.
 
-        What somebody edited is not looked at any more, unless `edited`; the edited text is, as an item of its own.
+        Neither what they have before them from another queue. What somebody edited is not looked at any more, unless
+        `edited`; the edited text is, as an item of its own.
         """
         return (
-            not self.has_said(item, reviewer)
-            and (queue, item, reviewer) not in self.skips
+            self.may_say(queue, item, reviewer, 0)
+            and not self._has_elsewhere(queue, item, reviewer, now)
             and self.is_free(queue, item, reviewer, looks, now)
             and (edited or not self.edits(item))
+        )
+
+    def _has_elsewhere(self, queue: str, item: Item, reviewer: str, now: float) -> bool:
+        return any(
+            of != queue and (lease := self.leases[of, item].get(reviewer)) is not None and lease.holds(now)
+            for of in self.queues_with.get(item, ())
         )

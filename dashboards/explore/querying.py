@@ -1,11 +1,15 @@
 """Queries of the explore app: answers are bounded, and kept by the versions of the tables that they were read from."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import streamlit as st
 
-from warehouse.connect import connect
+from schemas.errors import SnapshotError
+from warehouse.connect import connect, opened
+from warehouse.quoting import parquet
 from warehouse.views import names_in
 
 # Answers that are kept at once, for all sessions together, and for how long.
@@ -35,4 +39,18 @@ def ask(path: str, versions: tuple[tuple[str, int], ...], sql: str, parameters: 
         connection.execute(sql, list(parameters))
         names = tuple(d[0] for d in connection.description or ())
         rows = connection.fetchmany(most + 1)
+    return Table(names, tuple(rows[:most]), len(rows) > most)
+
+
+@st.cache_data(max_entries=_ANSWERS, ttl=_SECONDS, show_spinner="reading the snapshot")
+def ask_files(warehouse: str, files: tuple[str, ...], content: str, sql: str, most: int) -> Table:
+    """At most `most` rows of a query over files that are there for good, called `rows`; `content` is their hash."""
+    with opened(Path(warehouse) / ".tmp") as connection:
+        try:
+            connection.execute(f"CREATE VIEW rows AS FROM {parquet(files)}")
+            connection.execute(sql)
+            names = tuple(d[0] for d in connection.description or ())
+            rows = connection.fetchmany(most + 1)
+        except duckdb.Error as e:
+            raise SnapshotError(f"a snapshot cannot be read, restore it from a copy: {str(e).splitlines()[0]}") from e
     return Table(names, tuple(rows[:most]), len(rows) > most)

@@ -13,6 +13,9 @@ from warehouse.store import DEPENDENTS_FIRST, Warehouse
 from warehouse.views import made_of, names_in
 
 Row = dict[str, Any]
+HOME = "overview"
+# Pixels of a chart's height that its title, legend and axis take.
+_AROUND = 170
 
 
 class View:
@@ -36,8 +39,8 @@ class View:
     def rows(self, sql: str, parameters: Sequence[Any] = (), *, most: int = 5000) -> list[Row]:
         """A query's rows, at most `most` of them; what is left out is said on the page.
 
-        The answer is kept for all who ask the same of the same versions. It is for SQL of ours, which may not be made of
-        what a user wrote: that goes into `parameters`. SQL of users is for `warehouse.sql.query`.
+        The answer is kept for all who ask the same of the same versions. It is for SQL of ours, which may not be made
+        of what a user wrote: that goes into `parameters`. SQL of users is for `warehouse.sql.query`.
         """
         found = self.table(sql, parameters, most=most)
         if found.cut:
@@ -56,7 +59,9 @@ class View:
     def link(self, page: str, **query: Any) -> str:
         """The address of a page in a state, for table cells; relative, so that it holds behind a proxy's path, too."""
         given = urlencode({k: v for k, v in query.items() if v not in (None, "")})
-        return f"{page}?{given}" if given else page
+        # The page that comes first has the app's own address.
+        address = "./" if page == HOME else page
+        return f"{address}?{given}" if given else address
 
     def lead(self, label: str, page: str, **query: Any) -> None:
         """A link to a page in a state, in words; the label may hold any text, it is shown as it is."""
@@ -67,7 +72,7 @@ class View:
 
     def chart(
         self,
-        chart: alt.Chart | alt.LayerChart,
+        chart: Any,
         *,
         key: str,
         title: str,
@@ -79,11 +84,14 @@ class View:
     ) -> Row | None:
         """Draws a chart with its title, n and a note; with `fields`, those fields' values of the mark that was chosen.
 
-        Colours are left to the theme, so that charts are readable in light and dark.
+        `height` is that of the marks. Colours are left to the theme, so that charts are readable in light and dark.
         """
         subtitle = f"n = {n:,} {of}" + (f" · {note}" if note else "")
-        heading = alt.TitleParams(text=title, subtitle=subtitle, anchor="start", subtitlePadding=4)
-        drawn = chart.properties(title=heading, height=height)
+        # The theme knows no colour of subtitles: this one can be read on either ground.
+        heading = alt.TitleParams(
+            text=title, subtitle=subtitle, anchor="start", offset=10, subtitlePadding=4, subtitleColor="#85888f"
+        )
+        drawn = chart.properties(title=heading, height=height + _AROUND)
         if not fields:
             st.altair_chart(drawn, key=key, alt=f"{title}, {subtitle}")
             return None
@@ -91,6 +99,11 @@ class View:
         state = st.altair_chart(drawn, key=key, on_select="rerun", alt=f"{title}, {subtitle}")
         picked = state["selection"].get("picked") if state else None
         return {f: picked[0].get(f) for f in fields} if picked else None
+
+
+def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """A chart whose data are those rows, as they are: frames guess types, and encodings here name them."""
+    return alt.Chart(alt.Data(values=list(rows)))  # type: ignore[no-untyped-call]
 
 
 def plain(text: str) -> str:

@@ -7,10 +7,13 @@ from typing import Any
 import altair as alt
 
 # Colours of marks that carry their own text, or that mean something; all others are the theme's.
-_PALE, _DEEP, _NONE = "#dbe9f6", "#0b5394", "#9aa0a6"
+_PALE, _DEEP, _NONE, _DARK = "#dbe9f6", "#0b5394", "#8a9099", "#202020"
 _STATES = {"done": "#2a9d6f", "in hands": "#e9a23b", "begun": "#6fa8dc", "open": "#9aa0a6"}
 _RULE = "#d1495b"
-_ROW = 26
+#: A kappa of fewer items is drawn faintly.
+FEW = 5
+# Pixels of a line.
+_ROW = 20
 
 
 def queue_bars(rows: Sequence[dict[str, Any]]) -> alt.Chart:
@@ -21,7 +24,7 @@ def queue_bars(rows: Sequence[dict[str, Any]]) -> alt.Chart:
         .mark_bar(size=16)
         .encode(
             x=alt.X("items:Q", title="items", axis=alt.Axis(tickMinStep=1)),
-            y=alt.Y("queue:N", title=None, sort=None),
+            y=_names("queue", None),
             color=alt.Color(
                 "state:N", title=None, scale=alt.Scale(domain=order, range=list(_STATES.values())),
                 legend=alt.Legend(orient="bottom"),
@@ -35,7 +38,7 @@ def queue_bars(rows: Sequence[dict[str, Any]]) -> alt.Chart:
 
 def times(rows: Sequence[dict[str, Any]]) -> alt.LayerChart:
     """The median time of an item of each person, and the middle half; rows: person, seconds, lower, upper, n."""
-    base = _chart(rows).encode(y=alt.Y("person:N", title=None, sort="x"))
+    base = _chart(rows).encode(y=_names("person", None))
     tooltip = [
         "person:N",
         alt.Tooltip("seconds:Q", title="median, seconds", format=".0f"),
@@ -43,7 +46,7 @@ def times(rows: Sequence[dict[str, Any]]) -> alt.LayerChart:
         alt.Tooltip("upper:Q", title="a quarter above", format=".0f"),
         alt.Tooltip("n:Q", title="items"),
     ]
-    half = base.mark_rule(strokeWidth=4, opacity=0.35).encode(
+    half = base.mark_rule(strokeWidth=4, opacity=0.6, color=_NONE).encode(
         x=alt.X("lower:Q", title="seconds per item"), x2="upper:Q", tooltip=tooltip
     )
     return _layered(
@@ -81,24 +84,30 @@ def matrix(rows: Sequence[dict[str, Any]], people: Sequence[str]) -> alt.LayerCh
     many = len(people) > 8
     base = _chart(rows).encode(
         x=alt.X("a:N", title=None, sort=list(people), axis=alt.Axis(labelAngle=-40 if many else 0)),
-        y=alt.Y("b:N", title=None, sort=list(people)),
+        y=_names("b", list(people)),
         tooltip=tooltip,
     )
-    cells = base.mark_rect(stroke="transparent", strokeWidth=2).encode(
-        color=alt.condition(
-            "isValid(datum.kappa)",
-            alt.Color(
-                "kappa:Q", title="kappa", scale=alt.Scale(domain=[0, 1], range=[_PALE, _DEEP], clamp=True),
-                legend=alt.Legend(orient="right", gradientLength=120),
-            ),
-            alt.value(_NONE),
-        )
+    cells = base.mark_rect(stroke="transparent", strokeWidth=2)
+    text = base.mark_text(fontSize=9 if many else 12).encode(text="label:N")
+    known = cells.transform_filter("isValid(datum.kappa)").encode(
+        color=alt.Color(
+            "kappa:Q", title="kappa", scale=alt.Scale(domain=[0, 1], range=[_PALE, _DEEP], clamp=True),
+            legend=alt.Legend(orient="right", gradientLength=120),
+        ),
+        opacity=alt.condition(f"datum.n < {FEW}", alt.value(0.6), alt.value(1)),
     )  # fmt: skip
     return _layered(
-        cells,
-        base.mark_text(fontSize=9 if many else 12).encode(
-            text="label:N", color=alt.condition("datum.kappa > 0.5", alt.value("white"), alt.value("#202020"))
-        ),
+        # Without a kappa a cell is only an outline; it can be chosen all the same.
+        cells.transform_filter("!isValid(datum.kappa)").encode(color=alt.value(_NONE), opacity=alt.value(0.25)),
+        known,
+        text.encode(
+            color=alt.condition(
+                "!isValid(datum.kappa)",
+                alt.value(_NONE),
+                alt.value(_DARK),
+            )
+        ).transform_filter("!(datum.kappa > 0.5)"),
+        text.encode(color=alt.value("white")).transform_filter("datum.kappa > 0.5"),
     )
 
 
@@ -133,7 +142,7 @@ def table(
         cells,
         base.mark_text(fontSize=13).encode(
             text=alt.Text("n:Q", format=","),
-            color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value("#202020")),
+            color=alt.condition("datum.share > 0.5", alt.value("white"), alt.value(_DARK)),
         ),
     )
 
@@ -150,7 +159,12 @@ def drift(
         alt.Tooltip("n:Q", title="items"),
     ]
     base = _chart(rows).encode(
-        x=alt.X("week:T", timeUnit="utcyearmonthdate", title="week, by its Monday (UTC)", axis=alt.Axis(format="%d %b"))
+        x=alt.X(
+            "week:T",
+            timeUnit="utcyearmonthdate",
+            title="week, by its Monday (UTC)",
+            axis=_weeks([r["week"] for r in rows]),
+        )
     )
     scale = alt.Scale(domain=[min([least, *(r["low"] for r in rows if r["low"] is not None)]), 1])
     band = base.mark_area(opacity=0.2).encode(y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q")
@@ -183,8 +197,8 @@ def shares(rows: Sequence[dict[str, Any]], title: str, *, percent: bool = True) 
         alt.Tooltip("n:Q", title="items"),
     ]
     low = min([0.0, *(r["low"] for r in rows if r["low"] is not None)])
-    base = _chart(rows).encode(y=alt.Y("name:N", title=None, sort=None))
-    bar = base.mark_rule(strokeWidth=3, opacity=0.4).encode(
+    base = _chart(rows).encode(y=_names("name", None))
+    bar = base.mark_rule(strokeWidth=3, opacity=0.6, color=_NONE).encode(
         x=alt.X("low:Q", title=title, scale=alt.Scale(domain=[low, 1]), axis=alt.Axis(format=form)),
         x2="high:Q",
         tooltip=tooltip,
@@ -198,10 +212,22 @@ def _chart(rows: Sequence[dict[str, Any]]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=told))
 
 
+def _weeks(weeks: Sequence[date]) -> alt.Axis:
+    shown = sorted(set(weeks))
+    # A label for each while they have room, then for every second, third, ...
+    marks = [alt.DateTime(year=w.year, month=w.month, date=w.day, utc=True) for w in shown[:: len(shown) // 14 + 1]]
+    return alt.Axis(format="%d %b %Y" if len(shown) > 40 else "%d %b", values=marks)
+
+
+def _names(column: str, order: list[str] | None) -> alt.Y:
+    """An axis of names: each is told, and a long one is cut."""
+    return alt.Y(f"{column}:N", title=None, sort=order, axis=alt.Axis(labelOverlap=False, labelLimit=140))
+
+
 def _layered(*layers: alt.Chart) -> alt.LayerChart:
     return alt.LayerChart(layer=list(layers))
 
 
-def height(names: Iterable[Any], *, least: int = 90) -> int:
-    """The height of a chart with a line for each name, in pixels, with its axis and title."""
-    return max(least, _ROW * len(set(names)))
+def height(names: Iterable[Any], *, row: int = _ROW) -> int:
+    """The height of a chart's marks with a line of `row` pixels for each name."""
+    return max(40, row * len(set(names)))

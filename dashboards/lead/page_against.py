@@ -44,7 +44,8 @@ def _all(found: list[Beside]) -> None:
         [
             {
                 "check": b.check, "kind": _kind(b), "rows": b.rows, "version": b.version, "n": b.n,
-                "counted": b.kappa.items, "agreement": b.agreement, "kappa": b.kappa.value, "low": b.kappa.low,
+                "counted": b.kappa.items, "agreement": shown.percent(b.agreement), "kappa": b.kappa.value,
+                "low": b.kappa.low,
                 "high": b.kappa.high, "people": len(b.by_person),
             }
             for b in found
@@ -80,7 +81,7 @@ def _one(lead: Lead, one: Beside, queue: str) -> None:
                     titles=(f"the {_kind(one)} says", "people say"),
                 ),
                 key="told", title="What people and the check say", n=one.n, of="words", note="shade: share of its row",
-                height=240,
+                height=170,
             )  # fmt: skip
     with right:
         _by_person(lead, one)
@@ -116,7 +117,7 @@ def _rows(lead: Lead, one: Beside, rows: list[dict[str, Any]]) -> None:
         shown.nothing("There are none.")
         return
     columns = {
-        "id": shown.text("pair" if one.rows == "pairs" else "trajectory"),
+        "id": shown.text("pair" if one.rows == "pairs" else "trajectory", width="medium"),
         "reviewer": shown.text("person"),
         "said": shown.text("says"),
         "told": shown.text(f"the {_kind(one)}"),

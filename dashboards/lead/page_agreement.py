@@ -66,19 +66,20 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
         return
     people, cells = reviewers(said), []
     for two in found:
+        kappa = two.kappa.value if two.kappa.items > 1 else None
         cell = {
             "n": two.kappa.items,
             "same": two.percent.value,
-            "kappa": two.kappa.value,
-            "label": "–" if two.kappa.value is None else f"{two.kappa.value:.2f}",
+            "kappa": kappa,
+            "label": "–" if kappa is None else f"{kappa:.2f}",
             "interval": shown.interval(two.kappa),
         }
         cells += [cell | {"a": two.a, "b": two.b}, cell | {"a": two.b, "b": two.a}]
     met = [p for p in people if any(p in (t.a, t.b) for t in found)]
     chosen = lead.view.chart(
         charts.matrix(cells, met), key="matrix", title="Cohen's kappa", n=sum(t.kappa.items for t in found),
-        of="items of two people", note="choose a cell for what the two said; – has no value",
-        fields=("a", "b"), height=max(140, 34 * len(met)),
+        of="items of two people", note=f"–: no value, or one item; faint: under {charts.FEW}; click for the words",
+        fields=("a", "b"), height=max(80, 28 * len(met)),
     )  # fmt: skip
     both = (chosen["a"], chosen["b"]) if chosen else None
     counted = confusion(said, both)
@@ -93,17 +94,17 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
             lead.view.chart(
                 charts.table(rows, x="other", y="one", columns=labels, lines=labels, titles=titles), key="confusion",
                 title="Which words meet", n=sum(counted.values()), of="meetings of two words",
-                note="of these two" if both else "each either way round", height=220,
+                note="of these two" if both else "each either way round", height=110,
             )  # fmt: skip
         with other:
             _differ(counted)
     shown.table(
         [
             {
-                "a": t.a, "b": t.b, "n": t.kappa.items, "same": t.percent.value, "kappa": t.kappa.value,
+                "a": t.a, "b": t.b, "n": t.kappa.items, "same": shown.percent(t.percent.value), "kappa": t.kappa.value,
                 "low": t.kappa.low, "high": t.kappa.high,
             }
-            for t in sorted(found, key=lambda t: (t.kappa.value is None, t.kappa.value))
+            for t in sorted(found, key=_worst_first)
         ],
         {
             "a": shown.text("person"),
@@ -118,6 +119,11 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
     )  # fmt: skip
 
 
+def _worst_first(two: Two) -> tuple[bool, float, str, str]:
+    """Of those that say something the least kappa first."""
+    return two.kappa.value is None or two.kappa.items < 2, two.kappa.value or 0.0, two.a, two.b
+
+
 def _differ(counted: Any) -> None:
     """In what people differ most, in words."""
     pairs: dict[tuple[str, str], int] = {}
@@ -125,7 +131,10 @@ def _differ(counted: Any) -> None:
         if a != b:
             pairs[min(a, b), max(a, b)] = pairs.get((min(a, b), max(a, b)), 0) + n
     total = sum(counted.values())
-    rows = [{"one": a, "other": b, "share": n / total} for (a, b), n in sorted(pairs.items(), key=lambda p: -p[1])]
+    rows = [
+        {"one": a, "other": b, "share": shown.percent(n / total)}
+        for (a, b), n in sorted(pairs.items(), key=lambda p: -p[1])
+    ]
     if not rows:
         st.caption("They never said different things.")
         return
@@ -134,7 +143,7 @@ def _differ(counted: Any) -> None:
         {
             "one": shown.text("one says"),
             "other": shown.text("the other"),
-            "share": st.column_config.ProgressColumn("of all meetings", format="percent", min_value=0, max_value=1),
+            "share": shown.bar("of all meetings"),
         },
         key="differ",
     )
@@ -143,7 +152,7 @@ def _differ(counted: Any) -> None:
 def _drift(lead: Lead, queue: str, said: Sequence[Word]) -> None:
     st.subheader("From week to week")
     weeks = lead.kept("weeks", "reviews", lambda: by_week(said), queue)
-    told = [w for w in weeks if w.figure.value is not None]
+    told = [w for w in weeks if w.figure.value is not None and w.figure.items > 1]
     if len(told) < 2:
         shown.nothing("Drift shows when items of two weeks or more were judged by two people each.")
         return
@@ -200,7 +209,15 @@ def _shares(lead: Lead, found: Sequence[Share], *, key: str, title: str, nothing
         columns["left_out"] = shown.count("flagged", "neither right nor wrong")
     else:
         columns["kappa"] = shown.ratio("kappa", "Cohen's, of the first word and the later one")
-    shown.table([s._asdict() | {"share": s.share, "kappa": s.kappa.value} for s in told], columns, key=f"{key}-table")
+    shown.table(
+        [
+            s._asdict()
+            | {"share": shown.percent(s.share), "low": 100 * s.low, "high": 100 * s.high, "kappa": s.kappa.value}
+            for s in told
+        ],
+        columns,
+        key=f"{key}-table",
+    )
 
 
 def _gold_by_week(lead: Lead, queue: str) -> None:
@@ -220,7 +237,7 @@ def _gold_by_week(lead: Lead, queue: str) -> None:
     rows = [_point(week, s.share, s.low, s.high, s.n) for week, s in weeks]
     lead.view.chart(
         charts.drift(rows, [], "share right"), key="gold-weeks", title="Right on known answers, by week",
-        n=sum(s.n for _, s in weeks), of="items", note="band: 95 % interval (Wilson)", height=260,
+        n=sum(s.n for _, s in weeks), of="items", note="band: 95 % interval (Wilson)", height=180,
     )  # fmt: skip
 
 

@@ -28,13 +28,13 @@ def page(lead: Lead) -> None:
         return
     held, skipped = lead.held(), lead.skipped()
     queues = []
-    for name, queue in sorted(lead.queues.items()):
+    for name, of in sorted(lead.queues.items()):
         listed = lead.items(name)
         if listed.problem:
             st.warning("A queue cannot be filled:")
             st.code(listed.problem, language=None, wrap_lines=True)
         items = [item.item_id for item in listed.items]
-        queues.append(queue_progress(lead.rows, name, queue.reviewers, items, held))
+        queues.append(queue_progress(lead.rows, name, of.reviewers, items, held))
     done = work(lead.rows)
     today = datetime.combine(lead.clock().astimezone(UTC).date(), datetime.min.time(), UTC)
     everybody = person_progress(done, held, skipped, today)
@@ -80,7 +80,7 @@ def _queues(lead: Lead, queues: list[QueueProgress]) -> None:
             "reviewers": lead.queues[q.queue].reviewers,
             "items": q.items,
             "done": q.done,
-            "share": q.done / q.items if q.items else None,
+            "share": shown.percent(q.done / q.items if q.items else None),
             "in_hands": q.in_hands,
             "begun": q.begun,
             "open": q.open,
@@ -92,7 +92,7 @@ def _queues(lead: Lead, queues: list[QueueProgress]) -> None:
         {
             "queue": shown.text("queue"),
             "title": shown.text("title"),
-            "share": st.column_config.ProgressColumn("done", format="percent", min_value=0, max_value=1),
+            "share": shown.bar("done"),
             "items": shown.count("items"),
             "done": shown.count("done", "looked at by all that the queue asks for, or edited by one"),
             "in_hands": shown.count("in hands", "before somebody now"),
@@ -111,7 +111,7 @@ def _queues(lead: Lead, queues: list[QueueProgress]) -> None:
     if states:
         lead.view.chart(
             charts.queue_bars(states), key="states", title="Items by queue", n=sum(q.items for q in queues), of="items",
-            height=charts.height([r["queue"] for r in states]),
+            height=charts.height([r["queue"] for r in states], row=36),
         )  # fmt: skip
     else:
         shown.nothing("The queues are empty: their SQL gives nothing in this warehouse yet.")

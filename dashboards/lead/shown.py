@@ -1,7 +1,7 @@
 """What the pages of leads show in the same way: figures, columns of tables, and that there is nothing yet."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -10,6 +10,7 @@ from dataengine.agreement import Figure
 
 #: Stands for all queues, people, ... in a list to choose from.
 ALL = "all"
+Width = Literal["small", "medium", "large"]
 _NUMBER = st.column_config.NumberColumn
 
 
@@ -45,6 +46,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, Any], *, key:
         hide_index=True,
         key=key,
         height=height,
+        placeholder="–",
         **more,
     )
 
@@ -60,13 +62,23 @@ def ratio(label: str, help: str | None = None) -> Any:
 
 
 def share(label: str, help: str | None = None) -> Any:
-    """A column of shares of one, as per cent."""
-    return _NUMBER(label, format="percent", help=help)
+    """A column of `percent`."""
+    return _NUMBER(label, format="%.0f %%", help=help)
 
 
-def text(label: str, help: str | None = None) -> Any:
+def bar(label: str, help: str | None = None) -> Any:
+    """A column of `percent`, as bars."""
+    return st.column_config.ProgressColumn(label, format="%.0f %%", min_value=0, max_value=100, help=help)
+
+
+def percent(share: float | None) -> float | None:
+    """A share of one as per cent."""
+    return None if share is None else 100 * share
+
+
+def text(label: str, help: str | None = None, *, width: Width | None = None) -> Any:
     """A column of texts."""
-    return st.column_config.TextColumn(label, help=help)
+    return st.column_config.TextColumn(label, help=help, width=width)
 
 
 def moment(label: str, help: str | None = None) -> Any:

@@ -39,6 +39,8 @@ class Page(TypedDict):
     exact_blocks: list[str]
     #: None where the block is shown exact.
     html_blocks: list[str | None]
+    #: Where each block begins, in code points.
+    starts: list[int]
     marks: list[dict[str, Any]]
     legend: list[dict[str, Any]]
     think_end: int | None
@@ -80,6 +82,7 @@ def _page(text: str, marks: Sequence[Mark]) -> Page:
         text=text,
         exact_blocks=_exact(text, parts, shown, found, colours),
         html_blocks=rendered,
+        starts=starts,
         marks=[m._asdict() for m in shown],
         legend=[{"what": w, "colour": colours[w], "n": n} for w, n in Counter(m.what for m in shown).items()],
         think_end=found.think_end,

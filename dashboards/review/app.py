@@ -8,7 +8,7 @@ import streamlit as st
 from dashboards.identity import person as signed_in
 from dashboards.lead.pages import lead_pages
 from dashboards.reading.page import guideline_html
-from dashboards.review.keys import check_keys, keys_for
+from dashboards.review.keys import check_keys
 from dashboards.review.mine import mine_page
 from dashboards.review.work import review_page
 from dataengine.desk import Desk
@@ -23,8 +23,7 @@ def desk_at(path: str, files: tuple[str, ...]) -> Desk:
     """The desks of all people of this process."""
     warehouse = Warehouse.open(path)
     queues = load_queues(warehouse.path, map(Path, files))
-    for queue in queues.values():
-        check_keys(keys_for(queue))
+    check_keys()
     desk = Desk(warehouse, queues)
     desk.lists.start()
     return desk

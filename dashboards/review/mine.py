@@ -29,7 +29,9 @@ def mine_page(desk: Desk, person: Person) -> None:
             desk.journal.drop_draft(draft.queue, draft.item, person.name)
             st.rerun()
         with st.expander("What it says"):
-            st.code(str(draft.body.get("text") or draft.body.get("note") or "nothing yet"), language=None, wrap_lines=True)
+            st.code(
+                str(draft.body.get("text") or draft.body.get("note") or "nothing yet"), language=None, wrap_lines=True
+            )
     said = sorted((word for name in allowed for word in desk.said(name, person)), key=lambda w: -w.number)
     st.subheader(f"Said · {len(said):,}")
     if not said:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboards.reading.page import Page, guideline_html, page
-from dashboards.review.keys import keys_for
+from dashboards.review.keys import reason_keys
 from dataengine.desk import Task
 from dataengine.desk_reading import Reply
 from dataengine.evidence import spans_of
@@ -23,7 +23,9 @@ def shown(task: Task, *, position: str, told: Mapping[str, Any]) -> dict[str, An
     queue = task.queue
     sides = [_reply(reply) for reply in task.shown]
     replies = {"a": sides[0], "b": sides[1]} if task.contents.pair else {"reply": sides[0]}
-    evidence = [_evidence(v, side) for side, reply in zip(_sides(task), task.shown, strict=True) for v in reply.verdicts]
+    evidence = [
+        _evidence(v, side) for side, reply in zip(_sides(task), task.shown, strict=True) for v in reply.verdicts
+    ]
     prompt = task.contents.prompt
     return {
         "task": task.id,
@@ -38,11 +40,11 @@ def shown(task: Task, *, position: str, told: Mapping[str, Any]) -> dict[str, An
         "said": [_said(review) for review in task.others],
         "guideline_html": guideline_html(queue.guideline),
         "guideline_version": queue.guideline_version,
-        "reasons": [{"code": c, "label": s, "key": str(n)} for n, (c, s) in enumerate(queue.reasons.items(), start=1)],
+        "reasons": reason_keys(queue.reasons),
         "can": _can(queue),
         "draft": _draft(task),
-        "lease": {"until": task.lease.until, "seconds": queue.lease},
-        "keys": keys_for(queue),
+        "lease_until": task.lease.until,
+        "lease": queue.lease,
         "message": None,
         "warn": None,
         "conflict": None,
@@ -63,7 +65,7 @@ def answer_change(task: Task, text: str) -> str | None:
 
 def _final(text: str) -> str | None:
     found = final_answer(take_apart(text).answer, text)
-    return None if found is None else normalised(found.text)
+    return None if found is None else normalised(found.value)
 
 
 def _short(text: str | None) -> str:
@@ -86,7 +88,8 @@ def _reply(reply: Reply) -> Page:
 
 def _text(text: str) -> dict[str, Any]:
     found = page(text[:_MOST_PROBLEM])
-    return {"text": text, "exact_blocks": found["exact_blocks"], "html_blocks": found["html_blocks"]}
+    rendered = zip(found["html_blocks"], found["exact_blocks"], strict=True)
+    return {"text": text, "html": "".join(html if html is not None else exact for html, exact in rendered)}
 
 
 def _evidence(verdict: Verdict, side: str) -> dict[str, Any]:

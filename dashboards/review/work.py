@@ -3,12 +3,11 @@
 import re
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import streamlit as st
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dashboards.review.screen import SCREEN, screen, sent
+from dashboards.review.screen import said, screen
 from dashboards.review.shown import answer_change, shown
 from dataengine.desk import Conflict, Desk, NotYours, Refused, Task, Words
 from schemas.access import Person
@@ -16,33 +15,9 @@ from schemas.errors import UserError
 from schemas.queue import Queue
 from schemas.records import Review
 
-_MOST_TEXT = 1_000_000
+SCREEN = "task-screen"
+# Seconds for which what an edit is found to be is waited for.
 _PENDING = 60.0
-
-Act = Literal[
-    "approve", "reject", "edit", "flag", "skip", "undo", "next", "left", "right", "tie", "renew", "discard_draft"
-]
-
-
-class _Sent(BaseModel):
-    """What the screen sends; whatever else is in it is left alone."""
-
-    model_config = ConfigDict(extra="ignore", strict=True)
-    task: str = Field(max_length=400)
-    text: str | None = Field(default=None, max_length=_MOST_TEXT)
-    note: str = Field(default="", max_length=20_000)
-    reasons: list[str] = Field(default_factory=list, max_length=9)
-
-
-class _Draft(_Sent):
-    n: int = Field(default=0, ge=0)
-    verdict: str | None = Field(default=None, max_length=40)
-    tab: str = Field(default="", max_length=100)
-
-
-class _Act(_Sent):
-    nonce: str = Field(min_length=8, max_length=100)
-    do: Act
 
 
 class _Table:
@@ -129,17 +104,15 @@ def _position(desk: Desk, person: Person, queue: Queue) -> str:
 
 def _receive(desk: Desk, person: Person, queue: Queue, table: _Table) -> None:
     """Takes in what the screen sent since the last run: first what was written, then what was said."""
-    found = sent(SCREEN)
+    found = said(SCREEN)
     task = table.tasks.get(queue.queue)
     if task is None:
         return
     try:
         if found.draft is not None:
-            _keep(desk, task, _Draft.model_validate(found.draft), table)
+            _keep(desk, task, found.draft, table)
         if found.act is not None:
-            _do(desk, person, queue, task, _Act.model_validate(found.act), table)
-    except ValidationError as e:
-        table.told["warn"] = f"This cannot be taken: {e.errors()[0]['msg']}."
+            _do(desk, person, queue, task, found.act, table)
     except (Refused, NotYours) as e:
         table.told["warn"] = f"Not taken: {e}."
         table.put(queue.queue, None)
@@ -147,10 +120,10 @@ def _receive(desk: Desk, person: Person, queue: Queue, table: _Table) -> None:
         table.told["warn"] = f"Not taken: {e}."
 
 
-def _keep(desk: Desk, task: Task, draft: _Draft, table: _Table) -> None:
-    if draft.task != task.id:
+def _keep(desk: Desk, task: Task, draft: Mapping[str, Any], table: _Table) -> None:
+    if draft["task"] != task.id:
         return  # of the task before; what was said of it has been taken in
-    body = {**draft.model_dump(exclude={"task"}), "base": table.base.get(task.id) or task.base}
+    body = {**{k: v for k, v in draft.items() if k != "task"}, "base": table.base.get(task.id) or task.base}
     before = desk.journal.draft(task.queue.queue, task.item, task.lease.reviewer)
     if before is None or before.body != body:
         try:
@@ -163,40 +136,40 @@ def _keep(desk: Desk, task: Task, draft: _Draft, table: _Table) -> None:
                 "text": e.draft.body.get("text"),
             }
             return
-    table.told["saved"] = draft.n
-    if draft.text is not None:
-        table.told["warn"] = answer_change(task, draft.text)
+    table.told["saved"] = draft["n"]
+    if draft["text"] is not None:
+        table.told["warn"] = answer_change(task, draft["text"])
 
 
-def _do(desk: Desk, person: Person, queue: Queue, task: Task, act: _Act, table: _Table) -> None:
-    if act.nonce in table.nonces:
+def _do(desk: Desk, person: Person, queue: Queue, task: Task, act: Mapping[str, Any], table: _Table) -> None:
+    if act["nonce"] in table.nonces:
         return
-    table.nonces.add(act.nonce)
-    if act.do == "undo":
+    table.nonces.add(act["nonce"])
+    if act["do"] == "undo":
         given = desk.undo(queue.queue, person)
         table.put(queue.queue, given)
         table.told["message"] = "Taken back. Here it is again." if given else "Taken back; others have its place now."
         return
-    if act.task != task.id:
+    if act["task"] != task.id:
         return  # pressed twice: the task that it was said of has gone
-    if act.do == "renew":
+    if act["do"] == "renew":
         if not desk.renew(task):
             raise Refused("your lease ended and others have looked at this; what you wrote is kept as a draft")
         table.put(queue.queue, desk.open(queue.queue, task.item, person))
-    elif act.do == "discard_draft":
+    elif act["do"] == "discard_draft":
         desk.journal.drop_draft(queue.queue, task.item, person.name)
         table.put(queue.queue, desk.open(queue.queue, task.item, person))
-    elif act.do == "skip":
+    elif act["do"] == "skip":
         desk.skip(task)
         table.put(queue.queue, None)
         table.told["message"] = "Skipped: you will not be given it again."
-    elif act.do != "next":
+    elif act["do"] != "next":
         _submit(desk, person, queue, task, act, table)
 
 
-def _submit(desk: Desk, person: Person, queue: Queue, task: Task, act: _Act, table: _Table) -> None:
-    verdict = task.preference(act.do) if act.do in ("left", "right", "tie") else act.do
-    words = Words(verdict, act.nonce, act.text, act.note, act.reasons, table.base.get(task.id))  # type: ignore[arg-type] # the others are handled above
+def _submit(desk: Desk, person: Person, queue: Queue, task: Task, act: Mapping[str, Any], table: _Table) -> None:
+    verdict = task.preference(act["do"]) if act["do"] in ("left", "right", "tie") else act["do"]
+    words = Words(verdict, act["nonce"], act["text"], act["note"], act["reasons"], table.base.get(task.id))
     try:
         review = desk.submit(task, person, words)
     except Conflict as e:
@@ -255,7 +228,11 @@ def _edits(desk: Desk, table: _Table) -> None:
     def look() -> None:
         for child in list(table.pending):
             if verdicts := desk.verdicts_on(child):
-                bad = [f"{v.check} {v.outcome}{f' ({v.reason})' if v.reason else ''}" for v in verdicts if v.outcome != "pass"]
+                bad = [
+                    f"{v.check} {v.outcome}{f' ({v.reason})' if v.reason else ''}"
+                    for v in verdicts
+                    if v.outcome != "pass"
+                ]
                 good = sum(v.outcome == "pass" for v in verdicts)
                 icon = ":material/warning:" if bad else ":material/check:"
                 text = f"Your edit: {good} checks pass" + (f", not: {', '.join(bad)}" if bad else "")

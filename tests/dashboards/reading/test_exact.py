@@ -30,7 +30,8 @@ PIECES = st.lists(
             "$\\style{x:url(http://e)}{y}$",
             "```html\n<b>\n```\n", "`<i>`", "\n\n", "\n", " ", "> ", "- ", "1. ", "| a | b |\n|---|---|\n| 1 | 2 |\n",
             "&lt;", "&#60;script&#62;", "\x1b[31m", "\u202e", "\ufdd00\ufdd1", "# ", "**x**", "\\boxed{<b>}", "wait,",
-            "$\\class{evil}{x}$", "\\(\\text{</span><script>}\\)", "$\\unicode{<}$", "\\(\\mathrm{&lt;img&gt;}\\)", "x", "\x00",
+            "$\\class{evil}{x}$", "\\(\\text{</span><script>}\\)", "$\\unicode{<}$", "\\(\\mathrm{&lt;img&gt;}\\)", "x",
+            "\x00",
         ]
     ),
     max_size=20,
