@@ -81,7 +81,7 @@ class Screen {
         button("guidelines", "Guidelines", "quiet"), button("help", "Keys", "quiet"),
       ),
       part("conflict", "div", { role: "alert", hidden: true }),
-      part("warn", "div", { role: "alert" }), part("message", "div", { role: "status", "aria-live": "polite" }),
+      part("warn", "div", { role: "alert" }), 
       make(
         "div", { class: "middle" },
         make(
@@ -90,8 +90,10 @@ class Screen {
           part("jumps", "nav", { "aria-label": "Places in the text" }),
           part("body", "div", { tabindex: "0", role: "region", "aria-label": "The reply" }),
         ),
-        part("side", "aside", { "aria-label": "Reference and evidence" }),
-        part("guide", "aside", { "aria-label": "Guidelines", tabindex: "-1", hidden: true }),
+        make("div", { class: "beside" },
+          part("side", "aside", { "aria-label": "Reference and evidence" }),
+          part("guide", "aside", { "aria-label": "Guidelines", tabindex: "-1", hidden: true })),
+        part("message", "div", { role: "status", "aria-live": "polite" }),
       ),
       make(
         "footer", { class: "bar" },
@@ -122,7 +124,7 @@ class Screen {
     const block = host.closest('[data-testid="stMainBlockContainer"]');
     if (block && !this.restorePage) {
       const before = block.getAttribute("style");
-      Object.assign(block.style, { paddingTop: "3.25rem", paddingBottom: "0.5rem", paddingLeft: "1.25rem", paddingRight: "1.25rem" });
+      Object.assign(block.style, { paddingTop: "4rem", paddingBottom: "0.5rem", paddingLeft: "1.25rem", paddingRight: "1.25rem" });
       this.restorePage = () => (before === null ? block.removeAttribute("style") : block.setAttribute("style", before));
     }
     const top = host.getBoundingClientRect().top + (host.closest('[data-testid="stMain"]')?.scrollTop || 0);
@@ -371,7 +373,10 @@ class Screen {
     ].filter(Boolean));
   }
 
-  said(text) { if (this.el.message.textContent !== text) this.el.message.textContent = text; }
+  said(text) {
+    if (this.el.message.textContent !== text) this.el.message.textContent = text;
+    this.saidAt = Date.now();
+  }
 
   // ---- keys ---------------------------------------------------------------------------------------------------
 
@@ -398,6 +403,7 @@ class Screen {
   perform(action, name) {
     const { el } = this;
     if (action !== "discard") this.discarding = 0;
+    this.said("");
     switch (action) {
       case "send": return this.sendChosen();
       case "confirm": return this.verdict && this.sendChosen();
@@ -572,12 +578,13 @@ class Screen {
   setEditing(on, focus = true) {
     if (!this.shown.reply || (on && !this.can("edit"))) return;
     const { el } = this, changed = this.editing !== on;
+    const row = changed && on ? (this.here ? this.rowOf(this.here) : this.rows()[this.firstSeen(this.rows())]) : null;
     this.editing = on;
     this.root.classList.toggle("editing", on);
     if (changed) el.body.replaceChildren(on ? el.editor : this.page);
     if (on) {
       this.compare();
-      if (changed && this.here) this.caretTo(this.rowOf(this.here));
+      if (row) this.caretTo(row);
       if (focus) el.text.focus({ preventScroll: true });
     } else this.focus();
     this.drawActions();
@@ -585,7 +592,7 @@ class Screen {
 
   // The caret goes to where the paragraph begins that was being read.
   caretTo(row) {
-    const { reply } = this.columns[0], area = this.el.text;
+    const { reply } = this.columns[0];
     if (!row || this.edited() || !reply.starts || reply.text.length > 300_000) return;
     this.place(normal(reply.text.slice(0, utf16(reply.text, reply.starts[+row.dataset.i] || 0))).length);
   }
@@ -692,6 +699,7 @@ class Screen {
   tick() {
     const now = Date.now(), at = Math.min((now - this.beat) / 1000, 5), working = !document.hidden && now - this.active < IDLE;
     this.beat = now;
+    if (this.el.message.textContent && now - this.saidAt > 10_000) this.said("");
     if (working && this.shown.task) this.seconds += at;
     this.drawLease();
     this.drawSaved();
