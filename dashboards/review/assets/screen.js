@@ -168,7 +168,8 @@ class Screen {
   // The draft that counts: the later one of the server's and this browser's copy that no server has confirmed.
   begin() {
     const { shown } = this, server = shown.draft || null, local = shown.task ? this.drafts.local() : null;
-    const at = server ? timeOf(server.at) : 0;
+    const at = server ? server.n || timeOf(server.at) : 0;
+    this.drafts.seen = Math.max(shown.saved || 0, server?.n || 0);
     if (local && (!server || local.n >= at || this.same(local, server))) {
       this.take(local);
       if (!this.same(local, server)) {
@@ -187,12 +188,18 @@ class Screen {
   // Another window has saved another draft of the same task.
   compareDrafts(before, now) {
     if (!now || JSON.stringify(before) === JSON.stringify(now)) return;
-    if (this.drafts.n > this.drafts.saved && this.shown.saved !== this.drafts.n) return;
-    if (this.same(now, this.draft()) || this.same(now, this.drafts.last)) return;
+    const { drafts } = this, foreign = now.window && now.window !== drafts.window && now.n > drafts.seen;
+    if (!foreign && drafts.n > drafts.saved && this.shown.saved !== drafts.n) return;
+    drafts.seen = Math.max(drafts.seen, now.n || 0);
+    if (this.same(now, this.draft())) return drafts.flush();
+    if (this.same(now, drafts.last)) return;
     if (this.same(this.loaded, this.draft())) {
       this.take(now);
       this.loaded = this.draft();
-    } else this.ask("Another window saved a different draft of this task. Your text here is kept.", now, "Use the other one");
+    } else {
+      drafts.paused = true;
+      this.ask("Another window saved a different draft of this task. Your text here is kept.", now, "Use the other one");
+    }
   }
 
   same(one, other) {
@@ -219,11 +226,12 @@ class Screen {
       make("div", { class: "choices" },
         make("button", { onclick: () => {
           const mine = this.draft();
+          this.drafts.paused = false;
           this.take(draft);
           this.drafts.write(this.draft());
           this.ask("The other text is shown; yours is kept.", mine, "Back to mine");
         } }, offer),
-        make("button", { class: "quiet", onclick: () => { conflict.hidden = true; this.drafts.write(this.draft()); this.focus(); } }, "Keep what is here")),
+        make("button", { class: "quiet", onclick: () => { conflict.hidden = true; this.drafts.paused = false; this.drafts.write(this.draft()); this.focus(); } }, "Keep what is here")),
       details("The other text", draft.text ?? "(no changes to the text)"),
     );
     conflict.hidden = false;

@@ -262,6 +262,7 @@ def test_another_window_is_a_conflict_with_both_texts_kept(desk: Callable[..., D
     other.page.keyboard.type("theirs ")
     other.page.locator(".screen .conflict", has_text="Another window").wait_for()
     assert other.page.locator(".screen .pen textarea").input_value() == "theirs " + REPLY
+    assert at.noted("draft")[-1]["text"] == "mine " + REPLY, "overwritten unseen"
     other.page.locator(".screen .conflict button").first.click()
     assert other.page.locator(".screen .pen textarea").input_value() == "mine " + REPLY
     assert "theirs" in (other.page.locator(".screen .conflict pre").text_content() or "")
@@ -282,7 +283,7 @@ def test_adjudication_shows_what_others_said(desk: Callable[..., Desk]) -> None:
         {"reviewer": "an'na\"<b>", "verdict": "reject", "reasons": ["wrong_step"], "note": "<i>why</i>", "text": None},
         {"reviewer": "ben", "verdict": "edit", "reasons": [], "note": "", "text": REPLY.replace("7", "8")},
     ]
-    at = desk({"said": said, "warn": "Two people disagree.", "conflict": "Changed by ben since."})
+    at = desk({"said": said, "warn": "Two people disagree.", "conflict": "Changed by ben since."}, wait=".screen .pen")
     beside = at.page.locator(".screen .said")
     assert "an'na\"<b>" in beside.inner_text() and "<i>why</i>" in beside.inner_text()
     beside.locator("summary").click()
@@ -308,8 +309,8 @@ def test_hostile_text_is_text_everywhere_and_fetches_nothing(desk: Callable[...,
         "text": HOSTILE, "problem": HOSTILE, "reference": HOSTILE, "evidence": evidence, "said": said,
         "marks": [{"start": 3, "end": 400, "what": HOSTILE}], "warn": HOSTILE, "conflict": HOSTILE,
     }  # fmt: skip
-    at = desk(task, {"text": HOSTILE, "b": HOSTILE})
-    for key in ("g", "v", "v", "v", "j", "m", "Shift+O", "Shift+O", "e"):
+    at = desk(task, {"text": HOSTILE, "b": HOSTILE}, wait=".screen .pen")
+    for key in ("e", "g", "v", "v", "v", "j", "m", "Shift+O", "Shift+O", "e"):
         at.press(key)
     at.page.keyboard.type("<img src=http://evil.example/typed onerror=window.pwned=7>")
     at.page.locator(".screen .changes ins").first.wait_for()
