@@ -192,7 +192,7 @@ class Reviewer:
     async def _draft(self, session: Session, component: Component, words: dict[str, Any]) -> None:
         self._drafts += 1
         number, task = self._drafts, component.data["task"]
-        body = {"task": task, "n": number, "verdict": None, "tab": f"tab-{self.name}", **words}
+        body = {"task": task, "n": number, "seen": 0, "verdict": None, "window": f"tab-{self.name}", **words}
         sent = await session.set_state(component, draft=body)
 
         def answered(c: Component) -> bool:
