@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboards.explore.view import View, plain
 from schemas.errors import UserError
+from warehouse.store import Warehouse
 
 # The queue of what was sent by hand.
 _QUEUE = "sent"
@@ -25,11 +26,11 @@ def send_button(view: View, ids: Sequence[str], key: str) -> None:
 
 
 def _send(view: View, ids: Sequence[str]) -> None:
-    from dashboards.identity import person  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    from dashboards.identity import known_person  # type: ignore[import-not-found,import-untyped,unused-ignore]
     from dataengine.desk import send  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     try:
-        send(view.path, list(ids), person(), _QUEUE)
+        send(Warehouse.open(view.path), list(ids), known_person(), _QUEUE)
     except UserError as e:
         st.error(plain(str(e)))
     else:
