@@ -171,7 +171,8 @@ def settle(warehouse: Warehouse) -> Settled:
 def _missing_children(path: Path, run: str) -> list[Trajectory]:
     edits = (
         "FROM reviews r JOIN trajectories t USING (trajectory_id, attempt) "
-        "ANTI JOIN trajectories c ON c.trajectory_id = r.child_id WHERE r.verdict = 'edit' ORDER BY r.review_id"
+        "ANTI JOIN trajectories c ON c.trajectory_id = r.child_id "
+        "WHERE r.verdict = 'edit' AND r.repeat = 0 ORDER BY r.review_id"
     )
     with connect(path, only=("reviews", "trajectories")) as connection:
         reviews = records(connection.execute(f"SELECT r.* {edits}"), Review)

@@ -27,7 +27,7 @@ WITH RECURSIVE edits AS (
         count(*) FILTER (WHERE verdict = 'approve') AS approvals,
         bool_or(verdict = 'edit') AS edited,
         bool_or(verdict = 'flag') AS flagged,
-        arg_max(verdict, (created_at, number)) FILTER (WHERE role = 'adjudicator') AS adjudicated
+        arg_max(verdict, (created_at, number)) FILTER (WHERE role = 'adjudicator' AND verdict <> 'flag') AS adjudicated
     FROM reviews_current
     WHERE pair_id IS NULL
     GROUP BY trajectory_id, attempt

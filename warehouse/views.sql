@@ -94,25 +94,26 @@ WHERE "check" = 'duplicate' AND outcome IN ('pass', 'fail');
 -- their latest word.
 CREATE VIEW reviews_current AS
 WITH said AS (
+    -- A pair is one thing, whichever attempt of its first answer was shown.
     SELECT review_id, number, trajectory_id, attempt, pair_id, reviewer, verdict, false AS by_editing, child_id, note, tags,
-        a_first, queue, guideline, role, seconds, created_at
+        a_first, queue, guideline, role, seconds, created_at, if(pair_id IS NULL, attempt, 0) AS of_attempt
     FROM reviews
     WHERE repeat = 0
     QUALIFY row_number() OVER (
-        PARTITION BY trajectory_id, attempt, pair_id, reviewer ORDER BY created_at DESC, number DESC
+        PARTITION BY trajectory_id, of_attempt, pair_id, reviewer ORDER BY created_at DESC, number DESC
     ) = 1
 ), approved AS (
-    SELECT * REPLACE (child_id AS trajectory_id, 1 AS attempt, 'approve' AS verdict, true AS by_editing,
-        NULL AS child_id)
+    SELECT * REPLACE (child_id AS trajectory_id, 1 AS attempt, 1 AS of_attempt, 'approve' AS verdict,
+        true AS by_editing, NULL AS child_id)
     FROM said
     WHERE verdict = 'edit'
 ), latest AS (
     SELECT * FROM (FROM said UNION ALL BY NAME FROM approved)
     QUALIFY row_number() OVER (
-        PARTITION BY trajectory_id, attempt, pair_id, reviewer ORDER BY created_at DESC, number DESC
+        PARTITION BY trajectory_id, of_attempt, pair_id, reviewer ORDER BY created_at DESC, number DESC
     ) = 1
 )
-FROM latest WHERE verdict <> 'withdraw';
+SELECT * EXCLUDE (of_attempt) FROM latest WHERE verdict <> 'withdraw';
 
 -- Each two people who looked at the same attempts or pairs, without knowing of each other's edits: how many, the share
 -- on which they said the same, and Cohen's kappa, which is NULL where both always said one and the same thing.
@@ -120,8 +121,8 @@ CREATE VIEW review_agreement AS
 WITH compared AS (
     SELECT a.reviewer AS reviewer_a, b.reviewer AS reviewer_b, a.verdict AS said_a, b.verdict AS said_b
     FROM reviews_current a
-    JOIN reviews_current b ON a.trajectory_id = b.trajectory_id AND a.attempt = b.attempt
-        AND a.pair_id IS NOT DISTINCT FROM b.pair_id
+    JOIN reviews_current b ON a.trajectory_id = b.trajectory_id AND a.pair_id IS NOT DISTINCT FROM b.pair_id
+        AND (a.attempt = b.attempt OR a.pair_id IS NOT NULL)
     WHERE a.reviewer < b.reviewer AND NOT a.by_editing AND NOT b.by_editing
         AND a.role <> 'adjudicator' AND b.role <> 'adjudicator'
 ), one_side AS (

@@ -5,12 +5,15 @@ import io
 import json
 import re
 import shlex
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import altair as alt
+import duckdb
 import streamlit as st
 
 from dashboards.explore.view import View, chart_of, plain
@@ -157,11 +160,14 @@ def _chart(view: View, found: Any, kind: str, x: str, y: str, colour: str | None
 
 
 def _drawn(chart: alt.Chart, kind: str) -> alt.Chart:
-    if kind == "bar":
-        return chart.mark_bar()
-    if kind == "line":
-        return chart.mark_line(point=True)
-    return chart.mark_circle(size=60) if kind == "points" else chart.mark_area(opacity=0.7)
+    marks: dict[str, dict[str, Any]] = {
+        "bar": {},
+        "line": {"point": True},
+        "points": {"size": 60},
+        "area": {"opacity": 0.7},
+    }
+    drawn: alt.Chart = getattr(chart, "mark_circle" if kind == "points" else f"mark_{kind}")(**marks[kind])
+    return drawn
 
 
 def _axis(channel: Any, found: Any, as_: str, name: str) -> Any:
@@ -245,11 +251,11 @@ def _as_csv(found: Any) -> bytes:
 
 
 def _as_parquet(found: Any) -> bytes:
-    import pyarrow.parquet as pq
-
-    out = io.BytesIO()
-    pq.write_table(found, out)
-    return out.getvalue()
+    # By DuckDB, which knows what to make of all of its types.
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect(":memory:") as connection:
+        file = Path(folder) / "rows.parquet"
+        connection.from_arrow(found).write_parquet(str(file))
+        return file.read_bytes()
 
 
 def _as_jsonl(found: Any) -> bytes:

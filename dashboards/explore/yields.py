@@ -117,12 +117,17 @@ def _groups(view: View, by: str, stage: str, policy: str | None, source: str | N
 
 def _prompts(view: View, stage: str, policy: str | None, source: str | None) -> None:
     order = filters.one_of(st.columns(4)[0], "order", "Prompts with", list(_ORDERS))
-    where = "stage = ? AND coalesce(policy = ?, true) AND coalesce(source = ?, true)"
     found = view.rows(
-        f"""SELECT prompt_id, any_value(source) AS source, any_value(domain) AS domain, sum(samples)::BIGINT AS samples,
-            sum(replies)::BIGINT AS replies, sum(correct)::BIGINT AS correct, sum(kept)::BIGINT AS kept,
-            count(*) OVER () AS prompts, sum(sum(samples)) OVER ()::BIGINT AS requests
-        FROM yield_by_prompt WHERE {where} GROUP BY prompt_id ORDER BY {_ORDERS[order]}, prompt_id LIMIT {_PROMPTS}""",
+        f"""WITH asked AS MATERIALIZED (
+            SELECT prompt_id, any_value(source) AS source, any_value(domain) AS domain, count(*) AS samples,
+                count(*) FILTER (WHERE error IS NULL) AS replies, count(*) FILTER (WHERE correct) AS correct,
+                count(*) FILTER (WHERE kept) AS kept
+            FROM trajectory_facts
+            WHERE stage = ? AND coalesce(policy = ?, true) AND coalesce(source = ?, true)
+            GROUP BY prompt_id
+        )
+        SELECT *, (SELECT count(*) FROM asked) AS prompts, (SELECT sum(samples) FROM asked)::BIGINT AS requests
+        FROM asked ORDER BY {_ORDERS[order]}, prompt_id LIMIT {_PROMPTS}""",
         [stage, policy, source],
     )
     if not found:

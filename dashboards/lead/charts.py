@@ -10,8 +10,10 @@ import altair as alt
 _PALE, _DEEP, _NONE, _DARK = "#dbe9f6", "#0b5394", "#8a9099", "#202020"
 _STATES = {"done": "#2a9d6f", "in hands": "#e9a23b", "begun": "#6fa8dc", "open": "#9aa0a6"}
 _RULE = "#d1495b"
-# Pixels of a line, and of title, axis and legend.
-_ROW, _AROUND, _LEGEND = 22, 130, 60
+#: A kappa of fewer items is drawn faintly.
+FEW = 5
+# Pixels of a line.
+_ROW = 20
 
 
 def queue_bars(rows: Sequence[dict[str, Any]]) -> alt.Chart:
@@ -91,7 +93,8 @@ def matrix(rows: Sequence[dict[str, Any]], people: Sequence[str]) -> alt.LayerCh
         color=alt.Color(
             "kappa:Q", title="kappa", scale=alt.Scale(domain=[0, 1], range=[_PALE, _DEEP], clamp=True),
             legend=alt.Legend(orient="right", gradientLength=120),
-        )
+        ),
+        opacity=alt.condition(f"datum.n < {FEW}", alt.value(0.6), alt.value(1)),
     )  # fmt: skip
     return _layered(
         # Without a kappa a cell is only an outline; it can be chosen all the same.
@@ -225,6 +228,6 @@ def _layered(*layers: alt.Chart) -> alt.LayerChart:
     return alt.LayerChart(layer=list(layers))
 
 
-def height(names: Iterable[Any], *, legend: bool = False) -> int:
-    """The height of a chart with a line for each name, in pixels, with its title, axis and legend."""
-    return _ROW * len(set(names)) + _AROUND + (_LEGEND if legend else 0)
+def height(names: Iterable[Any], *, row: int = _ROW) -> int:
+    """The height of a chart's marks with a line of `row` pixels for each name."""
+    return max(40, row * len(set(names)))

@@ -81,7 +81,7 @@ def _one(lead: Lead, one: Beside, queue: str) -> None:
                     titles=(f"the {_kind(one)} says", "people say"),
                 ),
                 key="told", title="What people and the check say", n=one.n, of="words", note="shade: share of its row",
-                height=340,
+                height=170,
             )  # fmt: skip
     with right:
         _by_person(lead, one)

@@ -78,8 +78,8 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
     met = [p for p in people if any(p in (t.a, t.b) for t in found)]
     chosen = lead.view.chart(
         charts.matrix(cells, met), key="matrix", title="Cohen's kappa", n=sum(t.kappa.items for t in found),
-        of="items of two people", note="choose a cell for what the two said; – has no value, or one item",
-        fields=("a", "b"), height=max(140, 34 * len(met)),
+        of="items of two people", note=f"–: no value, or one item; faint: under {charts.FEW}; click for the words",
+        fields=("a", "b"), height=max(80, 28 * len(met)),
     )  # fmt: skip
     both = (chosen["a"], chosen["b"]) if chosen else None
     counted = confusion(said, both)
@@ -94,7 +94,7 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
             lead.view.chart(
                 charts.table(rows, x="other", y="one", columns=labels, lines=labels, titles=titles), key="confusion",
                 title="Which words meet", n=sum(counted.values()), of="meetings of two words",
-                note="of these two" if both else "each either way round", height=220,
+                note="of these two" if both else "each either way round", height=110,
             )  # fmt: skip
         with other:
             _differ(counted)
@@ -237,7 +237,7 @@ def _gold_by_week(lead: Lead, queue: str) -> None:
     rows = [_point(week, s.share, s.low, s.high, s.n) for week, s in weeks]
     lead.view.chart(
         charts.drift(rows, [], "share right"), key="gold-weeks", title="Right on known answers, by week",
-        n=sum(s.n for _, s in weeks), of="items", note="band: 95 % interval (Wilson)", height=260,
+        n=sum(s.n for _, s in weeks), of="items", note="band: 95 % interval (Wilson)", height=180,
     )  # fmt: skip
 
 

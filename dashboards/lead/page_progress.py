@@ -111,7 +111,7 @@ def _queues(lead: Lead, queues: list[QueueProgress]) -> None:
     if states:
         lead.view.chart(
             charts.queue_bars(states), key="states", title="Items by queue", n=sum(q.items for q in queues), of="items",
-            height=charts.height([r["queue"] for r in states], legend=True),
+            height=charts.height([r["queue"] for r in states], row=36),
         )  # fmt: skip
     else:
         shown.nothing("The queues are empty: their SQL gives nothing in this warehouse yet.")

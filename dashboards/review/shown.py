@@ -65,7 +65,7 @@ def answer_change(task: Task, text: str) -> str | None:
 
 def _final(text: str) -> str | None:
     found = final_answer(take_apart(text).answer, text)
-    return None if found is None else normalised(found.text)
+    return None if found is None else normalised(found.value)
 
 
 def _short(text: str | None) -> str:
@@ -88,7 +88,8 @@ def _reply(reply: Reply) -> Page:
 
 def _text(text: str) -> dict[str, Any]:
     found = page(text[:_MOST_PROBLEM])
-    return {"text": text, "exact_blocks": found["exact_blocks"], "html_blocks": found["html_blocks"]}
+    rendered = zip(found["html_blocks"], found["exact_blocks"], strict=True)
+    return {"text": text, "html": "".join(html if html is not None else exact for html, exact in rendered)}
 
 
 def _evidence(verdict: Verdict, side: str) -> dict[str, Any]:

@@ -169,7 +169,7 @@ def _do(desk: Desk, person: Person, queue: Queue, task: Task, act: Mapping[str, 
 
 def _submit(desk: Desk, person: Person, queue: Queue, task: Task, act: Mapping[str, Any], table: _Table) -> None:
     verdict = task.preference(act["do"]) if act["do"] in ("left", "right", "tie") else act["do"]
-    words = Words(verdict, act["nonce"], act["text"], act["note"], act["reasons"], table.base.get(task.id))  # type: ignore[arg-type] # the others are handled above
+    words = Words(verdict, act["nonce"], act["text"], act["note"], act["reasons"], table.base.get(task.id))
     try:
         review = desk.submit(task, person, words)
     except Conflict as e:

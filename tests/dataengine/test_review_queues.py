@@ -10,81 +10,19 @@ from dataengine.shipped import shipped
 from schemas.errors import ConfigError
 from schemas.keys import key
 from schemas.queue import Queue
-from schemas.records import Message, Pair, PairVerdict, Prompt, Review, Trajectory, Verdict, now
-from warehouse.journal import Attempt
-from warehouse.store import Warehouse
+from tests.dataengine.made import Made
+from warehouse.standing import Item
 
 MINE = "queue: {}\ntitle: Mine\nsql: SELECT trajectory_id FROM trajectories\nguideline: g\nreasons: {{wrong: W}}\n"
-
-
-class Made:
-    """A small warehouse that tests fill."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.warehouse = Warehouse.open(path, create=True)
-        self.prompt = Prompt.make(
-            [Message(role="user", content="3 + 4?")], domain="math", source="s", reference="7", verifier="exact"
-        )
-        self.warehouse.append("prompts", [self.prompt])
-
-    def reply(self, name: str, *, checks: dict[str, str] | None = None, **columns: Any) -> str:
-        values: dict[str, Any] = {
-            "trajectory_id": key(name), "prompt_id": self.prompt.prompt_id, "stage": "reasoning", "policy": "p@1",
-            "engine": "embedded", "sampling": "{}", "sample_index": 0, "rendered_key": "k", "text": name,
-            "answer": name, "finish_reason": "stop", "run_id": "r", "created_at": now(), **columns,
-        }  # fmt: skip
-        row = Trajectory(**values)
-        self.warehouse.append("trajectories", [row])
-        kinds = {"exact": "verifier", "judge": "judge"}
-        self.warehouse.append(
-            "verdicts",
-            [
-                Verdict(
-                    trajectory_id=row.trajectory_id, attempt=row.attempt, check=check, version="1",
-                    against=self.prompt.against if check in kinds else "", kind=kinds.get(check, "filter"),
-                    outcome=outcome, score=0.5, run_id="r", created_at=now(),
-                )
-                for check, outcome in (checks or {}).items()
-            ],
-        )  # fmt: skip
-        return row.trajectory_id
-
-    def pair(self, a: str, b: str, *scores: float) -> str:
-        pair = Pair(pair_id=key(a, b), prompt_id=self.prompt.prompt_id, a_id=a, b_id=b, run_id="r", created_at=now())
-        self.warehouse.append("pairs", [pair])
-        self.warehouse.append(
-            "pair_verdicts",
-            [
-                PairVerdict(
-                    pair_id=pair.pair_id, check="judge", version="1", draw=n, draws=len(scores), a_first=True,
-                    outcome="pass" if score > 0 else "fail", score=score, run_id="r", created_at=now(),
-                )
-                for n, score in enumerate(scores)
-            ],
-        )  # fmt: skip
-        return pair.pair_id
-
-    def said(self, trajectory_id: str, **verdicts: str) -> None:
-        self.warehouse.append(
-            "reviews",
-            [
-                Review(
-                    review_id=key(trajectory_id, who), trajectory_id=trajectory_id, attempt=1, reviewer=who,
-                    verdict=verdict, created_at=now(),
-                )
-                for who, verdict in verdicts.items()
-            ],
-        )  # fmt: skip
-
-    def ids(self, name: str) -> set[str]:
-        found = candidates(self.path, load_queues(self.path)[name])
-        return {c.trajectory_id if isinstance(c, Attempt) else c for c in found}
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Made:
     return Made(tmp_path / "warehouse")
+
+
+def ids_of(made: Made, name: str) -> set[str]:
+    return {item.item_id for item in candidates(made.path, load_queues(made.path)[name])}
 
 
 def queue(sql: str, **settings: Any) -> Queue:
@@ -109,7 +47,7 @@ def test_second_look_holds_cold_start_and_rewrites_that_passed_in_their_last_for
     rewritten = made.reply("rewritten", parent_id=key("elsewhere"), checks=good)
     made.reply("plain", checks=good)
     made.reply("wrong", stage="cold_start", checks={"exact": "fail"})
-    assert made.ids("second-look") == {cold, last, kept, rewritten}
+    assert ids_of(made, "second-look") == {cold, last, kept, rewritten}
 
 
 def test_disagreement_holds_what_the_rule_and_a_judge_say_different_things_of(made: Made) -> None:
@@ -119,23 +57,23 @@ def test_disagreement_holds_what_the_rule_and_a_judge_say_different_things_of(ma
     made.reply("untold", checks={"exact": "fail", "judge": "undecided"})
     made.reply("unjudged", checks={"exact": "fail"})
     made.reply("evaluated", stage="eval", checks={"exact": "fail", "judge": "pass"})
-    assert made.ids("disagreement") == {one, other}
+    assert ids_of(made, "disagreement") == {one, other}
 
 
 def test_language_mix_holds_what_failed_that_check(made: Made) -> None:
     mixed = made.reply("mixed", checks={"language_mix": "fail"})
     made.reply("clean", checks={"language_mix": "pass"})
-    assert made.ids("language-mix") == {mixed}
+    assert ids_of(made, "language-mix") == {mixed}
 
 
 def test_audit_holds_a_twentieth_of_what_is_kept_and_always_the_same(made: Made) -> None:
     rows = [made.reply(f"reply {n}", checks={"exact": "pass" if n % 2 else "fail"}) for n in range(12)]
-    first = made.ids("audit")
+    first = ids_of(made, "audit")
     assert first <= set(rows[1::2])
     drawn = [n for n in range(400) if int(key_hash(key(f"reply {n}")), 16) / 16**13 < 0.05]
     assert 8 < len(drawn) < 40
     more = made.reply(f"reply {drawn[-1]}", sample_index=1, checks={"exact": "pass"})
-    assert made.ids("audit") == first | {more}
+    assert ids_of(made, "audit") == first | {more}
 
 
 def key_hash(trajectory_id: str) -> str:
@@ -151,20 +89,27 @@ def test_preferences_hold_pairs_that_nothing_prefers_clearly(made: Made) -> None
     made.pair(a, c, 2.0, 2.0)
     unjudged = made.pair(b, c)
     made.pair(right, wrong)
-    assert made.ids("preferences") == {close, unjudged}
+    assert ids_of(made, "preferences") == {close, unjudged}
 
 
-def test_adjudicate_holds_what_people_disagree_on(made: Made) -> None:
-    disputed, agreed, alone = (made.reply(name) for name in ("disputed", "agreed", "alone"))
+def test_adjudicate_holds_what_people_disagree_on_or_flagged(made: Made) -> None:
+    disputed, flagged, agreed, alone, known = (
+        made.reply(name) for name in ("disputed", "flagged", "agreed", "alone", "known")
+    )
     made.said(disputed, ann="approve", ben="reject")
+    made.said(flagged, ann="flag")
     made.said(agreed, ann="approve", ben="approve")
     made.said(alone, ann="reject")
-    assert made.ids("adjudicate") == {disputed}
+    made.said(known, gold="approve", ann="reject")
+    assert ids_of(made, "adjudicate") == {disputed, flagged}
+    made.said(agreed, role="adjudicator", cem="reject")
+    made.said(disputed, role="adjudicator", cem="reject")
+    assert ids_of(made, "adjudicate") == {disputed, flagged}
 
 
 def test_nothing_but_what_somebody_sent_is_in_sent(made: Made) -> None:
     made.reply("one", checks={"exact": "pass"})
-    assert made.ids("sent") == set()
+    assert ids_of(made, "sent") == set()
 
 
 def test_a_queue_of_the_warehouse_takes_the_place_of_a_shipped_one_and_a_file_that_of_either(
@@ -196,25 +141,25 @@ def test_an_attempt_is_the_current_one_and_each_comes_once(made: Made) -> None:
     made.reply("twice", max_tokens=16)
     made.reply("failed", error="timeout", text="")
     unknown = "SELECT trajectory_id FROM trajectories UNION ALL SELECT 'ffff' UNION ALL SELECT NULL"
-    assert candidates(made.path, queue(unknown)) == [Attempt(twice, 2)]
+    assert candidates(made.path, queue(unknown)) == [Item(twice, 2)]
 
 
 def test_the_given_order_is_kept_and_the_random_one_is_everybodys(made: Made) -> None:
     ids = sorted(made.reply(f"reply {n}") for n in range(20))
     listed = "SELECT trajectory_id FROM trajectories ORDER BY trajectory_id {}"
-    down = [a.trajectory_id for a in candidates(made.path, queue(listed.format("DESC"), order="given"))]
+    down = [a.item_id for a in candidates(made.path, queue(listed.format("DESC"), order="given"))]
     assert down == ids[::-1]
     drawn = candidates(made.path, queue(listed.format("DESC")))
     assert drawn == candidates(made.path, queue(listed.format("ASC")))
-    assert {a.trajectory_id for a in drawn} == set(ids)
-    assert [a.trajectory_id for a in drawn] not in (ids, ids[::-1])
+    assert {a.item_id for a in drawn} == set(ids)
+    assert [a.item_id for a in drawn] not in (ids, ids[::-1])
 
 
 @pytest.mark.parametrize("end", [";", " ; -- the end", "\n;;\n/* ; */", " -- the end"])
 def test_sql_may_end_as_people_end_it(made: Made, end: str) -> None:
     one = made.reply("one")
     found = candidates(made.path, queue(f"SELECT trajectory_id, ';é;' AS note FROM trajectories{end}"))
-    assert found == [Attempt(one, 1)]
+    assert found == [Item(one, 1)]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +188,8 @@ def test_sql_that_fails_is_told_with_queue_and_file(made: Made, tmp_path: Path, 
 
 def test_pairs_want_ids_of_pairs(made: Made) -> None:
     pair = made.pair(made.reply("a"), made.reply("b"))
-    assert candidates(made.path, queue("SELECT pair_id FROM pairs UNION ALL SELECT 'ffff'", rows="pairs")) == [pair]
+    assert candidates(made.path, queue("SELECT pair_id FROM pairs UNION ALL SELECT 'ffff'", rows="pairs")) == [
+        Item(pair, 0)
+    ]
     with pytest.raises(ConfigError, match="queue q: its sql gives no column pair_id, but trajectory_id"):
         candidates(made.path, queue("SELECT trajectory_id FROM trajectories", rows="pairs"))

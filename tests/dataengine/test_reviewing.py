@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataengine.reviewing import _opinions, _rounds, review_of, settle
+from dataengine.reviewing import Taken, _opinions, _rounds, review_of, settle, withdrawal_of
 from schemas.records import Review, Trajectory
 from warehouse.connect import connect
 from warehouse.fetching import records
 from warehouse.journal import Journal
-from warehouse.looks import Looked, edited_from, looked_at, waiting
+from warehouse.looks import Looked, edited_from, looked_at
 from warehouse.store import Warehouse
 
 TEXT = "<think>\n{0} and {0}\n</think>\nIt is <answer>{1}</answer>."
@@ -183,7 +183,7 @@ def test_edits_of_edits_and_all_words_settled_at_once_end_as_one_by_one(
     assert human(child_of(warehouse, second)) == ("fail", "withdrawn")
 
 
-verdicts = st.sampled_from(["approve", "reject", "edit"])
+verdicts = st.sampled_from(["approve", "reject", "edit", "flag", "withdraw"])
 words = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("xyz"), verdicts, st.integers(0, 2)), max_size=12)
 
 
@@ -206,44 +206,136 @@ def test_what_is_said_later_changes_no_verdict_that_was_given(said: list[tuple[s
         assert [n for a, n in in_commits if a == attempt] == [n for a, n in keys if a == attempt]
 
 
-# -- what waits
+# -- where attempts stand
 
 
 @pytest.mark.slow
-def test_what_waits_for_whom(warehouse: Warehouse, say: Say) -> None:
+def test_where_attempts_stand_when_so_many_are_to_look(warehouse: Warehouse, say: Say) -> None:
     one, two, three, four = trajectories(warehouse)
     ids = [t.trajectory_id for t in (one, two, three, four)]
-
-    def queue(reviewer: str, **more: Any) -> list[str]:
-        return [w.trajectory_id for w in waiting(warehouse.path, reviewer, ids=ids, **more)]
-
-    assert queue("ann") == ids
-    assert [w.trajectory_id for w in waiting(warehouse.path, "ann", stage="reasoning")] == ids
-    assert waiting(warehouse.path, "ann", stage="cold_start") == []
     say(one, "ann", "approve")
     child = say(two, "ann", "edit", "better").child_id
     say(three, "bob", "reject")
-    assert child is not None
-    assert queue("bob") == [ids[3]]
-    assert queue("ann", looks=2) == [*ids[2:]]
-    assert queue("bob", looks=2) == sorted([ids[0], child, ids[3]]), "what an edit made waits for another person"
-    assert queue("bob", require=["human"], looks=2) == sorted([ids[0], child])
     assert looked_at(warehouse.path, ids) == Looked(approved=2, rejected=1, edited=1, waiting=1)
     assert looked_at(warehouse.path, ids, looks=2) == Looked(edited=1, waiting=4)
+    assert looked_at(warehouse.path, ids, require=["human"]) == Looked(approved=2)
     say(one, "bob", "reject")
     assert looked_at(warehouse.path, ids, looks=2) == Looked(edited=1, undecided=1, waiting=3)
     assert edited_from(warehouse.path, ids) == [child]
     say(two, "ann", "approve")
     assert edited_from(warehouse.path, ids) == []
-    assert child not in [w.trajectory_id for w in waiting(warehouse.path, "bob", stage="reasoning", looks=2)]
+    say(three, "cem", "flag")
+    assert looked_at(warehouse.path, ids, looks=2) == Looked(undecided=2, waiting=2)
+    judge = Taken(role="adjudicator")
+    say(one, "dee", "approve", taken=judge)
+    say(three, "dee", "reject", taken=judge)
+    say(three, "eve", "flag", taken=judge)
+    say(four, "dee", "approve", taken=judge)
+    assert looked_at(warehouse.path, ids, looks=2) == Looked(approved=2, rejected=1, waiting=1)
 
 
-def test_what_others_hold_is_not_in_the_queue(warehouse: Warehouse) -> None:
+# -- flags, what was taken back, and who decides alone
+
+
+def withdraw(warehouse: Warehouse, review: Review) -> None:
     with Journal(warehouse) as journal:
-        queue = waiting(warehouse.path, "ann", stage="reasoning", journal=journal)
-        assert journal.take(queue, "bob") == queue[0]
-        assert waiting(warehouse.path, "ann", stage="reasoning", journal=journal) == queue[1:]
-        assert waiting(warehouse.path, "bob", stage="reasoning", journal=journal) == queue
+        journal.withdraw(withdrawal_of(review))
+    settle(warehouse)
+
+
+def test_what_somebody_flagged_is_undecided_until_it_is_settled(seen: Trajectory, say: Say, human: Any) -> None:
+    said = []
+    for reviewer, verdict in (("ann", "approve"), ("bob", "flag"), ("cem", "approve"), ("bob", "approve")):
+        say(seen, reviewer, verdict)
+        said.append(human(seen))
+    assert said == [("pass", ""), ("undecided", "flagged"), ("undecided", "flagged"), ("pass", "")]
+
+
+def test_an_edit_of_a_flagged_attempt_fails_it(seen: Trajectory, say: Say, human: Any) -> None:
+    say(seen, "ann", "flag")
+    say(seen, "bob", "edit", "better")
+    assert human(seen) == ("fail", "edited")
+
+
+def test_what_was_taken_back_is_as_if_it_had_not_been_said(
+    warehouse: Warehouse, seen: Trajectory, say: Say, human: Any, rows: Any
+) -> None:
+    say(seen, "ann", "approve")
+    rejected = say(seen, "bob", "reject", note="no", tags=["wrong"])
+    assert human(seen) == ("undecided", "disagreement")
+    withdraw(warehouse, rejected)
+    assert human(seen) == ("pass", "")
+    assert rows("SELECT reviewer, verdict FROM reviews_current") == [("ann", "approve")]
+    assert rows("SELECT verdict, note, tags FROM reviews WHERE reviewer = 'bob' ORDER BY number") == [
+        ("reject", "no", ["wrong"]),
+        ("withdraw", "", []),
+    ]
+
+
+def test_when_all_is_taken_back_nobody_has_looked(
+    warehouse: Warehouse, seen: Trajectory, say: Say, human: Any, rows: Any
+) -> None:
+    withdraw(warehouse, say(seen, "ann", "reject"))
+    assert human(seen) == ("undecided", "withdrawn")
+    assert looked_at(warehouse.path, [seen.trajectory_id]) == Looked(waiting=1)
+    assert rows("SELECT score FROM verdicts_current WHERE \"check\" = 'human'") == [(None,)]
+    say(seen, "ann", "approve")
+    assert human(seen) == ("pass", "")
+
+
+def test_an_edit_that_was_taken_back_takes_what_it_made_with_it(
+    warehouse: Warehouse, seen: Trajectory, say: Say, human: Any
+) -> None:
+    edit = say(seen, "ann", "edit", "better")
+    child = child_of(warehouse, edit)
+    withdraw(warehouse, edit)
+    assert (human(seen), human(child)) == (("undecided", "withdrawn"), ("fail", "withdrawn"))
+    assert edited_from(warehouse.path, [seen.trajectory_id]) == []
+
+
+def test_an_adjudicator_decides_alone(seen: Trajectory, say: Say, human: Any, rows: Any) -> None:
+    for reviewer in ("ann", "bob"):
+        say(seen, reviewer, "approve")
+    say(seen, "cem", "flag")
+    say(seen, "dee", "reject", taken=Taken("adjudicate", role="adjudicator"))
+    assert human(seen) == ("fail", "rejected")
+    say(seen, "eve", "approve")
+    assert human(seen) == ("fail", "rejected"), "whoever speaks after"
+    say(seen, "fay", "approve", taken=Taken("adjudicate", role="adjudicator"))
+    assert human(seen) == ("pass", ""), "of two the later"
+    say(seen, "gus", "flag", taken=Taken("adjudicate", role="adjudicator"))
+    assert human(seen) == ("pass", ""), "a flag decides nothing"
+    ((details,),) = rows("SELECT details FROM verdicts_current WHERE \"check\" = 'human'")
+    assert json.loads(details)["adjudicated"] is True
+
+
+def test_what_an_adjudicator_edits_takes_the_place_of_what_others_said(
+    warehouse: Warehouse, seen: Trajectory, say: Say, human: Any
+) -> None:
+    for reviewer in ("ann", "bob"):
+        say(seen, reviewer, "approve")
+    child = child_of(warehouse, say(seen, "dee", "edit", "best", taken=Taken(role="adjudicator")))
+    assert (human(seen), human(child)) == (("fail", "edited"), ("pass", ""))
+    for reviewer in ("ann", "bob"):
+        say(child, reviewer, "reject")
+    assert human(child) == ("pass", ""), "it was an adjudicator's"
+
+
+def test_what_a_person_says_again_decides_nothing(
+    warehouse: Warehouse, seen: Trajectory, say: Say, human: Any, rows: Any
+) -> None:
+    say(seen, "ann", "approve", taken=Taken("audit"))
+    say(seen, "ann", "reject", taken=Taken("audit", repeat=1))
+    say(seen, "ann", "edit", "better", taken=Taken("audit", repeat=2))
+    assert human(seen) == ("pass", "")
+    assert trajectories(warehouse, "engine = 'review'") == []
+    assert rows("SELECT verdict, repeat FROM reviews ORDER BY number") == [("approve", 0), ("reject", 1), ("edit", 2)]
+    assert rows("SELECT verdict FROM reviews_current") == [("approve",)]
+
+
+def test_a_review_says_from_where_it_was_taken(seen: Trajectory, say: Say, rows: Any) -> None:
+    say(seen, "ann", "approve", taken=Taken("audit", "0123456789ab", "lead"))
+    assert rows("SELECT queue, guideline, role FROM reviews_current") == [("audit", "0123456789ab", "lead")]
 
 
 # -- what is no review

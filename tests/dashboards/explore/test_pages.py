@@ -142,6 +142,19 @@ def test_yield_by_source_counts_right_and_kept(made_up: Path, open_page: Open) -
     assert HOSTILE in set(table["source"])
 
 
+@pytest.mark.parametrize(
+    ("order", "column", "largest"),
+    [("fewest kept", "share kept", False), ("most kept", "share kept", True), ("fewest right", "share right", False)],
+)
+def test_prompts_come_in_the_order_that_is_asked_for(
+    made_up: Path, open_page: Open, order: str, column: str, largest: bool
+) -> None:
+    table = open_page(made_up, "yields", by="prompt", stage="eval", order=order).dataframe[0].value
+    shares = list(table[column])
+    assert len(set(shares)) > 1
+    assert shares == sorted(shares, reverse=largest)
+
+
 def test_yield_of_a_prompt_leads_to_its_rows(made_up: Path, open_page: Open) -> None:
     table = open_page(made_up, "yields", by="prompt", stage="reasoning", order="most samples").dataframe[0].value
     prompts = {p for (p,) in ask(made_up, "SELECT prompt_id FROM prompts")}

@@ -1,0 +1,94 @@
+// What a person has written and not yet sent: kept in this browser at each key, on the server within a second.
+
+const KEPT = "dataengine:draft:";
+const QUIET = 400, LONGEST = 800, KEEP_DAYS = 14;
+
+class Drafts {
+  constructor(send, changed) {
+    this.send = send; // gives a draft to the server
+    this.changed = changed; // is called when the state to show has changed
+    this.n = 0;
+    this.saved = 0;
+    this.timer = this.first = null;
+    this.sentAt = 0;
+  }
+
+  open(task) {
+    this.stop();
+    this.task = task;
+    this.n = this.saved = 0;
+    this.last = null;
+  }
+
+  // The copy in this browser that no server has confirmed, if any.
+  local() {
+    try {
+      const found = JSON.parse(localStorage.getItem(KEPT + this.task) || "null");
+      return found && typeof found === "object" && typeof found.n === "number" ? found : null;
+    } catch { return null; }
+  }
+
+  write(draft) {
+    this.n = Math.max(Date.now(), this.n + 1);
+    this.last = { task: this.task, n: this.n, ...draft };
+    this.keep();
+    const now = performance.now();
+    this.first ??= now;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.flush(), Math.max(0, Math.min(QUIET, this.first + LONGEST - now)));
+    this.changed();
+  }
+
+  keep() {
+    try {
+      localStorage.setItem(KEPT + this.task, JSON.stringify(this.last));
+      this.kept = true;
+    } catch { this.kept = false; }
+  }
+
+  flush() {
+    clearTimeout(this.timer);
+    this.timer = this.first = null;
+    if (!this.last || this.last.n <= this.saved) return;
+    this.sentAt = performance.now();
+    this.send(this.last);
+    this.changed();
+  }
+
+  // The server has answered that it holds draft number n of this task.
+  confirm(n) {
+    if (typeof n !== "number" || n <= this.saved) return;
+    this.saved = n;
+    const local = this.local();
+    if (local && local.n <= n) this.forget();
+    this.changed();
+  }
+
+  forget(task = this.task) {
+    try { localStorage.removeItem(KEPT + task); } catch { /* nothing was kept */ }
+  }
+
+  stop() {
+    clearTimeout(this.timer);
+    this.timer = this.first = null;
+  }
+
+  state() {
+    if (!this.n) return "";
+    if (this.saved >= this.n) return "Draft saved";
+    const waiting = this.sentAt && performance.now() - this.sentAt > 4000 && this.timer === null;
+    if (!waiting) return "Saving…";
+    return this.kept ? "Not on the server yet; kept in this browser" : "Not saved yet";
+  }
+
+  static tidy() {
+    try {
+      const before = Date.now() - KEEP_DAYS * 86_400_000;
+      for (const key of Object.keys(localStorage)) {
+        if (!key.startsWith(KEPT)) continue;
+        const found = JSON.parse(localStorage.getItem(key) || "null");
+        if (!found || !(found.n > before)) localStorage.removeItem(key);
+      }
+    } catch { /* a browser without storage */ }
+  }
+}
