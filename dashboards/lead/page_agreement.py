@@ -1,7 +1,8 @@
 """Agreement: of all people of a queue, of each two, with oneself, with known answers, and from week to week."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 
 import streamlit as st
@@ -10,8 +11,9 @@ from dashboards.lead import charts, shown
 from dashboards.lead.agreeing import Share, Two, by_week, confusion, right, right_by_week, together, two_by_two
 from dashboards.lead.agreeing import with_oneself as again_by_person
 from dashboards.lead.context import Lead
-from dashboards.lead.words import OF_ATTEMPTS, OF_PAIRS, Word, at_gold, guidelines, reviewers, twice, words
+from dashboards.lead.words import OF_ATTEMPTS, OF_PAIRS, Answered, Guideline, Word, at_gold, guidelines, twice, words
 
+Said = Callable[[], list[Word]]
 _WHY = {
     "percent": "the share of pairs of words on one item that are the same, as the mean over items",
     "fleiss": "Fleiss' kappa (1971): agreement beyond chance, of items that as many looked at as the queue asks for",
@@ -31,7 +33,8 @@ def page(lead: Lead) -> None:
         shown.nothing("There is no queue: write one into the warehouse's folder `queues`.")
         return
     queue = shown.pick_queue(lead, "queue", every=False)
-    said = words(lead.rows, queue)
+    # Asked for when a figure is not known yet.
+    said = cache(lambda: words(lead.rows, queue))
     pairs = lead.queues[queue].rows == "pairs"
     _together(lead, queue, said)
     _two_by_two(lead, queue, said, OF_PAIRS if pairs else OF_ATTEMPTS)
@@ -44,9 +47,9 @@ def page(lead: Lead) -> None:
     _gold_by_week(lead, queue)
 
 
-def _together(lead: Lead, queue: str, said: Sequence[Word]) -> None:
+def _together(lead: Lead, queue: str, said: Said) -> None:
     looks = lead.queues[queue].reviewers
-    found = lead.kept("together", "reviews", lambda: together(said, looks), queue, looks)
+    found = lead.kept("together", "reviews", lambda: together(said(), looks), queue, looks)
     given = {"percent": found.percent, "fleiss": found.fleiss, "nominal": found.nominal}
     titles = {"percent": "Same word", "fleiss": "Fleiss' kappa", "nominal": "Krippendorff's alpha"}
     if found.ordinal is not None:
@@ -58,13 +61,13 @@ def _together(lead: Lead, queue: str, said: Sequence[Word]) -> None:
         st.caption("The queue has one person look at each item, so that two only meet where the queue asked for more.")
 
 
-def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[str]) -> None:
+def _two_by_two(lead: Lead, queue: str, said: Said, labels: Sequence[str]) -> None:
     st.subheader("Each two people")
-    found: list[Two] = lead.kept("two", "reviews", lambda: two_by_two(said), queue)
+    found: list[Two] = lead.kept("two", "reviews", lambda: two_by_two(said()), queue)
     if not found:
         shown.nothing("No two people have looked at one item yet.")
         return
-    people, cells = reviewers(said), []
+    met, cells = sorted({p for t in found for p in (t.a, t.b)}), []
     for two in found:
         kappa = two.kappa.value if two.kappa.items > 1 else None
         cell = {
@@ -75,14 +78,13 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
             "interval": shown.interval(two.kappa),
         }
         cells += [cell | {"a": two.a, "b": two.b}, cell | {"a": two.b, "b": two.a}]
-    met = [p for p in people if any(p in (t.a, t.b) for t in found)]
     chosen = lead.view.chart(
         charts.matrix(cells, met), key="matrix", title="Cohen's kappa", n=sum(t.kappa.items for t in found),
         of="items of two people", note=f"–: no value, or one item; faint: under {charts.FEW}; click for the words",
         fields=("a", "b"), height=max(80, 28 * len(met)),
     )  # fmt: skip
     both = (chosen["a"], chosen["b"]) if chosen else None
-    counted = confusion(said, both)
+    counted = lead.kept("words", "reviews", lambda: confusion(said(), both), queue, both)
     rows = [{"one": a, "other": b, "n": counted[a, b]} for a in labels for b in labels]
     if sum(counted.values()) >= 2:
         left, other = st.columns([3, 2])
@@ -98,6 +100,8 @@ def _two_by_two(lead: Lead, queue: str, said: Sequence[Word], labels: Sequence[s
             )  # fmt: skip
         with other:
             _differ(counted)
+    else:
+        shown.nothing("These two have judged one item together: which words meet shows from two on.")
     shown.table(
         [
             {
@@ -149,16 +153,16 @@ def _differ(counted: Any) -> None:
     )
 
 
-def _drift(lead: Lead, queue: str, said: Sequence[Word]) -> None:
+def _drift(lead: Lead, queue: str, said: Said) -> None:
     st.subheader("From week to week")
-    weeks = lead.kept("weeks", "reviews", lambda: by_week(said), queue)
+    weeks = lead.kept("weeks", "reviews", lambda: by_week(said()), queue)
     told = [w for w in weeks if w.figure.value is not None and w.figure.items > 1]
     if len(told) < 2:
         shown.nothing("Drift shows when items of two weeks or more were judged by two people each.")
         return
+    used: list[Guideline] = lead.kept("guidelines", "reviews", lambda: guidelines(lead.rows, queue), queue)
     marks = [
-        {"version": g.version, "label": f"guideline {g.version[:6]}", "since": _midnight(g.since.date())}
-        for g in guidelines(lead.rows, queue)
+        {"version": g.version, "label": f"guideline {g.version[:6]}", "since": _midnight(g.since.date())} for g in used
     ]
     rows = [_point(w.week, w.figure.value, w.figure.low, w.figure.high, w.figure.items) for w in told]
     lead.view.chart(
@@ -221,16 +225,19 @@ def _shares(lead: Lead, found: Sequence[Share], *, key: str, title: str, nothing
 
 
 def _gold_by_week(lead: Lead, queue: str) -> None:
-    answered = at_gold(lead.rows, queue)
-    people = sorted({a.reviewer for a in answered})
+    people = sorted(s.reviewer for s in lead.kept("gold", "reviews", lambda: right(at_gold(lead.rows, queue)), queue))
     if not people:
         return
     chosen = st.selectbox(
         "Known answers over time, of", [shown.ALL, *people], key="gold-person",
         format_func=lambda who: "all people together" if who == shown.ALL else who,
     )  # fmt: skip
-    of = [a._replace(reviewer=shown.ALL) for a in answered if chosen in (shown.ALL, a.reviewer)]
-    weeks = right_by_week(of)
+
+    def answered() -> list[Answered]:
+        found = at_gold(lead.rows, queue)
+        return [a._replace(reviewer=shown.ALL) for a in found if chosen in (shown.ALL, a.reviewer)]
+
+    weeks = lead.kept("gold weeks", "reviews", lambda: right_by_week(answered()), queue, chosen)
     if len(weeks) < 2:
         shown.nothing("A course over time shows when answers of two weeks or more are there.")
         return

@@ -1,6 +1,7 @@
 """Progress: how far each queue is, what each person did, how long an item takes."""
 
 from datetime import UTC, datetime
+from functools import cache
 
 import streamlit as st
 
@@ -11,8 +12,10 @@ from dashboards.lead.progress import (
     PersonProgress,
     QueueProgress,
     by_day,
+    looks,
     person_progress,
     queue_progress,
+    with_hands,
     work,
 )
 
@@ -27,29 +30,33 @@ def page(lead: Lead) -> None:
         shown.nothing("There is no queue: write one into the warehouse's folder `queues`.")
         return
     held, skipped = lead.held(), lead.skipped()
-    queues = []
+    looked, queues = looks(lead.rows), []
     for name, of in sorted(lead.queues.items()):
         listed = lead.items(name)
         if listed.problem:
             st.warning("A queue cannot be filled:")
             st.code(listed.problem, language=None, wrap_lines=True)
         items = [item.item_id for item in listed.items]
-        queues.append(queue_progress(lead.rows, name, of.reviewers, items, held))
-    done = work(lead.rows)
+        queues.append(queue_progress(name, of.reviewers, items, looked.get(name, ()), held))
+    done = cache(lambda: work(lead.rows))
     today = datetime.combine(lead.clock().astimezone(UTC).date(), datetime.min.time(), UTC)
-    everybody = person_progress(done, held, skipped, today)
+
+    def people_of(queue: str | None) -> list[PersonProgress]:
+        did = lead.kept("people", "reviews", lambda: person_progress(done(), today, queue), queue, today)
+        return with_hands(did, held, skipped, queue)
+
+    everybody = people_of(None)
     _sums(queues, everybody)
     _queues(lead, queues)
     st.subheader("People")
-    named = {r["queue"] for r in done} - {""}
-    queue = shown.pick_queue(lead, "queue", every=True, of=sorted(named))
-    people = person_progress(done, held, skipped, today, queue) if queue else everybody
+    queue = shown.pick_queue(lead, "queue", every=True, of=sorted(looked))
+    people = people_of(queue) if queue else everybody
     if not people:
         shown.nothing("Nobody has said anything here yet.")
         return
     _people(people)
     _times(lead, people)
-    days = by_day(done, queue or None)
+    days = lead.kept("days", "reviews", lambda: by_day(done(), queue or None), queue)
     if len({d["day"] for d in days}) > 1:
         lead.view.chart(
             charts.per_day([d | {"day": datetime.combine(d["day"], datetime.min.time())} for d in days]),

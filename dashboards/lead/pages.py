@@ -14,13 +14,13 @@ from schemas.access import Person
 from schemas.errors import UserError
 from schemas.queue import Queue
 
-# Address, title, icon and what draws the page.
-PAGES: tuple[tuple[str, str, str, Callable[[Lead], None]], ...] = (
-    ("progress", "Progress", "monitoring", page_progress.page),
-    ("agreement", "Agreement", "handshake", page_agreement.page),
-    ("against", "Against judges and rules", "gavel", page_against.page),
-    ("events", "Events", "history", page_events.page),
-    ("bulk", "Bulk", "checklist", page_bulk.page),
+# Address, title and what draws the page.
+PAGES: tuple[tuple[str, str, Callable[[Lead], None]], ...] = (
+    ("progress", "Progress", page_progress.page),
+    ("agreement", "Agreement", page_agreement.page),
+    ("against", "Against judges and rules", page_against.page),
+    ("events", "Events", page_events.page),
+    ("bulk", "Bulk", page_bulk.page),
 )
 
 
@@ -42,10 +42,9 @@ def lead_pages(
         st.Page(
             partial(shown, draw, path, queues, person, desk, link=link),
             title=title,
-            icon=f":material/{icon}:",
             url_path=name,
         )
-        for name, title, icon, draw in PAGES
+        for name, title, draw in PAGES
     ]
 
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from dashboards.explore.view import plain
 from dashboards.lead.context import Lead
 from dataengine.agreement import Figure
 
@@ -89,12 +90,8 @@ def moment(label: str, help: str | None = None) -> Any:
 def pick_queue(lead: Lead, key: str, *, every: bool, of: Sequence[str] = ()) -> str:
     """Asks for a queue: its name, or '' for all where `every`. `of` are further names, of queues that are gone."""
     names = list(dict.fromkeys([*sorted(lead.queues), *of]))
-    titles = {name: f"{name} · {queue.title}" for name, queue in lead.queues.items()}
-    chosen = st.selectbox(
-        "Queue",
-        [ALL, *names] if every else names,
-        format_func=lambda name: "all queues" if name == ALL and every else titles.get(name, name),
-        bind="query-params",
-        key=key,
-    )
+    # The address holds what the list shows, so that is the name, and the title stands below.
+    chosen = st.selectbox("Queue", [ALL, *names] if every else names, bind="query-params", key=key)
+    if chosen in lead.queues:
+        st.caption(plain(lead.queues[chosen].title))
     return "" if chosen is None or (every and chosen == ALL) else chosen

@@ -1,6 +1,5 @@
 """Who said what of which item in a queue: what the figures of leads are worked out from."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -122,8 +121,3 @@ def twice(rows: Rows, queue: str = "") -> list[Twice]:
 def guidelines(rows: Rows, queue: str) -> list[Guideline]:
     """The versions of a queue's guideline that people judged by, the oldest first."""
     return [Guideline(*r.values()) for r in rows(_GUIDELINES, [queue])]
-
-
-def reviewers(said: Sequence[Word]) -> list[str]:
-    """Who said something, in the order of their names."""
-    return sorted({w.reviewer for w in said})

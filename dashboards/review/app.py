@@ -17,6 +17,9 @@ from schemas.access import Person
 from schemas.errors import UserError
 from warehouse.store import Warehouse
 
+# The tab's picture. Pages have none of their own: for those the browser would ask another server.
+ICON = str(Path(__file__).parents[1] / "assets" / "icon.svg")
+
 
 @st.cache_resource(show_spinner="Opening the warehouse")
 def desk_at(path: str, files: tuple[str, ...]) -> Desk:
@@ -44,7 +47,7 @@ def guidelines_page(desk: Desk, person: Person) -> None:
 
 def main(path: str, files: tuple[str, ...] = ()) -> None:
     """The pages that the person's roles allow."""
-    st.set_page_config(page_title="dataengine review", layout="wide")
+    st.set_page_config(page_title="dataengine review", page_icon=ICON, layout="wide")
     who = signed_in()
     try:
         desk = desk_at(path, files)
@@ -61,12 +64,12 @@ def main(path: str, files: tuple[str, ...] = ()) -> None:
     def guidelines() -> None:
         guidelines_page(desk, who)
 
-    work = st.Page(review, title="Review", icon=":material/rate_review:", url_path="review", default=True)
+    work = st.Page(review, title="Review", url_path="review", default=True)
     st.session_state["review-page"] = work
     pages = [
         work,
-        st.Page(mine, title="My work", icon=":material/history:", url_path="mine"),
-        st.Page(guidelines, title="Guidelines", icon=":material/menu_book:", url_path="guidelines"),
+        st.Page(mine, title="My work", url_path="mine"),
+        st.Page(guidelines, title="Guidelines", url_path="guidelines"),
     ]
     if "lead" in who.roles:
         pages += lead_pages(desk.warehouse.path, desk.queues, who, desk)

@@ -14,6 +14,7 @@ from dataengine.verify.exact import normalised
 from dataengine.verify.extract import final_answer
 from schemas.queue import Queue
 from schemas.records import Review, Verdict
+from warehouse.journal import Draft
 
 _MOST_PROBLEM = 200_000
 
@@ -42,12 +43,13 @@ def shown(task: Task, *, position: str, told: Mapping[str, Any]) -> dict[str, An
         "guideline_version": queue.guideline_version,
         "reasons": reason_keys(queue.reasons),
         "can": _can(queue),
-        "draft": _draft(task),
+        "draft": shown_draft(task.draft) if task.draft else None,
         "lease_until": task.lease.until,
         "lease": queue.lease,
         "message": None,
         "warn": None,
         "conflict": None,
+        "other": None,
         "saved": 0,
         **told,
     }
@@ -126,8 +128,8 @@ def _can(queue: Queue) -> dict[str, bool]:
     }
 
 
-def _draft(task: Task) -> dict[str, Any] | None:
-    if task.draft is None:
-        return None
-    body = task.draft.body
-    return {name: body.get(name) for name in ("text", "note", "reasons", "verdict", "n")} | {"at": task.draft.at}
+def shown_draft(draft: Draft) -> dict[str, Any]:
+    """A draft as the screen is given it."""
+    return {name: draft.body.get(name) for name in ("text", "note", "reasons", "verdict", "n", "window")} | {
+        "at": draft.at
+    }

@@ -8,8 +8,8 @@ from typing import Any
 import streamlit as st
 
 from dashboards.review.screen import said, screen
-from dashboards.review.shown import answer_change, shown
-from dataengine.desk import Conflict, Desk, NotYours, Refused, Task, Words
+from dashboards.review.shown import answer_change, shown, shown_draft
+from dataengine.desk import Conflict, Desk, Refused, Task, Words
 from schemas.access import Person
 from schemas.errors import UserError
 from schemas.queue import Queue
@@ -29,6 +29,8 @@ class _Table:
         self.seen: dict[str, int] = {}
         self.base: dict[str, str] = {}
         self.nonces: set[str] = set()
+        self.taken = self.saved = 0
+        self.changes: str | None = None
         self.pending: dict[str, float] = {}
 
     def put(self, name: str, task: Task | None) -> None:
@@ -47,8 +49,11 @@ def review_page(desk: Desk, person: Person) -> None:
         return
     table: _Table = st.session_state.setdefault("table", _Table())
     table.told = {}
-    _receive(desk, person, queue, table)
     try:
+        if queue.queue not in table.tasks:
+            # Before what was sent is taken in: after a restart of the app the browser sends what it has again.
+            table.put(queue.queue, desk.take(queue.queue, person))
+        _receive(desk, person, queue, table)
         task = table.tasks.get(queue.queue)
         if task is None or task.lease.until < time.time():
             task = desk.take(queue.queue, person)
@@ -113,7 +118,10 @@ def _receive(desk: Desk, person: Person, queue: Queue, table: _Table) -> None:
             _keep(desk, task, found.draft, table)
         if found.act is not None:
             _do(desk, person, queue, task, found.act, table)
-    except (Refused, NotYours) as e:
+    except Refused as e:
+        if found.act is not None and found.act["do"] != "undo":
+            written = {name: found.act[name] for name in ("text", "note", "reasons")}
+            desk.journal.save_draft(queue.queue, task.item, person.name, {**written, "window": ""})
         table.told["warn"] = f"Not taken: {e}."
         table.put(queue.queue, None)
     except (ValueError, UserError) as e:
@@ -121,24 +129,27 @@ def _receive(desk: Desk, person: Person, queue: Queue, table: _Table) -> None:
 
 
 def _keep(desk: Desk, task: Task, draft: Mapping[str, Any], table: _Table) -> None:
-    if draft["task"] != task.id:
-        return  # of the task before; what was said of it has been taken in
-    body = {**{k: v for k, v in draft.items() if k != "task"}, "base": table.base.get(task.id) or task.base}
+    # The component goes on holding what it sent last: it is taken in once, and not when its task has gone.
+    if draft["task"] != task.id or draft["n"] <= table.taken:
+        if draft["task"] == task.id:
+            table.told |= {"saved": table.saved, "warn": table.changes}
+        return
+    table.taken = draft["n"]
+    body = {name: value for name, value in draft.items() if name not in ("task", "seen")}
+    body["base"] = table.base.get(task.id) or task.base
     before = desk.journal.draft(task.queue.queue, task.item, task.lease.reviewer)
     if before is None or before.body != body:
         try:
             table.seen[task.id] = desk.save_draft(task, body, seen=table.seen.get(task.id, 0))
         except Conflict as e:
+            # The screen shows both; what is kept of it is said there, and takes the other's place.
             assert e.draft is not None
             table.seen[task.id] = e.draft.number
-            table.told["conflict"] = {
-                "message": "Another window of yours has changed this draft. Below is what stands there.",
-                "text": e.draft.body.get("text"),
-            }
+            table.told["draft"] = shown_draft(e.draft)
             return
-    table.told["saved"] = draft["n"]
-    if draft["text"] is not None:
-        table.told["warn"] = answer_change(task, draft["text"])
+    table.told["saved"] = table.saved = draft["n"]
+    table.changes = None if draft["text"] is None else answer_change(task, draft["text"])
+    table.told["warn"] = table.changes
 
 
 def _do(desk: Desk, person: Person, queue: Queue, task: Task, act: Mapping[str, Any], table: _Table) -> None:
@@ -176,11 +187,10 @@ def _submit(desk: Desk, person: Person, queue: Queue, task: Task, act: Mapping[s
         assert e.child_id is not None
         other = desk.edit_of(e.child_id)
         table.base[task.id] = e.child_id
-        table.told["conflict"] = {
-            "message": "Somebody else edited this reply while you did. Below is their text. "
-            "Submit again to keep yours beside it, or approve, reject or skip.",
-            "text": other.text if other else None,
-        }
+        table.told["conflict"] = (
+            "Somebody else edited this reply while you did. Submit again to keep yours beside theirs, or skip."
+        )
+        table.told["other"] = other.text if other else None
         return
     table.put(queue.queue, None)
     if review is not None:

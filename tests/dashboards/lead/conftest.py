@@ -69,7 +69,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
     def draw(name: str, desk: Desk, *, roles: tuple[str, ...] = ("lead",), **query: str) -> Any:
-        def script(name: str, desk: Any, roles: Any) -> None:
+        def script(name, desk, roles):  # type: ignore[no-untyped-def] # a text, run without its imports
             from dashboards.lead.pages import PAGES, shown
             from schemas.access import Person
 

@@ -18,8 +18,8 @@ from dashboards.lead.agreeing import (
     with_oneself,
 )
 from dashboards.lead.context import Held, Rows
-from dashboards.lead.progress import IDLE_SECONDS, by_day, person_progress, queue_progress, work
-from dashboards.lead.words import Answered, Word, at_gold, guidelines, reviewers, twice, words
+from dashboards.lead.progress import IDLE_SECONDS, by_day, looks, person_progress, queue_progress, with_hands, work
+from dashboards.lead.words import Answered, Word, at_gold, guidelines, twice, words
 from schemas.records import Review, Trajectory, Verdict, now
 from tests.dashboards.lead.made_up import pairs, review, trajectories
 from warehouse.store import Warehouse
@@ -74,7 +74,6 @@ def test_words_are_the_latest_of_each_person_without_those_that_cannot_be_compar
     tell(replies[1], "ann", "reject")
     said = words(rows, "q")
     assert [(w.reviewer, w.verdict) for w in said] == [("ann", "approve"), ("ben", "edit")]
-    assert reviewers(said) == ["ann", "ben"]
     assert [(w.reviewer, w.verdict) for w in words(rows, "other")] == [("eli", "flag")]
 
 
@@ -206,9 +205,9 @@ def test_progress_of_a_queue(tell: Told, rows: Rows, replies: list[Trajectory]) 
     tell(replies[4], "ann", "approve")
     held = [Held("q", ids[3], "cem", MONDAY), Held("q", ids[0], "cem", MONDAY), Held("other", ids[5], "cem", MONDAY)]
     # What is done is not in the desk's list any more.
-    found = queue_progress(rows, "q", 2, [ids[2], ids[3], ids[5]], held)
+    found = queue_progress("q", 2, [ids[2], ids[3], ids[5]], looks(rows)["q"], held)
     assert (found.items, found.done, found.in_hands, found.begun, found.open) == (5, 2, 1, 1, 1)
-    empty = queue_progress(rows, "none", 2, [], [])
+    empty = queue_progress("none", 2, [], [], [])
     assert (empty.items, empty.open) == (0, 0)
 
 
@@ -222,13 +221,15 @@ def test_what_each_person_did(tell: Told, rows: Rows, replies: list[Trajectory])
     tell(replies[0], "gold", "approve")
     today = MONDAY + timedelta(hours=4)
     skipped, held = {("q", "ann"): 2, ("other", "ben"): 1}, [Held("q", "x", "cem", MONDAY)]
-    ann, ben, cem = person_progress(work(rows), held, skipped, today)
+    did = person_progress(work(rows), today)
+    ann, ben, cem = with_hands(did, held, skipped)
+    assert [p.person for p in with_hands(did, held, skipped, "other")] == ["ann", "ben"]
     assert (ann.in_all, ann.today, ann.flagged, ann.skipped, ann.in_hands) == (6, 3, 1, 2, 0)
     # Of 10, 20, 30, 60: who took longer was away.
     assert (ann.seconds, ann.timed, ann.idle, ann.lower, ann.upper) == (25, 4, 1, 17.5, 37.5)
     assert (ben.person, ben.skipped, ben.in_all, ben.seconds, ben.last) == ("ben", 1, 0, None, None)
     assert (cem.person, cem.in_hands) == ("cem", 1)
-    (alone,) = person_progress(work(rows), [], {}, today, "other")
+    (alone,) = person_progress(work(rows), today, "other")
     assert (alone.person, alone.in_all, alone.seconds) == ("ann", 1, None)
     assert by_day(work(rows), "other") == [{"day": MONDAY.date(), "queue": "other", "items": 1}]
 
