@@ -30,6 +30,12 @@ LayoutOption = Annotated[
     str | None, typer.Option(help="The columns of a known data set: gsm8k, alpaca ...; any other name lists them.")
 ]
 MapOption = Annotated[list[str] | None, typer.Option("--map", help="field=column, for files with other names.")]
+AddressOption = Annotated[str, typer.Option(help="Where it listens; beyond localhost only with --access.")]
+UserOption = Annotated[str | None, typer.Option(help="Who you are, on your own machine; default: your login name.")]
+AccessOption = Annotated[Path | None, typer.Option(help="YAML: how people sign in, and what each may do.")]
+SecretsOption = Annotated[
+    Path | None, typer.Option(help="TOML: settings of OpenID Connect; default: Streamlit's secrets.toml.")
+]
 
 
 @app.command()
@@ -325,12 +331,39 @@ def doctor(warehouse: WarehouseOption = DEFAULT_WAREHOUSE) -> None:
 @app.command()
 def dashboard(
     warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
-    port: Annotated[int, typer.Option(help="On localhost.")] = 8501,
+    port: Annotated[int, typer.Option(help="Where the browser finds it.")] = 8501,
+    address: AddressOption = "localhost",
+    user: UserOption = None,
+    access: AccessOption = None,
+    secrets: SecretsOption = None,
 ) -> None:
-    """Look at a warehouse in the browser."""
-    from dataengine.output import open_dashboard
+    """Look at a warehouse in the browser. Ctrl-C ends it."""
+    from dataengine.apps import open_dashboard
 
-    raise typer.Exit(open_dashboard(warehouse, port))
+    raise typer.Exit(open_dashboard(warehouse, address=address, port=port, user=user, access=access, secrets=secrets))
+
+
+@app.command()
+def review(
+    warehouse: WarehouseOption = DEFAULT_WAREHOUSE,
+    queues: Annotated[
+        list[Path] | None,
+        typer.Option(help="A queue's YAML file, beside those shipped and those in the warehouse. Repeatable."),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Where the browser finds it.")] = 8502,
+    address: AddressOption = "localhost",
+    user: UserOption = None,
+    access: AccessOption = None,
+    secrets: SecretsOption = None,
+) -> None:
+    """Let people look at what waits for them, in the browser. Ctrl-C ends it, and keeps what they said."""
+    from dataengine.apps import open_review
+
+    raise typer.Exit(
+        open_review(
+            warehouse, queues=queues or [], address=address, port=port, user=user, access=access, secrets=secrets
+        )
+    )
 
 
 def _mapping(

@@ -13,7 +13,7 @@ from schemas.access import Person
 from schemas.errors import InputError, UserError
 from schemas.keys import key
 from schemas.queue import Queue
-from schemas.records import OF_PAIRS, Review, Role, Word
+from schemas.records import OF_PAIRS, Review, Role, Verdict, Word
 from warehouse.connect import connect
 from warehouse.journal import Conflict, Draft, Journal, Refused
 from warehouse.standing import Item, Lease, Said
@@ -286,7 +286,13 @@ class Desk:
         lease = self.journal.withdraw(back, of=review.review_id, looks=looks, seconds=queue.lease)
         if lease is None:
             return None
-        body = {"text": review.text, "note": review.note, "reasons": review.tags, "verdict": review.verdict, "tab": ""}
+        body = {
+            "text": review.text,
+            "note": review.note,
+            "reasons": review.tags,
+            "verdict": review.verdict,
+            "window": "",
+        }
         self.journal.save_draft(name, lease.item, person.name, body)
         return self._task(queue, lease)
 
@@ -294,6 +300,14 @@ class Desk:
         """What a person has said in a queue, the last one last."""
         with self.journal.standing() as standing:
             return list(standing.done.get((name, person.name), {}).values())
+
+    def edit_of(self, child_id: str) -> Review | None:
+        """The review that edited a text into being."""
+        return self.journal.edit_of(child_id)
+
+    def verdicts_on(self, trajectory_id: str) -> list[Verdict]:
+        """What verifiers and filters found of an edited text; empty until they did."""
+        return self.reader.newest_verdicts(trajectory_id)
 
     # -- what leads do
 

@@ -98,6 +98,16 @@ class Reader:
                     continue
             self._ahead.submit(self._read_quietly, item)
 
+    def newest_verdicts(self, trajectory_id: str) -> list[Verdict]:
+        """What verifiers and filters say of a trajectory by now."""
+        return records(
+            self._cursor(newest=True).execute(
+                "SELECT * FROM verdicts WHERE trajectory_id = ? AND kind IN ('verifier', 'filter') ORDER BY kind DESC",
+                [trajectory_id],
+            ),
+            Verdict,
+        )
+
     def _freshen(self) -> None:
         with suppress(UserError, OSError):
             versions = self._warehouse.versions()

@@ -2,10 +2,7 @@
 
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dataengine.tables import table
@@ -168,19 +165,3 @@ def describe_garbage(found: "Collected", deleted: bool) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count:,} B"
-
-
-def open_dashboard(warehouse: Path, port: int) -> int:
-    """Serves the dashboard on localhost until it is stopped; its exit code."""
-    import importlib.util
-
-    from warehouse.store import Warehouse
-
-    if importlib.util.find_spec("streamlit") is None:
-        raise ConfigError("the dashboard needs streamlit: pip install 'dataengine[dashboard]'")
-    path = Warehouse.open(warehouse).path
-    spec = importlib.util.find_spec("dashboards.app")
-    assert spec is not None and spec.origin is not None
-    command = [sys.executable, "-m", "streamlit", "run", spec.origin, "--server.address", "localhost"]
-    command += ["--server.port", str(port), "--browser.gatherUsageStats", "false", "--", str(path)]
-    return subprocess.run(command, check=False).returncode

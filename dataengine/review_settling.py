@@ -56,10 +56,14 @@ class Settler:
         `duplicate` and `contamination` are left to the run of a recipe: they compare with all other replies, or with
         benchmarks that the recipe names.
         """
+        if self._clock() - self._at < _EVERY and not self._journal.has_edits(self._settled):
+            return False
+        return self.finish()
+
+    def finish(self) -> bool:
+        """As `tick`, without waiting for more."""
         last = self._journal.last_review()
         if last == self._settled:
-            return False
-        if self._clock() - self._at < _EVERY and not self._journal.has_edits(self._settled):
             return False
         settle(self._warehouse)
         # What was made of an edited text has the checks that the edited text gets.

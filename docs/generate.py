@@ -56,8 +56,8 @@ def schema_page() -> str:
         "# Tables",
         "",
         "Made by `make docs` from `schemas/records.py`; a test compares. The views over them stand in",
-        "`warehouse/views.sql`, and `dataengine sql --list` names them. JSON Schemas of rows, recipes, mixes and",
-        "manifests are in `schemas/jsonschema/`.",
+        "`warehouse/views.sql`, and `dataengine sql --list` names them. JSON Schemas of rows, recipes, mixes, queues,",
+        "access files and manifests are in `schemas/jsonschema/`.",
     ]
     for table, record in RECORDS.items():
         about = " ".join((record.__doc__ or "").split())
@@ -75,12 +75,15 @@ def _short(arrow: str) -> str:
 
 def json_schemas() -> dict[str, str]:
     """JSON Schema documents by file name."""
+    from schemas.access import Access
     from schemas.manifest import Manifest
     from schemas.mix import MixFile
+    from schemas.queue import Queue
     from schemas.recipe import Recipe
     from schemas.records import RECORDS
 
-    models = {"recipe": Recipe, "mix": MixFile, "manifest": Manifest} | {f"row-{t}": r for t, r in RECORDS.items()}
+    files = {"recipe": Recipe, "mix": MixFile, "queue": Queue, "access": Access, "manifest": Manifest}
+    models = files | {f"row-{t}": r for t, r in RECORDS.items()}
     return {f"{n}.json": json.dumps(m.model_json_schema(), indent=2) + "\n" for n, m in models.items()}
 
 

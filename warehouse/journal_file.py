@@ -32,6 +32,7 @@ CREATE TABLE events (
 );
 CREATE UNIQUE INDEX one_draft ON events (queue, item_id, reviewer) WHERE kind = 'draft';
 CREATE INDEX drafts ON events (reviewer) WHERE kind = 'draft';
+CREATE INDEX children ON events (child_id) WHERE child_id IS NOT NULL;
 CREATE UNIQUE INDEX each_review_once ON events (review_id) WHERE kind = 'review';
 CREATE TRIGGER never_changed BEFORE UPDATE ON events
     BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;

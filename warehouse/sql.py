@@ -1,14 +1,28 @@
 """SQL from users: read-only by construction, over nothing but the warehouse's own files."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from schemas.errors import QueryError
 from warehouse.connect import connect_with_files
 from warehouse.views import names_in
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The first rows of a query's answer, and whether there are more."""
+
+    rows: "pa.Table"
+    more: bool
 
 
 def named_queries() -> dict[str, tuple[str, str]]:
@@ -51,12 +65,45 @@ def query(path: str | Path, sql: str, *, at: str | None = None) -> duckdb.DuckDB
     Raises QueryError, with DuckDB's own first line, for SQL that fails, is more than one statement, or does more than
     read.
     """
+    return _asked(path, sql, at)
+
+
+def answer(path: str | Path, sql: str, *, most: int, seconds: float, at: str | None = None) -> Answer:
+    """At most `most` rows of what `query` gives, for a screen. Raises QueryError as it does, and when it takes longer.
+
+    Whatever is asked is stopped after so many seconds; what it has found until then is not shown.
+    """
+    watches: list[Timer] = []
+
+    def watch(connection: duckdb.DuckDBPyConnection) -> None:
+        watches.append(Timer(seconds, connection.interrupt))
+        watches[-1].daemon = True
+        watches[-1].start()
+
+    try:
+        found = _asked(path, sql, at, watch).limit(most + 1).to_arrow_table()
+    except duckdb.InterruptException:
+        raise QueryError(f"stopped after {seconds:g} s: ask for less, or use `dataengine sql`, which waits") from None
+    except duckdb.Error as e:
+        raise QueryError(_explained(e, sql)) from e
+    finally:
+        for late in watches:
+            late.cancel()
+    return Answer(found.slice(0, most), found.num_rows > most)
+
+
+def _asked(
+    path: str | Path, sql: str, at: str | None, watch: Callable[[duckdb.DuckDBPyConnection], None] | None = None
+) -> duckdb.DuckDBPyRelation:
+    """The relation of a query; `watch` is called with each connection before the query is on it."""
     # Bytes on a command line that are no UTF-8 arrive as lone surrogates.
     sql = sql.encode("utf-8", "replace").decode("utf-8")
     # Only where it is asked for: with many snapshots it takes a while, and a damaged one stands in nobody else's way.
     snapshots = "snapshot_rows" in sql.lower()
     only = None if _asks_what_there_is(sql) else names_in(sql)
     connection = locked_connection(path, at=at, only=only, snapshots=snapshots)
+    if watch:
+        watch(connection)
     kind = _kind(connection, sql)
     if kind == "EXPLAIN":
         # EXPLAIN ANALYZE runs what it explains, and a COPY may overwrite the very files that may be read.
@@ -68,7 +115,12 @@ def query(path: str | Path, sql: str, *, at: str | None = None) -> duckdb.DuckDB
             relation = connection.sql(sql)
         except duckdb.CatalogException:
             # A name put together by the query itself; or none, and then DuckDB tells those that are like it.
-            relation = locked_connection(path, at=at, snapshots=snapshots).sql(sql)
+            connection = locked_connection(path, at=at, snapshots=snapshots)
+            if watch:
+                watch(connection)
+            relation = connection.sql(sql)
+    except duckdb.InterruptException:
+        raise
     except duckdb.Error as e:
         raise QueryError(_explained(e, sql)) from e
     if relation is None:

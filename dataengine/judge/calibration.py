@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from dataengine.agreement import LEVEL, cohen
 from dataengine.checks import Opinion
 from dataengine.judge.judge import Judge
 from dataengine.judge.labels import Labelled
@@ -18,9 +19,6 @@ from schemas.records import Calibration, now
 
 Told = Literal["pass", "fail", "undecided"]
 OUTCOMES: tuple[Told, ...] = ("pass", "fail", "undecided")
-#: Resamples of the bootstrap, and the share of them inside the interval.
-RESAMPLES = 2000
-LEVEL = 0.95
 # From here on a judge is said to follow something, or to say the same of everything.
 _FOLLOWS = 0.8
 _ALWAYS = 0.98
@@ -202,31 +200,16 @@ def _tokens(votes: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
 def agreement(counts: Mapping[tuple[str, str], int], seed: int = 0) -> Agreement:
     """Cohen's kappa of (label, told) counts, with the interval of a bootstrap over cases (percentiles, seeded).
 
-    (observed - expected) / (1 - expected), where expected is the agreement of two who say the same things as often but
-    independently (Cohen 1960). Without a value where that is 1. What is drawn from has half a case more of either
-    error: a few cases of which none went wrong would else give an interval without width, and open every gate.
+    See `dataengine.agreement.cohen`. What is drawn from has half a case more of either error: a few cases of which none
+    went wrong would else give an interval without width, and open every gate.
     """
-    cells = np.array([[counts.get((a, b), 0) for b in OUTCOMES] for a in OUTCOMES], dtype=np.float64)
-    n = int(cells.sum())
-    errors = np.zeros_like(cells)
+    cells = [[counts.get((a, b), 0) for b in OUTCOMES] for a in OUTCOMES]
+    errors = np.zeros((len(OUTCOMES), len(OUTCOMES)))
     errors[0, 1] = errors[1, 0] = 0.5
-    shares = (cells + errors).ravel() / (n + errors.sum())
-    drawn = np.random.default_rng(seed).multinomial(n, shares, size=RESAMPLES).reshape(-1, *cells.shape)
-    found = _kappa(drawn.astype(np.float64))
-    kappa = float(_kappa(cells[None])[0])
-    if np.isnan(kappa):
+    found = cohen(cells, errors=errors, seed=seed)
+    if found.value is None or found.low is None or found.high is None:
         return Agreement(None, None, None)
-    # A resample in which both sides say one thing only has no value, and tells nothing.
-    low, high = np.nanquantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Agreement(round(kappa, 6), round(float(low), 6), round(float(high), 6))
-
-
-def _kappa(cells: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    n = cells.sum(axis=(1, 2))
-    observed = np.trace(cells, axis1=1, axis2=2) / n
-    expected = (cells.sum(axis=1) * cells.sum(axis=2)).sum(axis=1) / n**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(expected < 1, (observed - expected) / (1 - expected), np.nan)
+    return Agreement(round(found.value, 6), round(found.low, 6), round(found.high, 6))
 
 
 def within_labels(labels: Sequence[str], told: Sequence[str], sizes: Sequence[int]) -> float | None:

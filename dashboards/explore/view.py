@@ -1,0 +1,114 @@
+"""What every page of the explore app needs: queries that are kept, charts with title and n, links with their state."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import altair as alt
+import streamlit as st
+
+from dashboards.explore.querying import Table, ask
+from warehouse.store import DEPENDENTS_FIRST, Warehouse
+from warehouse.views import made_of, names_in
+
+Row = dict[str, Any]
+HOME = "overview"
+# Pixels of a chart's height that its title, legend and axis take.
+_AROUND = 170
+
+
+class View:
+    """One look at a warehouse: all that a page shows in one run is of the same version of each table."""
+
+    def __init__(self, path: Path, pages: Mapping[str, st.Page] | None = None) -> None:
+        self.path = path
+        self.pages = pages if pages is not None else {}
+        self._warehouse = Warehouse.open(path)
+        self._versions: dict[str, int] = {}
+
+    def versions(self, sql: str) -> tuple[tuple[str, int], ...]:
+        """The tables that a query reads, through whatever views, with the version of each that this look is at."""
+        tables = made_of(names_in(sql))
+        # Dependents first: a verdict is never seen without its trajectory.
+        for table in DEPENDENTS_FIRST:
+            if table in tables and table not in self._versions:
+                self._versions[table] = self._warehouse.delta(table).version()
+        return tuple((table, self._versions[table]) for table in DEPENDENTS_FIRST if table in tables)
+
+    def rows(self, sql: str, parameters: Sequence[Any] = (), *, most: int = 5000) -> list[Row]:
+        """A query's rows, at most `most` of them; what is left out is said on the page.
+
+        The answer is kept for all who ask the same of the same versions. It is for SQL of ours, which may not be made
+        of what a user wrote: that goes into `parameters`. SQL of users is for `warehouse.sql.query`.
+        """
+        found = self.table(sql, parameters, most=most)
+        if found.cut:
+            st.caption(f"the first {most:,} rows only")
+        return found.dicts()
+
+    def table(self, sql: str, parameters: Sequence[Any] = (), *, most: int = 5000) -> Table:
+        """As `rows`, with the names of the columns, and `cut` where there was more."""
+        return ask(str(self.path), self.versions(sql), sql, tuple(parameters), most)
+
+    def scalar(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """The first column of the first row, None without rows."""
+        rows = self.table(sql, parameters, most=1).rows
+        return rows[0][0] if rows else None
+
+    def link(self, page: str, **query: Any) -> str:
+        """The address of a page in a state, for table cells; relative, so that it holds behind a proxy's path, too."""
+        given = urlencode({k: v for k, v in query.items() if v not in (None, "")})
+        # The page that comes first has the app's own address.
+        address = "./" if page == HOME else page
+        return f"{address}?{given}" if given else address
+
+    def lead(self, label: str, page: str, **query: Any) -> None:
+        """A link to a page in a state, in words; the label may hold any text, it is shown as it is."""
+        if page not in self.pages:
+            return
+        given = {k: str(v) for k, v in query.items() if v not in (None, "")}
+        st.page_link(self.pages[page], label=plain(label), query_params=given, icon=":material/arrow_forward:")
+
+    def chart(
+        self,
+        chart: Any,
+        *,
+        key: str,
+        title: str,
+        n: int,
+        of: str = "trajectories",
+        note: str = "",
+        fields: Sequence[str] = (),
+        height: int = 320,
+    ) -> Row | None:
+        """Draws a chart with its title, n and a note; with `fields`, those fields' values of the mark that was chosen.
+
+        `height` is that of the marks. Colours are left to the theme, so that charts are readable in light and dark.
+        """
+        subtitle = f"n = {n:,} {of}" + (f" · {note}" if note else "")
+        # The theme knows no colour of subtitles: this one can be read on either ground.
+        heading = alt.TitleParams(
+            text=title, subtitle=subtitle, anchor="start", offset=10, subtitlePadding=4, subtitleColor="#85888f"
+        )
+        drawn = chart.properties(title=heading, height=height + _AROUND)
+        if not fields:
+            st.altair_chart(drawn, key=key, alt=f"{title}, {subtitle}")
+            return None
+        drawn = drawn.add_params(alt.selection_point(name="picked", fields=list(fields)))
+        state = st.altair_chart(drawn, key=key, on_select="rerun", alt=f"{title}, {subtitle}")
+        picked = state["selection"].get("picked") if state else None
+        return {f: picked[0].get(f) for f in fields} if picked else None
+
+
+def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """A chart whose data are those rows, as they are: frames guess types, and encodings here name them."""
+    return alt.Chart(alt.Data(values=list(rows)))  # type: ignore[no-untyped-call]
+
+
+def plain(text: str) -> str:
+    """The text, written so that Streamlit's Markdown shows it as it is: labels and captions read Markdown."""
+    return "".join(f"\\{c}" if c in _MARKUP else c for c in " ".join(text.split()))
+
+
+_MARKUP = frozenset("\\`*_{}[]()<>#+-.!|~$:&^=\"'")

@@ -1,0 +1,66 @@
+"""Real browsers on real apps: `browser`, and `app(script, args)`, which serves a script of Streamlit on a free port."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHROMIUM = Path("/usr/bin/chromium")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, one for all tests; ask it for a new context or page."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM.exists():
+        pytest.skip("no chromium")
+    with playwright.sync_playwright() as started:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        opened = started.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """`app(script, args)` gives the URL of a running app; it is ended with the test."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(script: Path | str, args: tuple[str, ...] = (), env: dict[str, str] | None = None) -> str:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        log = tmp_path / f"app-{port}.log"
+        command = [
+            *(sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)),
+            *("--server.address", "127.0.0.1", "--server.headless", "true", "--browser.gatherUsageStats", "false"),
+            *("--server.fileWatcherType", "none", "--", *args),
+        ]
+        paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        with log.open("wb") as out:
+            environment = {**os.environ, "PYTHONPATH": paths, **(env or {})}
+            process = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+        running.append(process)
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            if process.poll() is not None:
+                break
+            try:
+                with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):
+                    return url
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError(f"the app did not start: {log.read_text()[-2000:]}")
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
