@@ -185,8 +185,8 @@ class Journal:
     ) -> int:
         """Keeps unfinished work in place of the person's draft before, until they submit; returns its number.
 
-        `body["window"]` names the window it is from and `seen` the number of the draft that the window showed last: raises
-        Conflict, and keeps what is there, where another window has written since.
+        `body["window"]` names the window it is from and `seen` the number of the draft that the window showed last:
+        raises Conflict, and keeps what is there, where another window has written since.
         """
         with self._deciding():
             before = next(
