@@ -188,7 +188,7 @@ def import_(
         ),
     ] = None,
 ) -> None:
-    """Take prompts, trajectories, pairs of them, or reviews of trajectories from a file."""
+    """Take prompts, trajectories, pairs of them, or reviews of either from a file."""
     from dataengine.importing import import_file
     from schemas.recipe import FileSpec
 
