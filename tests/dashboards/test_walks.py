@@ -21,6 +21,7 @@ from tests.dashboards.walking import (
     signing_in,
     small,
     windows,
+    write_queue,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -151,3 +152,157 @@ def test_an_answer_that_an_edit_changes_is_told_before(alone: Running, window: W
     ann.write("\\boxed{12345}")
     ann.says("final answer changes")
     ann.says("12345")
+
+
+# -- B: two browsers on one item
+
+
+@pytest.fixture
+def single(warehouse: Path) -> None:
+    """Queues of one item: `last` for one person, `both` for two."""
+    sql = "SELECT trajectory_id FROM trajectory_facts WHERE kept AND stage = 'reasoning' ORDER BY trajectory_id LIMIT 1"
+    write_queue(warehouse, "last", 1, sql=sql)
+    write_queue(warehouse, "both", 2, sql=sql)
+
+
+@pytest.mark.usefixtures("single")
+class TestOneItem:
+    def test_it_is_never_before_more_people_than_the_queue_says(
+        self, team: str, person: Callable[..., Window], warehouse: Path
+    ) -> None:
+        ann, ben, zoe = person("ann", "last"), person("ben"), person("zoe-the-first")
+        ben.open(f"{team}/?queue=last").says("Nothing waits for you")
+        ben.open(f"{team}/?queue=both").task()
+        zoe.open(f"{team}/?queue=both").task()
+        assert ann.problem() == ben.problem() == zoe.problem()
+        ann.open(f"{team}/?queue=both").says("Nothing waits for you")
+        for one in (ben, zoe):
+            one.press("y")
+            one.says("Nothing waits for you")
+        ann.press("n")
+        ann.says("Nothing waits for you")
+        ann.open(f"{team}/?queue=last").task().press("y")
+        ann.says("Nothing waits for you")
+
+        def said() -> list[Any]:
+            return rows_of(warehouse, "SELECT queue, reviewer, verdict FROM reviews ORDER BY ALL")
+
+        ann.wait(lambda: len(said()) == 3, "what was said is not in the tables")
+        assert said() == [
+            ("both", "ben", "approve"),
+            ("both", "zoe-the-first", "approve"),
+            ("last", "ann", "approve"),
+        ]
+
+    def test_a_stale_edit_is_told_and_both_are_kept(
+        self, team: str, person: Callable[..., Window], warehouse: Path
+    ) -> None:
+        ann, ben = person("ann", "both"), person("ben", "both")
+        for one, words in ((ann, "This is of ann. "), (ben, "This is of ben. ")):
+            one.press("e", "Control+Home")
+            one.write(words)
+            one.saved()
+        ann.press("Control+Enter")
+        ann.says("Nothing waits for you")
+        ben.press("Control+Enter")
+        conflict = ben.page.locator(".screen .conflict")
+        conflict.get_by_text("Somebody else edited this reply").wait_for()
+        assert ben.editor().startswith("This is of ben. <think>")
+        conflict.locator("summary").click()
+        conflict.get_by_text("This is of ann.").wait_for()
+        ben.press("Control+Enter")
+        ben.says("Nothing waits for you")
+
+        def edits() -> list[Any]:
+            return rows_of(warehouse, "SELECT text, parent_id FROM trajectories WHERE engine = 'review' ORDER BY text")
+
+        ben.wait(lambda: len(edits()) == 2, "one of the two edits is not there", 120)
+        (one, parent), (other, same) = edits()
+        assert (one[:16], other[:16], parent) == ("This is of ann. ", "This is of ben. ", same)
+
+    def test_two_windows_of_one_person_never_overwrite_each_other(
+        self, team: str, person: Callable[..., Window], window: Windows
+    ) -> None:
+        left = person("ann", "last")
+        right = window(beside=left).open(f"{team}/?queue=last").task()
+        left.press("n")
+        left.write("from the left")
+        left.saved()
+        right.press("n")
+        right.write("from the right")
+        conflict = right.page.locator(".screen .conflict")
+        conflict.get_by_text("Another window").wait_for()
+        assert right.note() == "from the right" and left.note() == "from the left"
+        conflict.get_by_role("button", name="Keep what is here").click()
+        right.saved()
+        left.page.reload()
+        left.task()
+        assert left.note() == "from the right"
+
+
+# -- C: every word that can be said, and what nobody may know before
+
+
+def test_every_word_that_can_be_said(team: str, person: Callable[..., Window], warehouse: Path) -> None:
+    ann = person("ann", "one")
+    ann.press("x", "1", "2", "Enter")
+    ann.done(1)
+    ann.press("f")
+    ann.write("the reference is wrong")
+    ann.press("Control+Enter")
+    ann.done(2)
+    before = ann.problem()
+    ann.press("s")
+    ann.wait(lambda: ann.problem() != before, "it was not skipped")
+    ann.open(f"{team}/?queue=sides").task()
+    for number, key in enumerate("hlt", 1):
+        ann.press(key)
+        ann.done(number)
+
+    def said(columns: str) -> list[Any]:
+        return rows_of(warehouse, f"SELECT {columns} FROM reviews ORDER BY number")
+
+    ann.wait(lambda: len(said("number")) == 5, "what was said is not in the tables")
+    assert said("verdict, tags, note")[:2] == [
+        ("reject", ["wrong_step", "gap"], ""),
+        ("flag", [], "the reference is wrong"),
+    ]
+    sides = {"prefer_a": {True: "left", False: "right"}, "prefer_b": {True: "right", False: "left"}}
+    pairs = said("verdict, a_first, pair_id")[2:]
+    assert [sides.get(verdict, {}).get(a_first, "tie") for verdict, a_first, _ in pairs] == ["left", "right", "tie"]
+    assert all(a_first is not None and pair for _, a_first, pair in pairs)
+    # What was flagged waits for an adjudicator, who sees what was said and decides alone.
+    judy = person("judy")
+
+    def is_there() -> bool:
+        judy.open(f"{team}/?queue=adjudicate").says("done by you")
+        return bool(judy.page.locator(".screen .row").count())
+
+    judy.wait(is_there, "nothing waits for the adjudicator", 120)
+    judy.says("the reference is wrong")
+    assert "ann" in judy.page.locator(".screen .side").inner_text()
+    judy.press("n")
+    judy.write("it is right")
+    judy.press("Escape", "y")
+    judy.says("Nothing waits for you")
+    judy.wait(lambda: len(said("number")) == 6, "the adjudicator's word is not in the tables")
+    assert said("reviewer, verdict, role")[-1] == ("judy", "approve", "adjudicator")
+    told = "SELECT v.outcome FROM verdicts_current v JOIN reviews r USING (trajectory_id) WHERE v.check = 'human' AND "
+    judy.wait(lambda: rows_of(warehouse, told + "r.verdict = 'flag'") == [("pass",)], "it does not decide", 120)
+
+
+def test_nobody_knows_policy_judge_or_others_before_they_have_said(team: str, person: Callable[..., Window]) -> None:
+    first = person("zoe-the-first", "two")
+    first.press("n")
+    first.write("a private note")
+    first.press("Escape", "x", "1", "Enter")
+    first.done(1)
+    ben = person("ben", "two")
+    ben.press("?", "Escape", "g", "g", "v", "v", "v", "w", "e", "Escape", "Escape")
+    ben.open(f"{team}/?queue=sides").task()
+    told = ben.text().encode() + b"".join(ben.frames)
+    # What may be known is in what was looked through.
+    for known in ("Wait, let me look at that again.", "math", "reasoning"):
+        assert known.encode() in told
+    for secret in (POLICY, "unseen-policy", JUDGE, DOUBT, "0.4242", "zoe-the-first", "a private note"):
+        assert secret.encode() not in told, secret

@@ -45,6 +45,7 @@ people:
   ben: [annotator]
   judy: [annotator, adjudicator]
   lea: [annotator, lead]
+  zoe-the-first: [annotator]
 default_roles: []
 """
 
