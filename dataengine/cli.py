@@ -358,12 +358,19 @@ def review(
 ) -> None:
     """Let people look at what waits for them, in the browser. Ctrl-C ends it, and keeps what they said."""
     from dataengine.apps import open_review
+    from dataengine.review_settling import Settler
+    from warehouse.store import Warehouse
 
-    raise typer.Exit(
-        open_review(
-            warehouse, queues=queues or [], address=address, port=port, user=user, access=access, secrets=secrets
-        )
-    )
+    settler = Settler(Warehouse.open(warehouse))
+    try:
+        code = open_review(
+            warehouse, queues=queues or [], address=address, port=port, user=user, access=access, secrets=secrets,
+            tick=settler.tick,
+        )  # fmt: skip
+        settler.finish()
+    finally:
+        settler.close()
+    raise typer.Exit(code)
 
 
 def _mapping(
