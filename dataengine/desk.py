@@ -128,7 +128,8 @@ class Desk:
                 person.name,
                 looks=looks,
                 repeat=repeat,
-                edited=queue.kind == "adjudicate",
+                # Of gold items nobody knows what others made, and everybody is given them.
+                edited=queue.kind == "adjudicate" or looks is None,
                 seconds=queue.lease,
             )
             if lease is not None:
@@ -139,6 +140,9 @@ class Desk:
     def _offers(self, queue: Queue, person: Person, listed: Listed) -> Iterable[tuple[Sequence[Item], int | None, int]]:
         with self.journal.standing() as standing:
             done = list(standing.done.get((queue.queue, person.name), {}).values())
+        # What the person had begun comes first: their lease may have ended meanwhile.
+        begun = [draft.item for draft in self.journal.drafts(person.name) if draft.queue == queue.queue]
+        yield [item for item in begun if item not in self.lists.gold], queue.reviewers, 0
         draw = _share(queue.queue, person.name, str(len(done)))
         if draw < queue.gold and (gold := self._of_gold(queue)):
             yield sorted(gold, key=lambda item: _share(person.name, item.item_id)), None, 0
@@ -174,7 +178,8 @@ class Desk:
         draft = self.journal.draft(queue.queue, lease.item, lease.reviewer)
         others: tuple[Review, ...] = ()
         with self.journal.standing() as standing:
-            edits = [said for said in standing.edits(lease.item) if said.reviewer != lease.reviewer]
+            blind = self._looks(queue, lease) is None
+            edits = [] if blind else [s for s in standing.edits(lease.item) if s.reviewer != lease.reviewer]
             words = [w for w in standing.words.get(lease.item, {}).values() if w.reviewer != lease.reviewer]
         if queue.kind == "adjudicate":
             found = (self.journal.review(word.review_id) for word in words)
@@ -192,14 +197,18 @@ class Desk:
 
     def renew(self, task: Task) -> bool:
         """Takes the lease for as long again; False when the place was taken by others meanwhile."""
-        return self.journal.renew(task.lease, looks=self._looks(task), seconds=task.queue.lease) is not None
+        looks = self._looks(task.queue, task.lease)
+        return self.journal.renew(task.lease, looks=looks, seconds=task.queue.lease) is not None
 
     # -- saying
 
     def save_draft(self, task: Task, body: dict[str, object], *, seen: int | None = None) -> int:
         """Keeps what a person has written, and their lease with it; see `Journal.save_draft`."""
         number = self.journal.save_draft(task.queue.queue, task.item, task.lease.reviewer, body, seen=seen)
-        if task.lease.until - self._clock() < task.queue.lease / 2:
+        now = self._clock()
+        with self.journal.standing() as standing:
+            held = standing.held(task.queue.queue, task.item, now).get(task.lease.reviewer)
+        if held is None or held.until - now < task.queue.lease / 2:
             self.renew(task)
         return number
 
@@ -248,7 +257,9 @@ class Desk:
                 review_id=ident,
                 taken=taken,
             )
-        return self.journal.submit_taken(review, looks=self._looks(task), base=words.base or task.base)
+        return self.journal.submit_taken(
+            review, looks=self._looks(task.queue, task.lease), base=words.base or task.base
+        )
 
     def skip(self, task: Task) -> None:
         """Passes a task over: the person is not given it again."""
@@ -257,8 +268,8 @@ class Desk:
     def undo(self, name: str, person: Person, review_id: str | None = None) -> Task | None:
         """Takes back what a person said in a queue, last or by its id, and gives them the task with their text again.
 
-        None where others have taken the place meanwhile. Raises Refused where there is nothing to be taken back, and
-        where the person has another task of the queue with a draft.
+        None where others have taken the place meanwhile. What else they have before them of the queue goes back to it,
+        and its draft stays. Raises Refused where there is nothing to be taken back.
         """
         queue = self._queue(name, person)
         said = self.said(name, person)
@@ -268,18 +279,22 @@ class Desk:
             raise Refused("there is nothing of yours to take back in this queue")
         review = self.journal.review(said[-1].review_id)
         assert review is not None
-        self._put_back(name, person)
+        # One task at a time: else the next to be taken is the one that was before them.
+        self.journal.release_all(person.name, name)
         looks = None if said[-1].item in self.lists.gold or review.repeat else queue.reviewers
-        lease = self.journal.withdraw(withdrawal_of(review), looks=looks, seconds=queue.lease)
+        back = withdrawal_of(review)
+        lease = self.journal.withdraw(back, of=review.review_id, looks=looks, seconds=queue.lease)
         if lease is None:
             return None
-        body = {"text": review.text, "note": review.note, "reasons": review.tags, "verdict": review.verdict, "tab": ""}
+        body = {
+            "text": review.text,
+            "note": review.note,
+            "reasons": review.tags,
+            "verdict": review.verdict,
+            "window": "",
+        }
         self.journal.save_draft(name, lease.item, person.name, body)
         return self._task(queue, lease)
-
-    def _put_back(self, name: str, person: Person) -> None:
-        # One task at a time: the one that was opened last goes back, its draft stays.
-        self.journal.release_all(person.name, name)
 
     def said(self, name: str, person: Person) -> list[Said]:
         """What a person has said in a queue, the last one last."""
@@ -316,8 +331,8 @@ class Desk:
         count = 0
         for review in reviews:
             try:
-                note = f"taken back by {person.name}"
-                self.journal.withdraw(withdrawal_of(review).model_copy(update={"note": note}), looks=0)
+                back = withdrawal_of(review).model_copy(update={"note": f"taken back by {person.name}"})
+                self.journal.withdraw(back, of=review.review_id, looks=0)
                 count += 1
             except Refused:
                 continue  # taken back already
@@ -329,8 +344,8 @@ class Desk:
             raise NotYours(f"there is no queue {name!r} for you")
         return queue
 
-    def _looks(self, task: Task) -> int | None:
-        return None if task.lease.repeat or task.item in self.lists.gold else task.queue.reviewers
+    def _looks(self, queue: Queue, lease: Lease) -> int | None:
+        return None if lease.repeat or lease.item in self.lists.gold else queue.reviewers
 
 
 def send(warehouse: Warehouse, ids: Sequence[str], person: Person, queue: str) -> int:

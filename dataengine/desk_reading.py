@@ -1,6 +1,7 @@
 """What stands before a person who reviews: prompt, replies and the evidence on them, read from the tables."""
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from schemas.errors import InputError
+from schemas.errors import InputError, UserError
 from schemas.records import Pair, Prompt, Trajectory, Verdict
 from warehouse.connect import connect
 from warehouse.fetching import records
@@ -18,6 +19,8 @@ from warehouse.store import Warehouse
 
 _TABLES = ("prompts_current", "trajectories", "trajectories_current", "verdicts", "pairs")
 _MOST_KEPT = 300
+# Seconds after which what is read ahead is read of the newest tables: verdicts are added to replies that are there.
+_STALE = 30.0
 # Of the opinions there are only these: a judge's word would be followed, and another person's too.
 _VERDICTS = """
 SELECT * FROM verdicts
@@ -55,6 +58,7 @@ class Reader:
         self._lock = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._versions: dict[str, int] = {}
+        self._opened = 0.0
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="reading ahead")
 
     def close(self) -> None:
@@ -69,7 +73,7 @@ class Reader:
             if item in self._kept:
                 self._kept.move_to_end(item)
                 return self._kept[item]
-        found = _read(self._cursor(), item) or _read(self._cursor(newest=True), item)
+        found = self._found(item)
         if found is None:
             raise InputError(f"{item.item_id}: there is no such {'reply' if item.attempt else 'pair'} here")
         with self._lock:
@@ -78,8 +82,16 @@ class Reader:
                 self._kept.popitem(last=False)
         return found
 
+    def _found(self, item: Item) -> Contents | None:
+        with suppress(duckdb.Error):  # files of an old version may be gone
+            if found := _read(self._cursor(), item):
+                return found
+        return _read(self._cursor(newest=True), item)
+
     def read_ahead(self, items: Iterable[Item]) -> None:
         """Reads items in the thread, so that they are there when they are asked for."""
+        if time.monotonic() - self._opened > _STALE:
+            self._ahead.submit(self._freshen)
         for item in items:
             with self._lock:
                 if item in self._kept:
@@ -96,8 +108,19 @@ class Reader:
             Verdict,
         )
 
+    def _freshen(self) -> None:
+        with suppress(UserError, OSError):
+            versions = self._warehouse.versions()
+            connection = connect(self._warehouse.path, only=_TABLES) if versions != self._versions else None
+            with self._lock:
+                self._opened = time.monotonic()
+                if connection is not None:
+                    # Who reads by the old one has a cursor of it; it ends with the last of them.
+                    self._versions, self._connection = versions, connection
+                    self._kept.clear()
+
     def _read_quietly(self, item: Item) -> None:
-        with suppress(InputError):  # said when somebody asks for it
+        with suppress(UserError):  # said when somebody asks for it
             self.read(item)
 
     def _cursor(self, *, newest: bool = False) -> duckdb.DuckDBPyConnection:
@@ -105,7 +128,7 @@ class Reader:
         with self._lock:
             if self._connection is None or (newest and self._versions != self._warehouse.versions()):
                 self._versions = self._warehouse.versions()
-                self._connection = connect(self._warehouse.path, only=_TABLES)
+                self._connection, self._opened = connect(self._warehouse.path, only=_TABLES), time.monotonic()
             return self._connection.cursor()
 
 

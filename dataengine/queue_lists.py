@@ -37,6 +37,7 @@ class Listed:
 class _Kept:
     listed: Listed
     versions: dict[str, int] = field(default_factory=dict)
+    sent: int = 0
     asked: float = 0.0
 
 
@@ -48,7 +49,7 @@ class QueueLists:
         self._queues = queues
         self._journal = journal
         self._kept: dict[str, _Kept] = {}
-        self._gold: dict[Item, Review] = {}
+        self._known_answers: dict[Item, Review] | None = None
         self._making = {name: threading.Lock() for name in queues}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -65,8 +66,10 @@ class QueueLists:
             self._thread.join()
 
     def of(self, name: str) -> Listed:
-        """The list of a queue; made now where there is none yet."""
-        kept = self._kept.get(name) or self._make(name, self._warehouse.versions())
+        """The list of a queue; made now where there is none yet, or something was sent there, by any process."""
+        kept = self._kept.get(name)
+        if kept is None or kept.sent != self._sent(name):
+            kept = self._make(name, self._warehouse.versions())
         kept.asked = time.monotonic()
         return kept.listed
 
@@ -78,17 +81,24 @@ class QueueLists:
     @property
     def gold(self) -> Mapping[Item, Review]:
         """The items whose right answer is known, and what it is: the reviews of the name `gold`."""
-        return self._gold
+        known = self._known_answers
+        if known is None:
+            known = self._known_answers = _gold(self._warehouse)
+        return known
+
+    def _sent(self, name: str) -> int:
+        with self._journal.standing() as standing:
+            return len(standing.sent.get(name, ()))
 
     def _make(self, name: str, versions: dict[str, int]) -> _Kept:
         with self._making[name]:
-            kept = self._kept.get(name)
-            if kept is not None and kept.versions == versions:
+            kept, sent = self._kept.get(name), self._sent(name)
+            if kept is not None and (kept.versions, kept.sent) == (versions, sent):
                 return kept
-            self._gold = _gold(self._warehouse)
-            listed = self._list(self._queues[name])
-            self._kept[name] = _Kept(listed, versions, kept.asked if kept else time.monotonic())
-            return self._kept[name]
+            self._known_answers = _gold(self._warehouse)
+            made = _Kept(self._list(self._queues[name]), versions, sent, kept.asked if kept else time.monotonic())
+            self._kept[name] = made
+            return made
 
     def _list(self, queue: Queue) -> Listed:
         try:
@@ -101,7 +111,7 @@ class QueueLists:
             ready = [
                 item
                 for item in found
-                if item not in self._gold and len(standing.lookers(queue.queue, item)) < queue.reviewers
+                if item not in self.gold and len(standing.lookers(queue.queue, item)) < queue.reviewers
             ]
         return Listed(tuple(ready), len(found))
 

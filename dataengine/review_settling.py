@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dataengine.checking import check_missing
 from dataengine.generate import run_id
@@ -66,11 +66,13 @@ class Settler:
         if last == self._settled:
             return False
         settle(self._warehouse)
-        self._check_edits()
+        # What was made of an edited text has the checks that the edited text gets.
+        while self._check_edits():
+            pass
         self._settled, self._at = last, self._clock()
         return True
 
-    def _check_edits(self) -> None:
+    def _check_edits(self) -> bool:
         with connect(self._warehouse.path, only=("reviews_current", "verdicts", "trajectories")) as connection:
             missing = connection.execute(_UNCHECKED, {"kept_answer": _KEPT_ANSWER}).fetchall()
         # What a check has no opinion on it is not asked about again and again.
@@ -81,11 +83,20 @@ class Settler:
             if new:
                 wanted[new].append(check)
         for children, checks in wanted.items():
-            log = RunLog(self._warehouse, run_id(), "review", {}, [])
-            try:
-                check_missing(self._warehouse, log, "edited", [CheckSpec(check=check) for check in checks], children)
-            except UserError as e:
-                print(f"edited texts are not checked by {', '.join(checks)}: {e}", file=sys.stderr)
-                log.end("failed", {})
-            else:
-                log.end("finished", {})
+            if not self._check(checks, children) and len(checks) > 1:
+                # One that is not to be had here keeps no other from its work.
+                for check in checks:
+                    self._check([check], children)
+        return bool(wanted)
+
+    def _check(self, checks: Sequence[str], children: Sequence[str]) -> bool:
+        log = RunLog(self._warehouse, run_id(), "review", {}, [])
+        try:
+            check_missing(self._warehouse, log, "edited", [CheckSpec(check=check) for check in checks], children)
+        except UserError as e:
+            log.end("failed", {})
+            if len(checks) == 1:
+                print(f"edited texts are not checked by {checks[0]}: {e}", file=sys.stderr)
+            return False
+        log.end("finished", {})
+        return True

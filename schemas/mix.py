@@ -181,7 +181,9 @@ class MixSource(_Replies):
 class PairSource(_Replies):
     """One part of a mix of pairs: two replies to a prompt, of which one was found better."""
 
-    check: Literal["imported"] | None = Field(default=None, description="what the file said that the pairs came from")
+    check: Literal["imported", "human"] | None = Field(
+        default=None, description="imported: what the file said that the pairs came from; human: what people prefer"
+    )
     policy: Literal["rule"] | None = Field(
         default=None, description="one passed the prompt's verifier and the other failed it"
     )
@@ -193,7 +195,10 @@ class PairSource(_Replies):
     @model_validator(mode="after")
     def _one_decides(self) -> "PairSource":
         if sum(word is not None for word in (self.judge, self.check, self.policy)) != 1:
-            raise ValueError("say who tells the better one: either `judge: NAME`, `check: imported` or `policy: rule`")
+            raise ValueError(
+                "say who tells the better one: either `judge: NAME`, `check: imported`, `check: human` or "
+                "`policy: rule`"
+            )
         return self
 
 

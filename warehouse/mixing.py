@@ -8,6 +8,7 @@ import duckdb
 
 from schemas.errors import JudgeNotCalibrated, SnapshotError
 from schemas.mix import AnyMix, LabelSource, Mix, MixSource, PairSource, PromptSource, Threshold
+from schemas.records import HUMAN
 from warehouse.chosen import TAKEN, TAKEN_PROMPTS, Caps, begin, choose_from
 from warehouse.columns import outcome_column, score_column
 from warehouse.decontamination import ITSELF, begin_decontamination, decontaminated, lacking, steps_of
@@ -201,6 +202,8 @@ def refuse_what_nobody_said(
             f"asks the judge {told_by!r}, which has compared no pairs here; add the steps {{kind: pairs, of: STEP}} "
             f"and {{kind: judge, judge: {told_by}, of: PAIRS}} to a recipe, and `dataengine run RECIPE` asks it"
             if source.judge
+            else "asks which answers people prefer, and nobody has compared any here: `dataengine review`"
+            if told_by == HUMAN
             else "takes imported pairs, and there are none here: `dataengine import FILE --as pairs`"
         )
         raise (JudgeNotCalibrated if source.judge else SnapshotError)(f"mix {mix.mix}: {how}")
@@ -213,7 +216,7 @@ def _remedy(source: MixSource | PairSource | LabelSource, check: str) -> str:
             f"asks the judge {check!r}, which has no verdict here; add a step {{kind: judge, judge: {check}, of: STEP}}"
             f" after {steps}, and `dataengine run RECIPE` asks it"
         )
-    if check == "human":
+    if check == HUMAN:
         asks = "asks what people said, and nobody has reviewed anything here" if source.policy == "human" else asks
         return f"{asks}: `dataengine import FILE --as reviews`"
     return f"{asks}; add it to the `checks` of {steps}, and `dataengine run RECIPE` gives the verdicts that are missing"

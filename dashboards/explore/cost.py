@@ -48,7 +48,7 @@ def page(view: View) -> None:
     if not stages:
         return
     price = _price()
-    stage = filters.any_of(st.columns(4)[0], "stage", "Stage", stages)
+    stage = filters.any_of(st.columns(4)[0], "cost_stage", "Stage", stages)
     spent = [row for row in view.rows(_SPENT) if stage in (None, row["stage"])]
     if not spent:
         st.info("Nothing of this was sampled by a run: what is imported costs nothing.")
@@ -72,7 +72,7 @@ def _price() -> Price:
             bind="query-params",
             help="a price that you put in stays in the address",
         )
-        for place, what, key in ((one, "prompt", "usd_in"), (two, "reply", "usd_out"))
+        for place, what, key in ((one, "prompt", "cost_usd_in"), (two, "reply", "cost_usd_out"))
     )
     return Price(input=given, output=said)
 

@@ -57,12 +57,12 @@ def page(view: View) -> None:
         "Trainings",
         runs,
         default=runs[:_TRAININGS],
-        key="run",
+        key="curves_run",
         bind="query-params",
         format_func=lambda r: label.get(r, r),
     )
-    numbers = right.multiselect("Numbers", names, default=_first(names), key="name", bind="query-params")
-    parts = switch.toggle("by source", key="by_source", bind="query-params")
+    numbers = right.multiselect("Numbers", names, default=_first(names), key="curves_name", bind="query-params")
+    parts = switch.toggle("by source", key="curves_by_source", bind="query-params")
     if not chosen or not numbers:
         st.info("Choose a training and a number.")
         return

@@ -1,4 +1,8 @@
-"""Choices at the top of a page; each is in the address, so that a view can be sent and survives a reload."""
+"""Choices at the top of a page; each is in the address, so that a view can be sent and survives a reload.
+
+A key begins with its page: a link from one page to another that has the same key loses it, since Streamlit takes the
+parameters of the page that is left out of the address of the one that is opened.
+"""
 
 from collections.abc import Sequence
 

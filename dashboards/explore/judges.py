@@ -36,7 +36,7 @@ def page(view: View) -> None:
         return
     _kappas(view, found)
     named = {f"{row['judge']} · {row['version']} · {row['stage']}": row for row in found}
-    judge = filters.one_of(st.columns(2)[0], "judge", "Judge · version · stage", list(named))
+    judge = filters.one_of(st.columns(2)[0], "judges_judge", "Judge · version · stage", list(named))
     _confusion(view, named[judge])
 
 

@@ -36,8 +36,8 @@ def page(view: View) -> None:
     if not stages:
         return
     one, two, _, _ = st.columns(4)
-    stage = filters.one_of(one, "stage", "Stage", stages)
-    policy = filters.any_of(two, "policy", "Policy", filters.policies(view, stage))
+    stage = filters.one_of(one, "languages_stage", "Stage", stages)
+    policy = filters.any_of(two, "languages_policy", "Policy", filters.policies(view, stage))
     found = view.rows(_BY_LANGUAGE, [stage, policy])
     if not found:
         st.info(plain(f"The check {_CHECK} has no verdicts on {stage}: name it under `checks` in the recipe."))

@@ -21,16 +21,18 @@ def page(view: View) -> None:
     if not stages:
         return
     one, two, three, four = st.columns(4)
-    stage = filters.one_of(one, "stage", "Stage", stages)
-    policy = filters.any_of(two, "policy", "Policy", filters.policies(view, stage))
-    source = filters.any_of(three, "source", "Source", filters.sources(view))
+    stage = filters.one_of(one, "lengths_stage", "Stage", stages)
+    policy = filters.any_of(two, "lengths_policy", "Policy", filters.policies(view, stage))
+    source = filters.any_of(three, "lengths_source", "Source", filters.sources(view))
     asked = [stage, policy, source]
     n = _histogram(view, asked)
     if not n:
         st.info("No replies of this stage, policy and source have a length in tokens.")
         return
     scores = ["reward", *_scored(view, stage)]
-    against = filters.one_of(four, "against", "Against", scores, "reward" if stage == "rl_rollout" else scores[-1])
+    against = filters.one_of(
+        four, "lengths_against", "Against", scores, "reward" if stage == "rl_rollout" else scores[-1]
+    )
     _points(view, asked, against, n)
 
 

@@ -20,12 +20,12 @@ def page(view: View) -> None:
         filters.nothing(view, "No snapshots yet.", "dataengine snapshot MIX --warehouse {path}")
         return
     one, two, three, _ = st.columns(4)
-    snapshot = snapshots[filters.one_of(one, "snapshot", "Snapshot", list(snapshots))]
+    snapshot = snapshots[filters.one_of(one, "mixes_snapshot", "Snapshot", list(snapshots))]
     kept = set(_ask(view, snapshot, "SELECT * FROM rows LIMIT 0")[0])
     known = [name for name in _DIMENSIONS if name in kept]
-    by = filters.one_of(two, "by", "By", known)
+    by = filters.one_of(two, "mixes_by", "By", known)
     splits = [row["split"] for row in _ask(view, snapshot, "SELECT DISTINCT split FROM rows ORDER BY 1")[1]]
-    split = filters.any_of(three, "split", "Split", splits)
+    split = filters.any_of(three, "mixes_split", "Split", splits)
     _numbers(snapshot)
     _composition(view, snapshot, by, split, "completion_tokens" in kept)
     _left_out(view, snapshot)

@@ -40,8 +40,8 @@ class _Reader:
         if files := self.files(table):
             self.connection.execute(f"INSERT INTO {table} BY NAME FROM {parquet(files)}")
 
-    def some(self, table: str, columns: Sequence[str], values: Iterable[str]) -> None:
-        """The rows of which any of these columns has one of the values.
+    def some(self, table: str, columns: Sequence[str], values: Iterable[str], without: Sequence[str] = ()) -> None:
+        """The rows of which any of these columns has one of the values; columns `without` which stay NULL.
 
         Ids lie scattered, and a text is read with all texts beside it: so first it is looked which files have them.
         """
@@ -56,8 +56,10 @@ class _Reader:
             f"SELECT DISTINCT filename FROM {parquet(files, 'filename = true')} WHERE {condition}", asked
         ).fetchall()
         if holding:
+            shown = f"SELECT * EXCLUDE ({', '.join(without)})" if without else ""
             self.connection.execute(
-                f"INSERT INTO {table} BY NAME FROM {parquet(row[0] for row in holding)} WHERE {condition}", asked
+                f"INSERT INTO {table} BY NAME {shown} FROM {parquet(row[0] for row in holding)} WHERE {condition}",
+                asked,
             )
 
     def column(self, table: str, column: str) -> list[str]:
@@ -113,15 +115,15 @@ def lineage_connection(
 def facts_connection(
     path: Path, ids: Sequence[str], versions: Mapping[str, int] | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection on which `trajectory_facts` and `verdicts_current` have these trajectories only."""
+    """A connection on which `trajectory_facts` has these trajectories only, with their texts but not in parts."""
     reader = _Reader(path, versions)
     with reader.connection as connection:
-        _trajectories(reader, ids)
+        _trajectories(reader, ids, without=("reasoning", "answer"))
         create_views(connection, made_of(_SHORT))
         yield connection
 
 
-def _trajectories(reader: _Reader, ids: Iterable[str]) -> None:
-    for table in ("trajectories", "verdicts"):
-        reader.some(table, ["trajectory_id"], ids)
+def _trajectories(reader: _Reader, ids: Iterable[str], without: Sequence[str] = ()) -> None:
+    reader.some("trajectories", ["trajectory_id"], ids, without)
+    reader.some("verdicts", ["trajectory_id"], ids)
     reader.some("prompts", ["prompt_id"], reader.column("trajectories", "prompt_id"))

@@ -46,7 +46,7 @@ def page(view: View) -> None:
         },
     )
     names = [row["stage"] for row in stages]
-    stage = filters.one_of(st.columns(3)[0], "stage", "Stage", names)
+    stage = filters.one_of(st.columns(3)[0], "overview_stage", "Stage", names)
     _funnel(view, stage)
     _reasons(view, stage)
 

@@ -27,9 +27,9 @@ def page(view: View) -> None:
     if not stages:
         return
     one, two, three, _ = st.columns(4)
-    stage = filters.one_of(one, "stage", "Stage", stages)
-    source = filters.any_of(two, "source", "Source", filters.sources(view))
-    policy = filters.any_of(three, "policy", "Policy", filters.policies(view, stage))
+    stage = filters.one_of(one, "passes_stage", "Stage", stages)
+    source = filters.any_of(two, "passes_source", "Source", filters.sources(view))
+    policy = filters.any_of(three, "passes_policy", "Policy", filters.policies(view, stage))
     _curves(view, stage, source, policy)
     _histogram(view, stage, source, policy)
 

@@ -22,21 +22,24 @@ _SHOWN, _AROUND = 160, 90
 _LONGEST = 400
 _MOST_NAMES = 500
 Versions = tuple[tuple[str, int], ...]
-_NAMES = {
-    "stage": "SELECT DISTINCT stage FROM trajectories ORDER BY 1",
-    "policy": "SELECT policy FROM trajectories GROUP BY 1 ORDER BY count(*) DESC, 1",
-    "source": "SELECT source FROM prompts GROUP BY 1 ORDER BY count(*) DESC, 1",
-    "domain": "SELECT domain FROM prompts GROUP BY 1 ORDER BY count(*) DESC, 1",
-    "language": "SELECT language FROM prompts GROUP BY 1 ORDER BY count(*) DESC, 1",
-    "check": 'SELECT DISTINCT "check" FROM verdicts ORDER BY 1',
-}
+_NAMED = {"stage": "trajectories", "policy": "trajectories", "source": "prompts", "domain": "prompts",
+          "language": "prompts", "check": "verdicts"}  # fmt: skip
+# All menus by one question: each is a connection of its own.
+_NAMES = " UNION ALL ".join(
+    f"(SELECT '{name}' AS menu, \"{name}\" AS name, count(*) AS n FROM {table} GROUP BY ALL ORDER BY n DESC, name "
+    f"LIMIT {_MOST_NAMES})"
+    for name, table in _NAMED.items()
+)
 _REASONS = "SELECT reason FROM verdicts WHERE \"check\" = ? AND reason <> '' GROUP BY 1 ORDER BY count(*) DESC, 1"
 
 
 def page(view: View) -> None:
     """Filters, how many there are, and one page of rows with what can be done with them."""
     st.header("Rows")
-    if not view.scalar("SELECT 1 FROM trajectories LIMIT 1"):
+    menus: dict[str, list[str]] = {name: [] for name in _NAMED}
+    for row in view.table(_NAMES).dicts():
+        menus[row["menu"]].append(row["name"])
+    if not menus["stage"]:
         st.info("No trajectories yet: run a recipe.")
         st.code(f"dataengine run RECIPE --warehouse {view.path}", language="bash")
         return
@@ -44,7 +47,7 @@ def page(view: View) -> None:
         # What is no value at all is refused before any widget shows the first of its options in its place.
         Filters.read(st.query_params)
         after, skip = st.query_params.get("after"), _number(st.query_params.get("part", "0"))
-        filters = Filters.read(_chosen(view))
+        filters = Filters.read(_chosen(view, menus))
         found = _found(str(view.path), view.versions(FACTS_TABLES), filters, after, skip)
     except QueryError as e:
         st.error(plain(str(e)))
@@ -66,7 +69,7 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _chosen(view: View) -> dict[str, str]:
+def _chosen(view: View, menus: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """What stands in the widgets, which stand in the address."""
     chosen: dict[str, str | None] = {}
     search, kept, cut, order = st.columns([4, 2, 2, 2])
@@ -85,10 +88,8 @@ def _chosen(view: View) -> dict[str, str]:
     chosen["sort"] = order.selectbox("Sort by", SORTS, key="sort", bind="query-params", on_change=_restart)
     first, second = st.columns(5), st.columns(5)
     for place, name in zip(first, ("stage", "policy", "source", "domain", "language"), strict=True):
-        names = [next(iter(row.values())) for row in view.table(_NAMES[name], most=_MOST_NAMES).dicts()]
-        chosen[name] = _menu(place, name, names)
-    checks = [row["check"] for row in view.table(_NAMES["check"], most=_MOST_NAMES).dicts()]
-    chosen["check"] = _menu(second[0], "check", checks)
+        chosen[name] = _menu(place, name, menus[name])
+    chosen["check"] = _menu(second[0], "check", menus["check"])
     chosen["outcome"] = second[1].selectbox(
         "Outcome", OUTCOMES, index=None, placeholder="any", key="outcome", bind="query-params", on_change=_restart
     )

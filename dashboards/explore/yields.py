@@ -26,10 +26,10 @@ def page(view: View) -> None:
     if not stages:
         return
     one, two, three, four = st.columns(4)
-    by = filters.one_of(one, "by", "By", _GROUPS)
-    stage = filters.one_of(two, "stage", "Stage", stages)
-    policy = filters.any_of(three, "policy", "Policy", filters.policies(view, stage))
-    source = filters.any_of(four, "source", "Source", filters.sources(view))
+    by = filters.one_of(one, "yields_by", "By", _GROUPS)
+    stage = filters.one_of(two, "yields_stage", "Stage", stages)
+    policy = filters.any_of(three, "yields_policy", "Policy", filters.policies(view, stage))
+    source = filters.any_of(four, "yields_source", "Source", filters.sources(view))
     if by == "prompt":
         _prompts(view, stage, policy, source)
     else:
@@ -116,7 +116,7 @@ def _groups(view: View, by: str, stage: str, policy: str | None, source: str | N
 
 
 def _prompts(view: View, stage: str, policy: str | None, source: str | None) -> None:
-    order = filters.one_of(st.columns(4)[0], "order", "Prompts with", list(_ORDERS))
+    order = filters.one_of(st.columns(4)[0], "yields_order", "Prompts with", list(_ORDERS))
     found = view.rows(
         f"""WITH asked AS MATERIALIZED (
             SELECT prompt_id, any_value(source) AS source, any_value(domain) AS domain, count(*) AS samples,

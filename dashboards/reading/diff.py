@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 
 from dashboards.reading.exact import exact_html
 
-_TOKEN: Final = re.compile(r"\s+|\w+|[^\w\s]")
+_TOKEN: Final = re.compile(r"\n|[^\S\n]+|\w+|[^\w\s]")
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
 #: Differences (tokens put in or taken out) up to which a passage is compared word by word; together, and by line.
 _MOST: Final = 600

@@ -1,7 +1,6 @@
 """One text as the screen wants it: blocks exact and rendered, marks, places to jump to, and what was left out."""
 
 import html
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -67,7 +66,7 @@ def guideline_html(text: str) -> str:
 def _page(text: str, marks: Sequence[Mark]) -> Page:
     notes: list[str] = []
     found = places(text)
-    parts = blocks(text, (found.think_end,) if found.think_end else ())
+    parts = blocks(text, (found.answer,) if found.answer else ())
     inside = sorted({Mark(max(m.start, 0), min(m.end, len(text)), m.what) for m in marks if m.start < len(text)})
     shown = [m for m in inside if m.start < m.end]
     if len(shown) > MAX_MARKS:
@@ -88,7 +87,7 @@ def _page(text: str, marks: Sequence[Mark]) -> Page:
         think_end=found.think_end,
         box=found.box,
         waits=[start for start, _ in found.waits],
-        answer_block=max(bisect_right(starts, found.think_end) - 1, 0) if found.think_end and parts else None,
+        answer_block=starts.index(found.answer) if found.answer in starts else None,
         cut=[i for i, b in enumerate(parts) if b.cut],
         notes=notes,
     )

@@ -10,12 +10,15 @@ THINK_END: Final = "</think>"
 #: Reflective words are looked for in so many characters.
 MAX_SEARCHED: Final = 200_000
 MAX_WAITS: Final = 2_000
+_GAP: Final = re.compile(r"(?:[ \t\r]{0,80}\n){0,8}")
 
 
 class Places(NamedTuple):
     """Offsets in code points; `waits` are (start, end)."""
 
     think_end: int | None
+    #: Where the answer begins: behind the line of `</think>`.
+    answer: int | None
     box: int | None
     waits: list[tuple[int, int]]
 
@@ -36,4 +39,6 @@ def places(text: str) -> Places:
         waits.append(found.span())
         if len(waits) == MAX_WAITS:
             break
-    return Places(end + len(THINK_END) if end >= 0 else None, box if box >= 0 else None, waits)
+    behind = end + len(THINK_END) if end >= 0 else None
+    answer = gap.end() if behind and (gap := _GAP.match(text, behind)) else None
+    return Places(behind, answer, box if box >= 0 else None, waits)

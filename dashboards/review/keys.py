@@ -10,7 +10,7 @@ Group = Literal["Decide", "Write", "Read", "Screen"]
 
 
 class Key(NamedTuple):
-    """One key: what it does, how it is written ("y", "Shift+W", "Ctrl+Enter"), what it says, in which tasks it holds."""
+    """One key: what it does, how it is written ("y", "Shift+W", "Ctrl+Enter"), what it says, in which tasks."""
 
     action: str
     key: str

@@ -31,6 +31,8 @@ class Screen(NamedTuple):
 def screen(shown: Mapping[str, Any], *, key: str) -> Screen:
     """Shows one task and gives what came from the browser. Use one `key` for all tasks: a new one replaces the old.
 
+    The draft's `n` grows with each key; give it back as `shown["saved"]` once that draft is stored.
+
     `shown` is JSON: task, kind, title, position, problem, reference, evidence, reply or a and b (`reading.page`), said,
     guideline_html, reasons, can, draft, saved, lease_until (seconds since 1970), lease (seconds), conflict, message,
     warn. Every string in it is shown as text, but for what `reading` made: `exact_blocks`, `html_blocks`, `html`,
@@ -81,10 +83,12 @@ def _draft(raw: object) -> dict[str, Any] | None:
     raw = _plain(raw)
     if not isinstance(raw, dict) or not isinstance(raw.get("task"), str) or not isinstance(raw.get("n"), int | float):
         return None
-    verdict = raw.get("verdict")
+    verdict, seen, window = raw.get("verdict"), raw.get("seen"), raw.get("window")
     return {
         "task": raw["task"],
         "n": int(raw["n"]),
+        "seen": int(seen) if isinstance(seen, int | float) else 0,
+        "window": window[:64] if isinstance(window, str) else "",
         **_written(raw),
         "verdict": verdict if isinstance(verdict, str) and verdict in _DO else None,
     }

@@ -152,9 +152,10 @@ def test_a_mix_is_of_the_rows_that_it_says_and_of_samples_otherwise() -> None:
     ("rows", "sources", "message"),
     [
         ("pair", [PAIRS], "a mix is a mapping, and its `rows` are samples (the default), pairs, labels or prompts"),
-        ("pairs", [{}], "say who tells the better one: either `judge: NAME`, `check: imported` or `policy: rule`"),
+        ("pairs", [{}],
+         "say who tells the better one: either `judge: NAME`, `check: imported`, `check: human` or `policy: rule`"),
         ("pairs", [{**PAIRS, "policy": "rule"}],
-         "say who tells the better one: either `judge: NAME`, `check: imported` or `policy: rule`"),
+         "say who tells the better one: either `judge: NAME`, `check: imported`, `check: human` or `policy: rule`"),
         ("pairs", [PAIRS, PAIRS], "two sources name the same judge, stage and condition; merge them"),
         ("pairs", [{**PAIRS, "thresholds": {"b": {"at_least": 1}}}],
          "thresholds names b, which neither require nor not_failed does"),

@@ -245,7 +245,7 @@ steps:
          "max_rows, template, stage, where, require, not_failed, thresholds, judge, min_kappa, max_per_prompt, check, "
          "policy, balanced, show"),
         ("colour: red", "policy: rule", "x.yaml:9: steps.cut.mix.sources.0: say who tells the better one: either "
-         "`judge: NAME`, `check: imported` or `policy: rule`"),
+         "`judge: NAME`, `check: imported`, `check: human` or `policy: rule`"),
         ("rows: pairs", "rows: pair", "x.yaml:5: steps.cut.mix: a mix is a mapping, and its `rows` are samples (the "
          "default), pairs, labels or prompts"),
         ("colour: red", "judge: other", "x.yaml:10: 'judge' stands here twice"),

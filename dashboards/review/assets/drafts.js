@@ -11,13 +11,15 @@ class Drafts {
     this.saved = 0;
     this.timer = this.first = null;
     this.sentAt = 0;
+    this.window = crypto.randomUUID?.() || randomId();
   }
 
   open(task) {
     this.stop();
     this.task = task;
-    this.n = this.saved = 0;
+    this.n = this.saved = this.seen = 0;
     this.last = null;
+    this.paused = false;
   }
 
   // The copy in this browser that no server has confirmed, if any.
@@ -30,7 +32,7 @@ class Drafts {
 
   write(draft) {
     this.n = Math.max(Date.now(), this.n + 1);
-    this.last = { task: this.task, n: this.n, ...draft };
+    this.last = { task: this.task, n: this.n, window: this.window, ...draft };
     this.keep();
     const now = performance.now();
     this.first ??= now;
@@ -49,9 +51,10 @@ class Drafts {
   flush() {
     clearTimeout(this.timer);
     this.timer = this.first = null;
-    if (!this.last || this.last.n <= this.saved) return;
+    if (!this.last || this.paused || this.last.n <= this.saved) return;
     this.sentAt = performance.now();
-    this.send(this.last);
+    // What this window knew of the server's draft: another window's later one is not to be overwritten unseen.
+    this.send({ ...this.last, seen: this.seen });
     this.changed();
   }
 
@@ -59,6 +62,7 @@ class Drafts {
   confirm(n) {
     if (typeof n !== "number" || n <= this.saved) return;
     this.saved = n;
+    this.seen = Math.max(this.seen, n);
     const local = this.local();
     if (local && local.n <= n) this.forget();
     this.changed();
@@ -76,6 +80,7 @@ class Drafts {
   state() {
     if (!this.n) return "";
     if (this.saved >= this.n) return "Draft saved";
+    if (this.paused) return "Not saved: choose which text";
     const waiting = this.sentAt && performance.now() - this.sentAt > 4000 && this.timer === null;
     if (!waiting) return "Saving…";
     return this.kept ? "Not on the server yet; kept in this browser" : "Not saved yet";

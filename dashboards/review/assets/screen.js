@@ -81,7 +81,7 @@ class Screen {
         button("guidelines", "Guidelines", "quiet"), button("help", "Keys", "quiet"),
       ),
       part("conflict", "div", { role: "alert", hidden: true }),
-      part("warn", "div", { role: "alert" }), part("message", "div", { role: "status", "aria-live": "polite" }),
+      part("warn", "div", { role: "alert" }), 
       make(
         "div", { class: "middle" },
         make(
@@ -90,8 +90,10 @@ class Screen {
           part("jumps", "nav", { "aria-label": "Places in the text" }),
           part("body", "div", { tabindex: "0", role: "region", "aria-label": "The reply" }),
         ),
-        part("side", "aside", { "aria-label": "Reference and evidence" }),
-        part("guide", "aside", { "aria-label": "Guidelines", tabindex: "-1", hidden: true }),
+        make("div", { class: "beside" },
+          part("side", "aside", { "aria-label": "Reference and evidence" }),
+          part("guide", "aside", { "aria-label": "Guidelines", tabindex: "-1", hidden: true })),
+        part("message", "div", { role: "status", "aria-live": "polite" }),
       ),
       make(
         "footer", { class: "bar" },
@@ -122,7 +124,7 @@ class Screen {
     const block = host.closest('[data-testid="stMainBlockContainer"]');
     if (block && !this.restorePage) {
       const before = block.getAttribute("style");
-      Object.assign(block.style, { paddingTop: "3.25rem", paddingBottom: "0.5rem", paddingLeft: "1.25rem", paddingRight: "1.25rem" });
+      Object.assign(block.style, { paddingTop: "4rem", paddingBottom: "0.5rem", paddingLeft: "1.25rem", paddingRight: "1.25rem" });
       this.restorePage = () => (before === null ? block.removeAttribute("style") : block.setAttribute("style", before));
     }
     const top = host.getBoundingClientRect().top + (host.closest('[data-testid="stMain"]')?.scrollTop || 0);
@@ -166,7 +168,8 @@ class Screen {
   // The draft that counts: the later one of the server's and this browser's copy that no server has confirmed.
   begin() {
     const { shown } = this, server = shown.draft || null, local = shown.task ? this.drafts.local() : null;
-    const at = server ? timeOf(server.at) : 0;
+    const at = server ? server.n || timeOf(server.at) : 0;
+    this.drafts.seen = Math.max(shown.saved || 0, server?.n || 0);
     if (local && (!server || local.n >= at || this.same(local, server))) {
       this.take(local);
       if (!this.same(local, server)) {
@@ -185,12 +188,18 @@ class Screen {
   // Another window has saved another draft of the same task.
   compareDrafts(before, now) {
     if (!now || JSON.stringify(before) === JSON.stringify(now)) return;
-    if (this.drafts.n > this.drafts.saved && this.shown.saved !== this.drafts.n) return;
-    if (this.same(now, this.draft()) || this.same(now, this.drafts.last)) return;
+    const { drafts } = this, foreign = now.window && now.window !== drafts.window && now.n > drafts.seen;
+    if (!foreign && drafts.n > drafts.saved && this.shown.saved !== drafts.n) return;
+    drafts.seen = Math.max(drafts.seen, now.n || 0);
+    if (this.same(now, this.draft())) return drafts.flush();
+    if (this.same(now, drafts.last)) return;
     if (this.same(this.loaded, this.draft())) {
       this.take(now);
       this.loaded = this.draft();
-    } else this.ask("Another window saved a different draft of this task. Your text here is kept.", now, "Use the other one");
+    } else {
+      drafts.paused = true;
+      this.ask("Another window saved a different draft of this task. Your text here is kept.", now, "Use the other one");
+    }
   }
 
   same(one, other) {
@@ -217,11 +226,12 @@ class Screen {
       make("div", { class: "choices" },
         make("button", { onclick: () => {
           const mine = this.draft();
+          this.drafts.paused = false;
           this.take(draft);
           this.drafts.write(this.draft());
           this.ask("The other text is shown; yours is kept.", mine, "Back to mine");
         } }, offer),
-        make("button", { class: "quiet", onclick: () => { conflict.hidden = true; this.drafts.write(this.draft()); this.focus(); } }, "Keep what is here")),
+        make("button", { class: "quiet", onclick: () => { conflict.hidden = true; this.drafts.paused = false; this.drafts.write(this.draft()); this.focus(); } }, "Keep what is here")),
       details("The other text", draft.text ?? "(no changes to the text)"),
     );
     conflict.hidden = false;
@@ -267,10 +277,11 @@ class Screen {
     const conflict = shown.conflict || "";
     if (conflict && conflict !== this.conflict) {
       el.conflict.replaceChildren(
-        make("p", {}, conflict), make("p", { class: "none" }, "Your text is in the editor; the changes beside it are against the text as it is now."),
+        make("p", {}, conflict), make("p", { class: "none" }, "Your text is in the editor."),
         make("div", { class: "choices" },
           make("button", { onclick: () => { el.conflict.hidden = true; this.setEditing(true); } }, "Go on with mine"),
-          make("button", { class: "quiet", onclick: () => this.act("discard_draft") }, "Discard mine ", keyCap("Shift+X"))));
+          make("button", { class: "quiet", onclick: () => this.act("discard_draft") }, "Discard mine ", keyCap("Shift+X"))),
+        shown.other ? details("Their text", shown.other) : "");
       el.conflict.hidden = false;
     } else if (!conflict && this.conflict) el.conflict.hidden = true;
     this.conflict = conflict;
@@ -371,7 +382,10 @@ class Screen {
     ].filter(Boolean));
   }
 
-  said(text) { if (this.el.message.textContent !== text) this.el.message.textContent = text; }
+  said(text) {
+    if (this.el.message.textContent !== text) this.el.message.textContent = text;
+    this.saidAt = Date.now();
+  }
 
   // ---- keys ---------------------------------------------------------------------------------------------------
 
@@ -398,6 +412,7 @@ class Screen {
   perform(action, name) {
     const { el } = this;
     if (action !== "discard") this.discarding = 0;
+    this.said("");
     switch (action) {
       case "send": return this.sendChosen();
       case "confirm": return this.verdict && this.sendChosen();
@@ -572,12 +587,13 @@ class Screen {
   setEditing(on, focus = true) {
     if (!this.shown.reply || (on && !this.can("edit"))) return;
     const { el } = this, changed = this.editing !== on;
+    const row = changed && on ? (this.here ? this.rowOf(this.here) : this.rows()[this.firstSeen(this.rows())]) : null;
     this.editing = on;
     this.root.classList.toggle("editing", on);
     if (changed) el.body.replaceChildren(on ? el.editor : this.page);
     if (on) {
       this.compare();
-      if (changed && this.here) this.caretTo(this.rowOf(this.here));
+      if (row) this.caretTo(row);
       if (focus) el.text.focus({ preventScroll: true });
     } else this.focus();
     this.drawActions();
@@ -585,7 +601,7 @@ class Screen {
 
   // The caret goes to where the paragraph begins that was being read.
   caretTo(row) {
-    const { reply } = this.columns[0], area = this.el.text;
+    const { reply } = this.columns[0];
     if (!row || this.edited() || !reply.starts || reply.text.length > 300_000) return;
     this.place(normal(reply.text.slice(0, utf16(reply.text, reply.starts[+row.dataset.i] || 0))).length);
   }
@@ -692,6 +708,7 @@ class Screen {
   tick() {
     const now = Date.now(), at = Math.min((now - this.beat) / 1000, 5), working = !document.hidden && now - this.active < IDLE;
     this.beat = now;
+    if (this.el.message.textContent && now - this.saidAt > 10_000) this.said("");
     if (working && this.shown.task) this.seconds += at;
     this.drawLease();
     this.drawSaved();

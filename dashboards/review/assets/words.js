@@ -14,7 +14,7 @@ function visible(text) {
 function changes(before, after) {
   const budget = { steps: 6_000_000 };
   const lines = (text) => text.match(/[^\n]*\n|[^\n]+/g) || [];
-  const words = (text) => text.match(/\s+|[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu) || [];
+  const words = (text) => text.match(/\n|[^\S\n]+|[\p{L}\p{N}_]+|[^\s\p{L}\p{N}_]/gu) || [];
   const out = [];
   let removed = "", added = "";
   const flush = () => {

@@ -27,7 +27,7 @@ def main_module(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def open_page() -> Open:
-    """Opens a page of the app at an address: open_page(warehouse, "yields", by="source")."""
+    """Opens a page of the app at an address: open_page(warehouse, "rows", stage="eval")."""
 
     def script(path: str) -> None:
         from pathlib import Path

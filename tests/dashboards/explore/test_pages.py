@@ -54,6 +54,12 @@ def ask(path: Path, sql: str) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
+def open_page(open_page: Open) -> Open:
+    """As the other, with the page's name before each parameter: yields?yields_by=source."""
+    return lambda path, page, **query: open_page(path, page, **{f"{page}_{name}": v for name, v in query.items()})
+
+
+@pytest.fixture
 def empty(tmp_path: Path) -> Path:
     return Warehouse.open(tmp_path / "empty", create=True).path
 

@@ -31,8 +31,13 @@ def main() -> None:
     tasks = json.loads(TASKS.read_text())
     message = None
     sent = said("screen")
-    if sent.draft and sent.draft["n"] > max([e["draft"]["n"] for e in log() if "draft" in e], default=0):
-        write(draft=sent.draft)
+    if sent.draft:
+        draft = sent.draft
+        stored = [e["draft"] for e in log() if "draft" in e and e["draft"]["task"] == sent.draft["task"]][-1:]
+        newer = not stored or sent.draft["n"] > stored[0]["n"]
+        unseen = stored and stored[0]["window"] != draft["window"] and stored[0]["n"] > draft["seen"]
+        if newer and not unseen:
+            write(draft=sent.draft)
     if sent.act and sent.act["nonce"] not in {e["act"]["nonce"] for e in log() if "act" in e}:
         write(act=sent.act)
         if sent.act["do"] == "edit":
