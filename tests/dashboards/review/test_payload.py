@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dashboards.review.screen import _act, _draft, overwrites
+from dashboards.review.screen import _act, _draft
 
 ACT: dict[str, Any] = {
     "task": "q/1", "nonce": "0123456789abcdef", "do": "reject", "text": None, "note": "n", "reasons": ["a", "a", "b"],
@@ -45,10 +45,3 @@ def test_fields_of_other_types_are_dropped() -> None:
     assert act and (act["seconds"], len(act["note"]), act["text"]) == (0.0, 20_000, None)
     draft = _draft({**DRAFT, "verdict": "<b>", "seen": None, "window": 9})
     assert draft and (draft["verdict"], draft["seen"], draft["window"]) == (None, 0, "")
-
-
-def test_a_later_draft_of_another_window_is_not_to_be_overwritten_unseen() -> None:
-    assert overwrites({**DRAFT, "window": "other", "n": 5}, DRAFT)
-    assert not overwrites({**DRAFT, "window": "other", "n": 3}, DRAFT)
-    assert not overwrites({**DRAFT, "n": 6}, DRAFT)
-    assert not overwrites(None, DRAFT)
