@@ -286,7 +286,13 @@ class Desk:
         lease = self.journal.withdraw(back, of=review.review_id, looks=looks, seconds=queue.lease)
         if lease is None:
             return None
-        body = {"text": review.text, "note": review.note, "reasons": review.tags, "verdict": review.verdict, "tab": ""}
+        body = {
+            "text": review.text,
+            "note": review.note,
+            "reasons": review.tags,
+            "verdict": review.verdict,
+            "window": "",
+        }
         self.journal.save_draft(name, lease.item, person.name, body)
         return self._task(queue, lease)
 

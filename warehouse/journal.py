@@ -185,14 +185,14 @@ class Journal:
     ) -> int:
         """Keeps unfinished work in place of the person's draft before, until they submit; returns its number.
 
-        `body["tab"]` names the window it is from and `seen` the number of the draft that the window showed last: raises
+        `body["window"]` names the window it is from and `seen` the number of the draft that the window showed last: raises
         Conflict, and keeps what is there, where another window has written since.
         """
         with self._deciding():
             before = next(
                 iter(self._drafts("queue = ? AND item_id = ? AND reviewer = ?", queue, item.item_id, reviewer)), None
             )
-            if before and seen is not None and before.number > seen and before.body.get("tab") != body.get("tab"):
+            if before and seen is not None and before.number > seen and before.body.get("window") != body.get("window"):
                 raise Conflict("another window has changed this draft", draft=before)
             self._drop_draft(queue, item, reviewer)
             return self._add("draft", queue, item, reviewer, body=canonical_json(body))

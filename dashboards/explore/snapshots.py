@@ -9,6 +9,7 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
+from dashboards.explore import columns
 from dashboards.explore.view import View, chart_of, plain
 from dataengine.diff_report import describe_diff
 from dataengine.output import list_snapshot_rows
@@ -137,7 +138,7 @@ def _counts(m: Manifest) -> None:
         ]
         st.dataframe(
             rows, hide_index=True, key=f"counts_{column}", height="content",
-            column_config={"share": st.column_config.ProgressColumn("share of rows", format="percent", max_value=1.0)},
+            column_config={"share": columns.share("share of rows")},
         )  # fmt: skip
     if alike:
         st.caption(plain(f"all rows alike: {' · '.join(alike)}"))

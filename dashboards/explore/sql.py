@@ -56,6 +56,7 @@ def page(view: View) -> None:
         st.caption(f"the first {told} · there are more" if more else told)
         _shown(view, found)
         _files(found, more)
+        st.code(_command(view, sql), language="bash", wrap_lines=True)
 
 
 def _question() -> str | None:
@@ -86,6 +87,12 @@ def _question() -> str | None:
         st.button("Begin with an example", icon=":material/edit:", on_click=_edit, args=(_START,), key="example")
         return None
     return own
+
+
+def _command(view: View, sql: str) -> str:
+    names = [name for name, (_, text) in named_queries().items() if text == sql]
+    asked = f"--name {names[0]}" if names else shlex.quote(sql)
+    return f"dataengine sql {asked} --warehouse {view.path}"
 
 
 def _other() -> None:

@@ -39,7 +39,8 @@ STYLE = """<style>
 .verdict.error {border-color: #9b5de5} .verdict.old {opacity: .5}
 .verdict small {opacity: .65} .verdict pre {white-space: pre-wrap; overflow-wrap: anywhere; font-size: .78rem;
     background: rgba(128,128,128,.08); border: 0; padding: .4rem .6rem; margin: .2rem 0}
-.facts {display: grid; grid-template-columns: max-content 1fr; gap: .12rem .9rem; font-size: .84rem; margin: 0}
+.facts, .facts dt {padding: 0; margin: 0}
+.facts {display: grid; grid-template-columns: max-content 1fr; gap: .12rem .9rem; font-size: .84rem}
 .facts dt {opacity: .65} .facts dd {margin: 0; overflow-wrap: anywhere; font-family: "Source Code Pro", monospace;
     font-size: .8rem}
 .verdict summary {cursor: pointer; font-size: .78rem; opacity: .7}

@@ -55,14 +55,6 @@ def said(key: str) -> Screen:
     return _screen(state.get("draft"), state.get("act"), key)
 
 
-def overwrites(stored: Mapping[str, Any] | None, draft: Mapping[str, Any]) -> bool:
-    """Whether storing `draft` would overwrite what another window of the same person stored and this one never saw.
-
-    Keep `stored` then and show it (with its `n` and `window`) as `shown["draft"]`: the screen asks which text counts.
-    """
-    return bool(stored and stored.get("window") != draft["window"] and stored["n"] > draft["seen"])
-
-
 def _screen(draft: object, act: object, key: str) -> Screen:
     done = _act(act)
     if done is not None:

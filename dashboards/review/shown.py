@@ -130,4 +130,6 @@ def _can(queue: Queue) -> dict[str, bool]:
 
 def shown_draft(draft: Draft) -> dict[str, Any]:
     """A draft as the screen is given it."""
-    return {name: draft.body.get(name) for name in ("text", "note", "reasons", "verdict", "n")} | {"at": draft.at}
+    return {name: draft.body.get(name) for name in ("text", "note", "reasons", "verdict", "n", "window")} | {
+        "at": draft.at
+    }

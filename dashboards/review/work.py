@@ -4,13 +4,12 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
 
 import streamlit as st
 
 from dashboards.review.screen import said, screen
 from dashboards.review.shown import answer_change, shown, shown_draft
-from dataengine.desk import Conflict, Desk, NotYours, Refused, Task, Words
+from dataengine.desk import Conflict, Desk, Refused, Task, Words
 from schemas.access import Person
 from schemas.errors import UserError
 from schemas.queue import Queue
@@ -25,7 +24,6 @@ class _Table:
     """What one browser window has on the table: its task of each queue, and what it was told of it."""
 
     def __init__(self) -> None:
-        self.ident = uuid4().hex
         self.tasks: dict[str, Task] = {}
         self.told: dict[str, Any] = {}
         self.seen: dict[str, int] = {}
@@ -51,8 +49,11 @@ def review_page(desk: Desk, person: Person) -> None:
         return
     table: _Table = st.session_state.setdefault("table", _Table())
     table.told = {}
-    _receive(desk, person, queue, table)
     try:
+        if queue.queue not in table.tasks:
+            # Before what was sent is taken in: after a restart of the app the browser sends what it has again.
+            table.put(queue.queue, desk.take(queue.queue, person))
+        _receive(desk, person, queue, table)
         task = table.tasks.get(queue.queue)
         if task is None or task.lease.until < time.time():
             task = desk.take(queue.queue, person)
@@ -117,7 +118,10 @@ def _receive(desk: Desk, person: Person, queue: Queue, table: _Table) -> None:
             _keep(desk, task, found.draft, table)
         if found.act is not None:
             _do(desk, person, queue, task, found.act, table)
-    except (Refused, NotYours) as e:
+    except Refused as e:
+        if found.act is not None and found.act["do"] != "undo":
+            written = {name: found.act[name] for name in ("text", "note", "reasons")}
+            desk.journal.save_draft(queue.queue, task.item, person.name, {**written, "window": ""})
         table.told["warn"] = f"Not taken: {e}."
         table.put(queue.queue, None)
     except (ValueError, UserError) as e:
@@ -131,11 +135,8 @@ def _keep(desk: Desk, task: Task, draft: Mapping[str, Any], table: _Table) -> No
             table.told |= {"saved": table.saved, "warn": table.changes}
         return
     table.taken = draft["n"]
-    body = {
-        **{k: v for k, v in draft.items() if k != "task"},
-        "base": table.base.get(task.id) or task.base,
-        "tab": table.ident,
-    }
+    body = {name: value for name, value in draft.items() if name not in ("task", "seen")}
+    body["base"] = table.base.get(task.id) or task.base
     before = desk.journal.draft(task.queue.queue, task.item, task.lease.reviewer)
     if before is None or before.body != body:
         try:
@@ -144,7 +145,7 @@ def _keep(desk: Desk, task: Task, draft: Mapping[str, Any], table: _Table) -> No
             # The screen shows both; what is kept of it is said there, and takes the other's place.
             assert e.draft is not None
             table.seen[task.id] = e.draft.number
-            table.told |= {"draft": shown_draft(e.draft), "draft_conflict": True}
+            table.told["draft"] = shown_draft(e.draft)
             return
     table.told["saved"] = table.saved = draft["n"]
     table.changes = None if draft["text"] is None else answer_change(task, draft["text"])

@@ -305,11 +305,11 @@ def test_drafts_keep_the_lease_and_two_windows_conflict(desk: Desk, time_of: Clo
     for second in range(2000):
         time_of.now += 1
         if second % 10 == 0:
-            seen = desk.save_draft(task, {"tab": "left", "text": f"{second}"}, seen=seen)
+            seen = desk.save_draft(task, {"window": "left", "text": f"{second}"}, seen=seen)
     assert taken(desk, ANN).item == task.item
     assert desk.journal._file.rows(events)[0][0] <= 6, "now and then, not with each draft"
     with pytest.raises(Conflict, match="another window"):
-        desk.save_draft(task, {"tab": "right", "text": "old"}, seen=0)
+        desk.save_draft(task, {"window": "right", "text": "old"}, seen=0)
 
 
 def test_a_late_word_is_refused_and_its_draft_kept(made: Made, open_desk: Any, time_of: Clock) -> None:

@@ -443,18 +443,18 @@ def test_the_last_draft_of_each_reviewer_stays(journal: Journal) -> None:
 
 
 def test_two_windows_do_not_overwrite_each_other(journal: Journal) -> None:
-    seen = journal.save_draft(Q, ONE, "ann", {"tab": "left", "text": "1"}, seen=0)
-    later = journal.save_draft(Q, ONE, "ann", {"tab": "left", "text": "2"}, seen=seen)
-    assert journal.save_draft(Q, ONE, "ann", {"tab": "left", "text": "3"}, seen=seen) > later, "a slow answer"
+    seen = journal.save_draft(Q, ONE, "ann", {"window": "left", "text": "1"}, seen=0)
+    later = journal.save_draft(Q, ONE, "ann", {"window": "left", "text": "2"}, seen=seen)
+    assert journal.save_draft(Q, ONE, "ann", {"window": "left", "text": "3"}, seen=seen) > later, "a slow answer"
     for stale in (0, later):
         with pytest.raises(Conflict, match="another window has changed this draft") as error:
-            journal.save_draft(Q, ONE, "ann", {"tab": "right", "text": "mine"}, seen=stale)
+            journal.save_draft(Q, ONE, "ann", {"window": "right", "text": "mine"}, seen=stale)
     there = error.value.draft
-    assert there is not None and there.body == {"tab": "left", "text": "3"}
+    assert there is not None and there.body == {"window": "left", "text": "3"}
     assert journal.draft(Q, ONE, "ann") == there
-    journal.save_draft(Q, ONE, "ann", {"tab": "right", "text": "mine"}, seen=there.number)
+    journal.save_draft(Q, ONE, "ann", {"window": "right", "text": "mine"}, seen=there.number)
     with pytest.raises(Conflict):
-        journal.save_draft(Q, ONE, "ann", {"tab": "left", "text": "4"}, seen=there.number)
+        journal.save_draft(Q, ONE, "ann", {"window": "left", "text": "4"}, seen=there.number)
 
 
 def test_a_draft_is_gone_once_it_was_submitted(journal: Journal, make_review: MakeReview) -> None:

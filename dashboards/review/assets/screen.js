@@ -277,10 +277,11 @@ class Screen {
     const conflict = shown.conflict || "";
     if (conflict && conflict !== this.conflict) {
       el.conflict.replaceChildren(
-        make("p", {}, conflict), make("p", { class: "none" }, "Your text is in the editor; the changes beside it are against the text as it is now."),
+        make("p", {}, conflict), make("p", { class: "none" }, "Your text is in the editor."),
         make("div", { class: "choices" },
           make("button", { onclick: () => { el.conflict.hidden = true; this.setEditing(true); } }, "Go on with mine"),
-          make("button", { class: "quiet", onclick: () => this.act("discard_draft") }, "Discard mine ", keyCap("Shift+X"))));
+          make("button", { class: "quiet", onclick: () => this.act("discard_draft") }, "Discard mine ", keyCap("Shift+X"))),
+        shown.other ? details("Their text", shown.other) : "");
       el.conflict.hidden = false;
     } else if (!conflict && this.conflict) el.conflict.hidden = true;
     this.conflict = conflict;

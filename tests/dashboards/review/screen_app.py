@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboards.reading import exact_html, page, rendered_html
 from dashboards.review.keys import check_keys, reason_keys
-from dashboards.review.screen import overwrites, said, screen
+from dashboards.review.screen import said, screen
 
 TASKS, LOG = Path(sys.argv[1]), Path(sys.argv[2])
 REASONS = {"wrong_step": "A step is wrong", "wrong_answer": "The answer is wrong", "language": "Other languages"}
@@ -32,9 +32,11 @@ def main() -> None:
     message = None
     sent = said("screen")
     if sent.draft:
+        draft = sent.draft
         stored = [e["draft"] for e in log() if "draft" in e and e["draft"]["task"] == sent.draft["task"]][-1:]
         newer = not stored or sent.draft["n"] > stored[0]["n"]
-        if newer and not overwrites(stored[0] if stored else None, sent.draft):
+        unseen = stored and stored[0]["window"] != draft["window"] and stored[0]["n"] > draft["seen"]
+        if newer and not unseen:
             write(draft=sent.draft)
     if sent.act and sent.act["nonce"] not in {e["act"]["nonce"] for e in log() if "act" in e}:
         write(act=sent.act)
