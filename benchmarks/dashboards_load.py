@@ -94,6 +94,10 @@ class App:
         """Resident memory of the server, in MB."""
         return max((p.memory_info().rss for p in self.processes()), default=0) / 1e6
 
+    def processor(self) -> float:
+        """Seconds of processor that the command and the server have taken so far."""
+        return sum(sum(p.cpu_times()[:2]) for p in self.processes())
+
     def kill(self) -> None:
         """kill -9 of all its processes at once."""
         assert self._process is not None
