@@ -98,7 +98,9 @@ def load(folder: Path, replies: int, seconds: float, count: int, every: float, b
 
     try:
         with writing(warehouse) as written:
+            spent = app.processor()
             told = asyncio.run(both())
+            spent = app.processor() - spent
         memory = app.memory()
     finally:
         app.stop()
@@ -115,7 +117,7 @@ def load(folder: Path, replies: int, seconds: float, count: int, every: float, b
     tell(found.counts | {f"refused: {why}": n for why, n in told.refused.items()})
     if told.sizes:
         print(f"KB sent per submit: {np.median(told.sizes) / 1000:,.0f}; ", end="")
-    print(f"memory of the app: {memory:,.0f} MB; answers after {started:.1f} s; reconnects {told.reconnects}; idle {told.idle}")
+    print(f"processor of the command and the app: {spent:,.0f} s; memory of the app: {memory:,.0f} MB; answers after {started:.1f} s; reconnects {told.reconnects}; idle {told.idle}")
     for error in told.errors[:5]:
         print(f"error: {error}")
     found.assert_sound()

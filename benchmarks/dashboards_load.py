@@ -34,7 +34,12 @@ HEADER, SECRET_HEADER = "X-Forwarded-User", "X-Dataengine-Secret"
 QUEUE = "second-look"
 MIX = (("approve", 0.6), ("reject", 0.2), ("edit", 0.15), ("flag", 0.05))
 ACCESS = "identity: header\npeople:\n  lead: [annotator, adjudicator, lead]\n"
-_ANSWERED = {"approve": "Approved.", "reject": "Rejected.", "edit": "Edit kept; it is being verified.", "flag": "Flagged."}
+_ANSWERED = {
+    "approve": "Approved.",
+    "reject": "Rejected.",
+    "edit": "Edit kept; it is being verified.",
+    "flag": "Flagged.",
+}
 _NOTHING = "Nothing waits for you"
 
 
@@ -89,6 +94,10 @@ class App:
         """Resident memory of the server, in MB."""
         return max((p.memory_info().rss for p in self.processes()), default=0) / 1e6
 
+    def processor(self) -> float:
+        """Seconds of processor that the command and the server have taken so far."""
+        return sum(sum(p.cpu_times()[:2]) for p in self.processes())
+
     def kill(self) -> None:
         """kill -9 of all its processes at once."""
         assert self._process is not None
@@ -137,7 +146,9 @@ class Reviewer:
         self._random = random.Random(seed)
         self._drafts = 0
 
-    async def work(self, http: aiohttp.ClientSession, ready: asyncio.Event, began: "asyncio.Semaphore", until: list[float]) -> None:
+    async def work(
+        self, http: aiohttp.ClientSession, ready: asyncio.Event, began: "asyncio.Semaphore", until: list[float]
+    ) -> None:
         """Comes in, says so by `began`, waits for `ready`, and works until the time `until[0]`."""
         first = True
         while first or time.perf_counter() < until[0]:
@@ -284,7 +295,9 @@ def held_against(folder: Path, told: Sequence[Told], before: frozenset[str]) -> 
         rows = journal.execute(
             "SELECT review_id, queue, item_id, attempt, reviewer, repeat, verdict FROM events WHERE kind = 'review'"
         ).fetchall()
-        drafts = journal.execute("SELECT queue, item_id, attempt, reviewer, body FROM events WHERE kind = 'draft'").fetchall()
+        drafts = journal.execute(
+            "SELECT queue, item_id, attempt, reviewer, body FROM events WHERE kind = 'draft'"
+        ).fetchall()
     ids = Counter(row[0] for row in rows)
     new = [row for row in rows if row[0] not in before]
     with connect(folder, only=("reviews", "verdicts")) as connection:

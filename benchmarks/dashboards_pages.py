@@ -31,8 +31,8 @@ def pages(folder: Path, port: Callable[[], int], visits: int, writing: Any = Non
         started = app.start()
         try:
             print(f"`dataengine {command}`: answers after {started:.1f} s\n")
-            print("| page | first visit: paint | complete | p50 paint | p95 paint | p50 complete | p95 complete | KB | |")
-            print("|---|---:|---:|---:|---:|---:|---:|---:|---|")
+            print("| page | first visit: paint | complete | p50 paint | p95 paint | p50 complete | p95 complete | processor ms | KB | |")
+            print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---|")
             for path in paths:
                 asyncio.run(_page(app, path, queries.get(path or command, {}), visits))
             print(f"\nMemory after: {app.memory():,.0f} MB\n", flush=True)
@@ -44,15 +44,16 @@ async def _page(app: App, path: str, query: dict[str, str], visits: int) -> None
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         try:
             cold = await _visit(http, app, path, query)
-            each = max(1, visits // AT_ONCE)
+            each, before = max(1, visits // AT_ONCE), app.processor()
             warm = [v for many in await asyncio.gather(*(_several(http, app, path, query, each) for _ in range(AT_ONCE))) for v in many]
+            spent = (app.processor() - before) / len(warm)
         except (Gone, TimeoutError) as e:
-            print(f"| {path or 'first'} | | | | | | | | {type(e).__name__}: {e} |", flush=True)
+            print(f"| {path or 'first'} | | | | | | | | | {type(e).__name__}: {e} |", flush=True)
             return
     paints, completes = [v[0] for v in warm], [v[1] for v in warm]
     shown = " | ".join(
         f"{ms:,.0f}"
-        for ms in (cold[0] * 1000, cold[1] * 1000, *_both(paints), *_both(completes), cold[2] / 1000)
+        for ms in (cold[0] * 1000, cold[1] * 1000, *_both(paints), *_both(completes), spent * 1000, cold[2] / 1000)
     )
     print(f"| {path or 'first'} | {shown} | {cold[3]} |", flush=True)
 
