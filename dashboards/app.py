@@ -48,7 +48,7 @@ def main(path: Path) -> None:
                     default=name == HOME,
                 )  # fmt: skip
                 sections.setdefault(section, []).append(pages[name])
-        chosen = st.navigation(sections)
+        chosen = st.navigation(sections, expanded=True)
         st.sidebar.caption(path.name, help=str(path))
         chosen.run()
     except UserError as e:
