@@ -1,6 +1,6 @@
 """Takes the pictures of the guides: `python docs/screenshots.py --warehouse DIR` writes docs/images/*.png.
 
-Works on a copy of the warehouse, in which made-up people have reviewed: what they say there says nothing of the replies.
+Works on a copy of the warehouse, in which made-up people have reviewed: what they say says nothing of the replies.
 Needs Chromium and the package playwright.
 """
 
@@ -43,7 +43,7 @@ class Shot(NamedTuple):
 
 
 def made_up_reviews(path: Path) -> None:
-    """Has made-up people review in a warehouse, each as careful as was drawn for them, through the same desk as anybody."""
+    """Has made-up people review in a warehouse, each as careful as is set here, at the same desk as anybody."""
     from dataengine.desk import Desk, Words
     from dataengine.review_queues import load_queues
     from dataengine.review_settling import Settler
@@ -292,7 +292,7 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     given.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory(prefix="dataengine-") as folder, sync_playwright() as playwright:
         copy = Path(shutil.copytree(given.warehouse, Path(folder) / given.warehouse.resolve().name))
         print(f"made-up people review in a copy: {copy}", flush=True)
         made_up_reviews(copy)
