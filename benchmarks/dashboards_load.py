@@ -34,7 +34,12 @@ HEADER, SECRET_HEADER = "X-Forwarded-User", "X-Dataengine-Secret"
 QUEUE = "second-look"
 MIX = (("approve", 0.6), ("reject", 0.2), ("edit", 0.15), ("flag", 0.05))
 ACCESS = "identity: header\npeople:\n  lead: [annotator, adjudicator, lead]\n"
-_ANSWERED = {"approve": "Approved.", "reject": "Rejected.", "edit": "Edit kept; it is being verified.", "flag": "Flagged."}
+_ANSWERED = {
+    "approve": "Approved.",
+    "reject": "Rejected.",
+    "edit": "Edit kept; it is being verified.",
+    "flag": "Flagged.",
+}
 _NOTHING = "Nothing waits for you"
 
 
@@ -141,7 +146,9 @@ class Reviewer:
         self._random = random.Random(seed)
         self._drafts = 0
 
-    async def work(self, http: aiohttp.ClientSession, ready: asyncio.Event, began: "asyncio.Semaphore", until: list[float]) -> None:
+    async def work(
+        self, http: aiohttp.ClientSession, ready: asyncio.Event, began: "asyncio.Semaphore", until: list[float]
+    ) -> None:
         """Comes in, says so by `began`, waits for `ready`, and works until the time `until[0]`."""
         first = True
         while first or time.perf_counter() < until[0]:
@@ -288,7 +295,9 @@ def held_against(folder: Path, told: Sequence[Told], before: frozenset[str]) -> 
         rows = journal.execute(
             "SELECT review_id, queue, item_id, attempt, reviewer, repeat, verdict FROM events WHERE kind = 'review'"
         ).fetchall()
-        drafts = journal.execute("SELECT queue, item_id, attempt, reviewer, body FROM events WHERE kind = 'draft'").fetchall()
+        drafts = journal.execute(
+            "SELECT queue, item_id, attempt, reviewer, body FROM events WHERE kind = 'draft'"
+        ).fetchall()
     ids = Counter(row[0] for row in rows)
     new = [row for row in rows if row[0] not in before]
     with connect(folder, only=("reviews", "verdicts")) as connection:

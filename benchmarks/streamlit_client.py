@@ -90,7 +90,9 @@ class Session:
         await self.connect()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def connect(self) -> None:
@@ -168,7 +170,9 @@ class Session:
     async def trigger(self, component: Component, **values: Any) -> float:
         """What `setTriggerValue` of a component does."""
         events = [{"event": event, "value": value} for event, value in values.items()]
-        return await self.rerun(once=WidgetState(id=_TRIGGERS.format(component.id), json_trigger_value=json.dumps(events)))
+        return await self.rerun(
+            once=WidgetState(id=_TRIGGERS.format(component.id), json_trigger_value=json.dumps(events))
+        )
 
     # -- down
 

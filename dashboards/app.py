@@ -13,6 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboards.explore.view import HOME, View
+from dashboards.identity import needs, person
 from schemas.errors import UserError
 
 # Address, title, icon and section of each page; `dashboards.explore.<address>.page` draws it.
@@ -36,6 +37,8 @@ _PAGES = (
 def main(path: Path) -> None:
     """The page that the address names, over the newest version of the warehouse."""
     st.set_page_config(page_title="dataengine", layout="wide")
+    # Everything is in view here, also what people who review are not to know.
+    needs(person(), "lead")
     pages: dict[str, st.Page] = {}
     sections: dict[str, list[st.Page]] = {}
     try:

@@ -1,7 +1,6 @@
 """Who is looking at a page, and whether they may: nothing of an app is shown before this is known."""
 
 import hmac
-import ipaddress
 import os
 from functools import cache
 from typing import Any, NoReturn
@@ -9,7 +8,7 @@ from typing import Any, NoReturn
 import streamlit as st
 from pydantic import ValidationError
 
-from dataengine.app_identity import SECRET_HEADER, SECRET_VARIABLE, VARIABLE, IdentitySettings
+from dataengine.app_identity import SECRET_HEADER, SECRET_VARIABLE, VARIABLE, IdentitySettings, is_local
 from schemas.access import Access, Person
 from schemas.records import Role
 
@@ -21,6 +20,17 @@ def person() -> Person:
 
     To be called once in every run of an app, before anything is shown. The sidebar then says who it is.
     """
+    settings, found = _known()
+    _say_who(found, settings.access)
+    return found
+
+
+def known_person() -> Person:
+    """As `person`, for what a page does later: the sidebar stays as it is."""
+    return _known()[1]
+
+
+def _known() -> tuple[IdentitySettings, Person]:
     settings = _settings(os.environ.get(VARIABLE))
     if settings is None:
         _refuse("This app was started without saying who may use it: start it by `dataengine`.")
@@ -38,8 +48,7 @@ def person() -> Person:
         # Somebody else has come back to this session: nothing that was in it is theirs.
         st.session_state.clear()
         st.session_state[_SEEN] = found.name
-    _say_who(found, access)
-    return found
+    return settings, found
 
 
 def needs(found: Person, role: Role) -> None:
@@ -100,7 +109,7 @@ def _signed_in(access: Access) -> str:
 def _refuse_from_elsewhere() -> None:
     """The person of one's own machine is nobody who comes from another."""
     address = st.context.ip_address
-    if address is not None and not ipaddress.ip_address(address).is_loopback:
+    if isinstance(address, str) and not is_local(address):
         _refuse("This app is for the user of the machine that it runs on.")
 
 

@@ -67,7 +67,7 @@ def open_review(
     user: str | None = None,
     access: Path | None = None,
     secrets: Path | None = None,
-    tick: Callable[[], None] | None = None,
+    tick: Callable[[], object] | None = None,
     app: str = "dashboards.review.app",
 ) -> int:
     """Serves the review app until it is stopped; its exit code. Raises UserError where it cannot be started.
@@ -90,7 +90,7 @@ def _serve(
     user: str | None,
     access: Path | None,
     secrets: Path | None,
-    tick: Callable[[], None] | None = None,
+    tick: Callable[[], object] | None = None,
 ) -> int:
     if importlib.util.find_spec("streamlit") is None:
         raise ConfigError(f"{command} needs streamlit: pip install 'dataengine[dashboard]'")
@@ -177,7 +177,7 @@ def _url(address: str, port: int) -> str:
 
 
 def _attend(
-    child: "subprocess.Popen[bytes]", address: str, port: int, ready: str, tick: Callable[[], None] | None
+    child: "subprocess.Popen[bytes]", address: str, port: int, ready: str, tick: Callable[[], object] | None
 ) -> int:
     """Says that the app is there once it is, calls `tick` as long as it runs, and returns its exit code."""
     told, said = False, ""
@@ -192,7 +192,7 @@ def _attend(
         said = _called(tick, said)
 
 
-def _called(tick: Callable[[], None] | None, said: str) -> str:
+def _called(tick: Callable[[], object] | None, said: str) -> str:
     """Calls `tick`; what it fails with is said where it is another than before, and returned."""
     try:
         if tick is not None:

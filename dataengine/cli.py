@@ -4,6 +4,7 @@ import json
 import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -188,7 +189,7 @@ def import_(
         ),
     ] = None,
 ) -> None:
-    """Take prompts, trajectories, pairs of them, or reviews of trajectories from a file."""
+    """Take prompts, trajectories, pairs of them, or reviews of either from a file."""
     from dataengine.importing import import_file
     from schemas.recipe import FileSpec
 
@@ -358,12 +359,19 @@ def review(
 ) -> None:
     """Let people look at what waits for them, in the browser. Ctrl-C ends it, and keeps what they said."""
     from dataengine.apps import open_review
+    from dataengine.review_settling import Settler
+    from warehouse.store import Warehouse
 
-    raise typer.Exit(
-        open_review(
-            warehouse, queues=queues or [], address=address, port=port, user=user, access=access, secrets=secrets
-        )
-    )
+    settler = Settler(Warehouse.open(warehouse))
+    try:
+        code = open_review(
+            warehouse, queues=queues or [], address=address, port=port, user=user, access=access, secrets=secrets,
+            tick=settler.tick,
+        )  # fmt: skip
+        settler.finish()
+    finally:
+        settler.close()
+    raise typer.Exit(code)
 
 
 def _mapping(
@@ -388,10 +396,17 @@ _WHOLE = {"check", "judge", "make-tests", "mix"}
 _KEPT = "what was finished is kept; the same command goes on from there"
 
 
+def _terminated(number: int, frame: FrameType | None) -> None:
+    # In the background of a script Ctrl-C is ignored, and so would be a signal that is raised in its place.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> None:
     """The console script: turns errors of users into one line and an exit code."""
     # A scheduler that ends a job is answered as Ctrl-C is: what was finished is kept.
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         with interruptible():
             app(standalone_mode=True)

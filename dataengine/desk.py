@@ -21,7 +21,7 @@ from warehouse.store import Warehouse
 
 # Before an item comes a second time to the same person, they do at least so many others.
 _BETWEEN = 10
-_AHEAD = 3
+_AHEAD = 32
 
 __all__ = ["Conflict", "Desk", "NotYours", "Refused", "Task", "Words", "send"]
 
@@ -154,6 +154,7 @@ class Desk:
         return [item for item in self.lists.gold if bool(item.attempt) == (queue.rows == "attempts")]
 
     def _read_ahead(self, queue: Queue, person: Person, listed: Listed) -> None:
+        """Has the next items read before they are asked for; people take from the head of one list."""
         ahead: list[Item] = []
         now, edited = self._clock(), queue.kind == "adjudicate"
         with self.journal.standing() as standing:
@@ -162,7 +163,8 @@ class Desk:
                     ahead.append(item)
                     if len(ahead) == _AHEAD:
                         break
-        self.reader.read_ahead(ahead)
+        if self.reader.lacks(ahead[: _AHEAD // 2]):
+            self.reader.read_ahead(ahead)
 
     def open(self, name: str, item: Item, person: Person) -> Task:
         """The task of an address, which has to be one that the person has before them; raises NotYours."""
@@ -307,7 +309,7 @@ class Desk:
 
     def verdicts_on(self, trajectory_id: str) -> list[Verdict]:
         """What verifiers and filters found of an edited text; empty until they did."""
-        return self.reader.newest_verdicts(trajectory_id)
+        return self.reader.verdicts_on(trajectory_id)
 
     # -- what leads do
 

@@ -1,15 +1,19 @@
 """What is missing on this machine, or wrong in a warehouse, and what to type about it."""
 
 import importlib.util
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from dataengine.engines.weights import SHIPPED
+from dataengine.review_queues import candidates, load_queues
 from dataengine.status import status
 from dataengine.verify import sandbox
-from schemas.errors import UserError
+from schemas.errors import ConfigError, UserError
 from warehouse.connect import connect
+from warehouse.journal import unpublished
+from warehouse.journal_file import FILE
 from warehouse.store import Warehouse
 from warehouse.verifying import snapshot_targets, verify
 
@@ -75,10 +79,30 @@ def _warehouse(path: Path) -> list[Finding]:
             row = connection.execute(sql).fetchone()
             count = int(row[0]) if row else 0
             findings.append(Finding(not count, f"{'wrong   ' if count else 'ok      '} {count} {what}"))
+    findings += _reviewing(warehouse)
     for found in verify(snapshot_targets(warehouse.path)):
         if found.good:
             findings.append(Finding(True, f"ok       snapshot {found.name}"))
         findings += [Finding(False, f"wrong    {found.name}: {fault.text}") for fault in found.faults]
+    return findings
+
+
+def _reviewing(warehouse: Warehouse) -> list[Finding]:
+    """What people work with: the queues, and what they said that is not in the tables yet."""
+    findings = []
+    try:
+        queues = load_queues(warehouse.path)
+        for queue in queues.values():
+            # The shipped ones hold on every warehouse.
+            if queue.file is not None and queue.file.is_relative_to(warehouse.path):
+                candidates(warehouse.path, queue)
+        findings.append(Finding(True, f"ok       {len(queues)} review queues"))
+    except ConfigError as e:
+        findings.append(Finding(False, f"wrong    {e}"))
+    if (warehouse.path / FILE).exists() and os.access(warehouse.path, os.W_OK):
+        waiting = unpublished(warehouse)
+        told = f"; {waiting} go into the tables with the next `dataengine run` or `review`" if waiting else ""
+        findings.append(Finding(True, f"ok       the journal of reviews{told}"))
     return findings
 
 
@@ -93,4 +117,6 @@ _RULES = {
     "reviews stored twice": "SELECT count(*) FROM (SELECT 1 FROM reviews GROUP BY review_id HAVING count(*) > 1)",
     "reviews without their trajectory": "SELECT count(*) FROM reviews "
     "ANTI JOIN trajectories USING (trajectory_id, attempt)",
+    "reviews without their pair": "SELECT count(*) FROM reviews r ANTI JOIN pairs p USING (pair_id) "
+    "WHERE r.pair_id IS NOT NULL",
 }

@@ -111,15 +111,19 @@ def _verdicts(verdicts: Sequence[Row]) -> str:
 
 
 def _reviews(reviews: Sequence[Row]) -> str:
-    return table(
-        [
-            {"trajectory": r["trajectory_id"][:12], "attempt": r["attempt"], "reviewer": r["reviewer"],
-             "said": r["verdict"], "made": r["child_id"] and r["child_id"][:12], "tags": " ".join(r["tags"] or []),
-             "note": r["note"]} | _counted(r)
-            for r in reviews
-        ],
-        most=100,
-    )  # fmt: skip
+    """Who said what, as what and from where; the same person's word on the same thing again counts for nothing."""
+    rows = []
+    for said in reviews:
+        again = ", again" if said["repeat"] else ""
+        row = {"trajectory": said["trajectory_id"][:12], "attempt": said["attempt"], "reviewer": said["reviewer"],
+               "role": said["role"], "said": said["verdict"] + again}  # fmt: skip
+        if said["a_first"] is not None:
+            row["left"] = "a" if said["a_first"] else "b"
+        else:
+            row["made"] = said["child_id"] and said["child_id"][:12]
+        row |= {"tags": " ".join(said["tags"] or []), "note": said["note"], "queue": said["queue"]}
+        rows.append(row | {"guideline": said["guideline"]} | _counted(said))
+    return table(rows, most=100)
 
 
 def _counted(row: Row) -> Row:
@@ -167,6 +171,8 @@ def _pair(record: Row) -> str:
     for draw in record["draws"]:
         if votes := _votes(draw):
             lines += ["", f"{draw['check']}, draw {draw['draw']}:", indented(table(votes, most=100))]
+    if record["reviews"]:
+        lines += ["", "people:", _reviews(record["reviews"])]
     lines += ["", "which is better:", table(told)]
     for side, reply in record["replies"].items():
         if reply is not None:

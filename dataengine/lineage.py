@@ -44,7 +44,8 @@ def lineage_of(
 
     `prompt` is the prompt as it counts, `rows` what each source said of it. Of a trajectory there are `trajectory`,
     `attempts`, `verdicts` and `reviews` (every one, with whether it `counts`), `family` and `runs`; of a pair `pair`,
-    `steps`, `draws`, `preferences` and `runs`, and the same of both `replies`; of a prompt `trajectories` in short.
+    `steps`, `draws`, `preferences`, `reviews` and `runs`, and the same of both `replies`; of a prompt `trajectories` in
+    short.
     `hide` is put on every text: see `masks`.
     """
     gather = {"prompt": _prompt, "trajectory": _trajectory, "pair": _pair}[kind]
@@ -132,14 +133,18 @@ LEFT JOIN (SELECT * FROM verdicts_current WHERE trajectory_id = $id) c
     ON (c.attempt, c."check", c.version, c.against) = (v.attempt, v."check", v.version, v.against)
 WHERE v.trajectory_id = $id
 ORDER BY v.attempt, v."check", v.created_at"""
-# An edit approves what it made, so a child has its parent's edit among the words that were said of it.
-_REVIEWS = """
-SELECT r.review_id, r.trajectory_id, r.attempt, r.reviewer, r.verdict, r.tags, r.note, r.text, r.child_id, r.seconds,
-    r.created_at, c.review_id IS NOT NULL AS counts
+_SAID = """
+SELECT r.review_id, r.trajectory_id, r.attempt, r.reviewer, r.role, r.verdict, r.tags, r.note, r.text, r.child_id,
+    r.a_first, r.queue, r.guideline, r.repeat, r.seconds, r.created_at, c.review_id IS NOT NULL AS counts
 FROM reviews r
-LEFT JOIN (SELECT DISTINCT review_id FROM reviews_current WHERE trajectory_id = $id) c USING (review_id)
-WHERE $id IN (r.trajectory_id, r.child_id)
+LEFT JOIN (SELECT DISTINCT review_id FROM reviews_current WHERE {current}) c USING (review_id)
+WHERE {of}
 ORDER BY r.created_at, r.number"""
+# An edit approves what it made, so a child has its parent's edit among the words that were said of it.
+_REVIEWS = _SAID.format(
+    current="trajectory_id = $id AND pair_id IS NULL", of="$id IN (r.trajectory_id, r.child_id) AND r.pair_id IS NULL"
+)
+_REVIEWS_OF_PAIR = _SAID.format(current="pair_id = $id", of="r.pair_id = $id")
 
 
 def _trajectory(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
@@ -194,6 +199,7 @@ def _pair(connection: duckdb.DuckDBPyConnection, ident: str) -> Row | None:
         "steps": steps,
         "draws": draws,
         "preferences": _rows(connection, 'SELECT * FROM preferences WHERE pair_id = $id ORDER BY "check"', ident),
+        "reviews": _rows(connection, _REVIEWS_OF_PAIR, ident),
         "runs": _runs(connection, [*pairs, *steps, *draws]),
         "replies": replies,
     }

@@ -19,6 +19,8 @@ from warehouse.store import Warehouse
 # Seconds between two looks at the warehouse, and after which a queue that nobody asked for is not looked at.
 _EVERY = 20.0
 _UNUSED = 600.0
+# A list that takes long to make is made less often: this many times as long lies between.
+_REST = 15.0
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class _Kept:
     versions: dict[str, int] = field(default_factory=dict)
     sent: int = 0
     asked: float = 0.0
+    made: float = 0.0
+    took: float = 0.0
 
 
 class QueueLists:
@@ -95,8 +99,10 @@ class QueueLists:
             kept, sent = self._kept.get(name), self._sent(name)
             if kept is not None and (kept.versions, kept.sent) == (versions, sent):
                 return kept
+            begun = time.monotonic()
             self._known_answers = _gold(self._warehouse)
-            made = _Kept(self._list(self._queues[name]), versions, sent, kept.asked if kept else time.monotonic())
+            made = _Kept(self._list(self._queues[name]), versions, sent, kept.asked if kept else 0.0)
+            made.made, made.took = time.monotonic(), time.monotonic() - begun
             self._kept[name] = made
             return made
 
@@ -106,25 +112,25 @@ class QueueLists:
         except UserError as e:
             return Listed(problem=str(e))
         with self._journal.standing() as standing:
-            there = set(found)
-            found += [item for item in standing.sent.get(queue.queue, {}) if item not in there]
-            ready = [
-                item
-                for item in found
-                if item not in self.gold and len(standing.lookers(queue.queue, item)) < queue.reviewers
-            ]
-        return Listed(tuple(ready), len(found))
+            sent = list(standing.sent.get(queue.queue, {}))
+            looked = [item for item in standing.words if len(standing.lookers(queue.queue, item)) >= queue.reviewers]
+        there = set(found)
+        found += [item for item in sent if item not in there]
+        left_out = {*looked, *self.gold}
+        return Listed(tuple(item for item in found if item not in left_out), len(found))
 
     def _loop(self) -> None:
+        # All once, for the counts behind their names; who opens one before it is made has it made themself.
         for name in self._queues:
             if self._stop.is_set():
                 return
-            self.of(name)
+            if name not in self._kept:
+                self._make(name, self._warehouse.versions())
         while not self._stop.wait(_EVERY):
-            versions = self._warehouse.versions()
+            now = time.monotonic()
             for name, kept in list(self._kept.items()):
-                if kept.versions != versions and time.monotonic() - kept.asked < _UNUSED:
-                    self._make(name, versions)
+                if now - kept.asked < _UNUSED and now - kept.made > _REST * kept.took:
+                    self._make(name, self._warehouse.versions())
 
     def forget(self, name: str) -> None:
         """Has a queue's list made anew when it is next asked for."""

@@ -1,25 +1,27 @@
-"""Reviews from a file: which trajectory each is of, what the reviewer said, and why a row cannot be taken."""
+"""Reviews from a file: which trajectory or pair each is of, what the reviewer said, and why a row cannot be taken."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from dataengine.reviewing import review_of
+from dataengine.reviewing import preference_of, review_of
 from dataengine.sources.files import reason_of, refuse_unknown
 from dataengine.sources.rows import read_rows
 from schemas.errors import ConfigError, InputError
 from schemas.keys import key, storable
 from schemas.recipe import FileSpec
-from schemas.records import Review, Trajectory, Word
+from schemas.records import OF_PAIRS, Pair, Review, Trajectory
 from warehouse.connect import connect
 from warehouse.fetching import records
 from warehouse.journal import Journal
 from warehouse.store import Warehouse
 from warehouse.views import names_in
 
-FIELDS = ("trajectory_id", "prompt", "response", "reviewer", "verdict", "text", "note", "tags")
+FIELDS = ("trajectory_id", "prompt", "response", "pair_id", "a_first", "reviewer", "verdict", "text", "note", "tags")
+# `withdraw` is of what somebody said in the app.
+WORDS = ("approve", "reject", "edit", "flag", *OF_PAIRS)
 _BATCH = 5000
 _ID = 64
 _SHORTEST = 4
@@ -75,33 +77,54 @@ def _rows(spec: FileSpec, notes: list[str]) -> tuple[list[_Row], int]:
 def _fields(given: dict[str, Any]) -> dict[str, Any]:
     """A row's fields, each of the type that it has to be."""
     for field, value in given.items():
-        if field != "tags" and not isinstance(value, str):
+        if field not in ("tags", "a_first") and not isinstance(value, str):
             raise ValueError(f"`{field}` is {type(value).__name__}, not text")
     for field in ("reviewer", "verdict"):
         if field not in given:
             raise ValueError(f"there is no `{field}`; name its column with --map {field}=COLUMN")
     word = given["verdict"].strip().lower()
-    if word not in get_args(Word):
-        raise ValueError(f"the verdict is {given['verdict']!r}; there are: {', '.join(get_args(Word))}")
+    if word not in WORDS:
+        raise ValueError(f"the verdict is {given['verdict']!r}; there are: {', '.join(WORDS)}")
     tags = given.get("tags", [])
     tags = tags.split(",") if isinstance(tags, str) else tags
     if not isinstance(tags, list) or not all(isinstance(t, str) for t in tags):
         raise ValueError("`tags` is neither a list of texts nor a text with commas")
-    ident = given.get("trajectory_id", "").strip().lower()
-    if not ident and not ("prompt" in given and "response" in given):
+    texts = {f: storable(v) for f, v in given.items() if isinstance(v, str)} | {"verdict": word, "tags": tags}
+    if "pair_id" in given:
+        return texts | {"pair_id": _id(given["pair_id"]), "a_first": _shown_first(given.get("a_first", True))}
+    if word in OF_PAIRS:
+        raise ValueError(f"{word} is said of a pair: give its `pair_id`")
+    if not given.get("trajectory_id") and not ("prompt" in given and "response" in given):
         raise ValueError("it names no trajectory: give `trajectory_id`, or `prompt` and `response`")
-    if ident and (len(ident) < _SHORTEST or set(ident) - set("0123456789abcdef")):
+    return texts | {"trajectory_id": _id(given.get("trajectory_id", ""))}
+
+
+def _id(given: str) -> str:
+    ident = given.strip().lower()
+    if given and (len(ident) < _SHORTEST or set(ident) - set("0123456789abcdef")):
         raise ValueError(f"{ident!r} is no id: give at least {_SHORTEST} of its hexadecimal characters")
-    texts = {f: storable(v) for f, v in given.items() if isinstance(v, str)}
-    return {**texts, "verdict": word, "tags": tags, "trajectory_id": ident}
+    return ident
+
+
+def _shown_first(given: Any) -> bool:
+    known = {"true": True, "false": False, "1": True, "0": False}
+    told = known.get(str(given).strip().lower())
+    if told is None:
+        raise ValueError(f"`a_first` is {given!r}; there are: true and false")
+    return told
 
 
 def _reviews(path: Path, rows: Sequence[_Row], notes: list[str]) -> list[Review]:
-    found = _trajectories(path, rows)
+    found, pairs = _trajectories(path, rows), _pairs(path, rows)
     reviews = []
     for number, row in enumerate(rows):
         try:
-            reviews.append(_review(row.fields, found.get(number, [])))
+            of_pair = "pair_id" in row.fields
+            reviews.append(
+                _preference(row.fields, pairs[row.fields["pair_id"]])
+                if of_pair
+                else _review(row.fields, found.get(number, []))
+            )
         except ValueError as e:
             notes.append(f"{row.place}: left out: {reason_of(e, row.fields)}")
     return reviews
@@ -124,6 +147,40 @@ def _review(fields: dict[str, Any], seen: Sequence[Trajectory]) -> Review:
     return review.model_copy(update={"review_id": key("import", content)})
 
 
+def _preference(fields: dict[str, Any], seen: Sequence[tuple[Pair, int]]) -> Review:
+    named = f"an id that starts with {fields['pair_id']}"
+    if len(seen) != 1:
+        raise ValueError(f"{len(seen) or 'no'} pairs have {named}" + ("; give more of it" if seen else ""))
+    if fields["verdict"] not in (*OF_PAIRS, "flag"):
+        raise ValueError(f"{fields['verdict']} is not said of a pair; there are: {', '.join(OF_PAIRS)}, flag")
+    if "text" in fields:
+        raise ValueError("`text` says nothing about a pair; leave it out")
+    ((pair, attempt),) = seen
+    said = {f: fields[f] for f in ("note", "tags", "a_first") if f in fields}
+    review = preference_of(pair, fields["reviewer"], fields["verdict"], attempt=attempt, **said)
+    content = review.model_dump(include={"pair_id", "a_first", "reviewer", "verdict", "note", "tags"})
+    return review.model_copy(update={"review_id": key("import", content)})
+
+
+def _pairs(path: Path, rows: Sequence[_Row]) -> dict[str, list[tuple[Pair, int]]]:
+    """The pairs that an id or its start may mean, each with the current attempt of its first answer."""
+    asked = sorted({row.fields["pair_id"] for row in rows if "pair_id" in row.fields})
+    found: dict[str, list[tuple[Pair, int]]] = {ident: [] for ident in asked}
+    if not asked:
+        return found
+    with connect(path, only=("pairs", "trajectories_current")) as connection:
+        connection.execute("CREATE TABLE asked AS SELECT unnest(?::VARCHAR[]) AS ident", [asked])
+        matched = (
+            "FROM asked JOIN pairs ON pair_id >= ident AND pair_id < ident || 'g' "
+            "JOIN trajectories_current t ON t.trajectory_id = a_id ORDER BY ident, pair_id"
+        )
+        places = connection.execute(f"SELECT ident, attempt {matched}").fetchall()
+        pairs = records(connection.execute(f"SELECT pairs.* {matched}"), Pair)
+    for (ident, attempt), pair in zip(places, pairs, strict=True):
+        found[ident].append((pair, attempt))
+    return found
+
+
 # By the whole id, by its start (hexadecimal digits stand before g), or by what was asked and answered.
 _MATCHED = f"""
 WITH ids AS (
@@ -144,7 +201,8 @@ WITH ids AS (
 
 def _trajectories(path: Path, rows: Sequence[_Row]) -> dict[int, list[Trajectory]]:
     """The trajectories that each row may mean, by the row's number; their current attempts."""
-    columns = [[r.fields.get(f) for r in rows] for f in ("trajectory_id", "prompt", "response")]
+    of_replies = [r.fields if "pair_id" not in r.fields else {} for r in rows]
+    columns = [[fields.get(f) for fields in of_replies] for f in ("trajectory_id", "prompt", "response")]
     with connect(path, only=names_in(_MATCHED)) as connection:
         connection.execute(
             "CREATE TABLE asked AS SELECT unnest(?::BIGINT[]) AS row, unnest(?::VARCHAR[]) AS ident, "

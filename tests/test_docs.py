@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,21 @@ def test_examples_in_docstrings_hold(name: str) -> None:
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted
     assert not result.failed
+
+
+def test_the_example_of_the_page_about_reviewing_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.dataengine.made import Made
+    from warehouse.connect import connect
+
+    text = (ROOT / "docs" / "reviewing.md").read_text(encoding="utf-8")
+    example = text[text.index("    from pathlib import Path\n") :]
+    made = Made(tmp_path / "demo-data")
+    made.reply("the one reply", stage="cold_start", checks={"exact": "pass"})
+    monkeypatch.chdir(tmp_path)
+    exec(textwrap.dedent(example), {})
+    assert capsys.readouterr().out == "the one reply\n"
+    with connect(made.path) as connection:
+        found = connection.execute("SELECT reviewer, verdict, queue FROM reviews ORDER BY number").fetchall()
+    assert found == [("ann", "approve", "second-look"), ("ann", "withdraw", "second-look")]

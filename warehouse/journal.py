@@ -185,8 +185,8 @@ class Journal:
     ) -> int:
         """Keeps unfinished work in place of the person's draft before, until they submit; returns its number.
 
-        `body["window"]` names the window it is from and `seen` the number of the draft that the window showed last: raises
-        Conflict, and keeps what is there, where another window has written since.
+        `body["window"]` names the window it is from and `seen` the number of the draft that the window showed last:
+        raises Conflict, and keeps what is there, where another window has written since.
         """
         with self._deciding():
             before = next(
@@ -385,7 +385,17 @@ def publish(warehouse: Warehouse) -> int:
     """
     if not (warehouse.path / FILE).exists():
         return 0
-    with connect(warehouse.path, only=("reviews",)) as connection:
-        there = {row[0] for row in connection.execute("SELECT review_id FROM reviews").fetchall()}
+    there = _published(warehouse)
     with Journal(warehouse) as journal:
         return sum(len(warehouse.append("reviews", batch).added) for batch in journal.reviews(without=there))
+
+
+def unpublished(warehouse: Warehouse) -> int:
+    """How many submitted reviews the table `reviews` does not hold yet."""
+    with Journal(warehouse) as journal:
+        return sum(map(len, journal.reviews(without=_published(warehouse))))
+
+
+def _published(warehouse: Warehouse) -> set[str]:
+    with connect(warehouse.path, only=("reviews",)) as connection:
+        return {row[0] for row in connection.execute("SELECT review_id FROM reviews").fetchall()}

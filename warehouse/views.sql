@@ -185,7 +185,7 @@ GROUP BY ALL;
 
 -- One wide row per trajectory, its verdicts beside it. `correct` is the verifier's word in any form of answer,
 -- `kept` says that the verifier, if there is one, passed and that no other check failed: what a check cannot tell
--- (`undecided`) is no reason against a reply.
+-- (`undecided`) is no reason against a reply. `kept_by_checks` leaves out what people said.
 CREATE VIEW trajectory_facts AS
 WITH pivoted AS (
     SELECT prompt_id, trajectory_id,
@@ -193,6 +193,8 @@ WITH pivoted AS (
         arg_max(outcome, created_at) FILTER (WHERE kind = 'verifier') AS verifier_outcome,
         count(*) AS checks,
         count(*) FILTER (WHERE outcome IN ('fail', 'error')) AS against,
+        count(*) FILTER (WHERE kind <> 'person') AS rules,
+        count(*) FILTER (WHERE outcome IN ('fail', 'error') AND kind <> 'person') AS rules_against,
         coalesce(list("check" ORDER BY "check") FILTER (WHERE outcome <> 'pass'), []) AS not_passed
     FROM verdicts_with_prompts
     GROUP BY prompt_id, trajectory_id
@@ -207,7 +209,9 @@ SELECT t.trajectory_id, t.attempt, t.prompt_id, t.stage, t.policy, t.engine, t.s
     CASE f.verifier_outcome WHEN 'pass' THEN true WHEN 'fail' THEN false END AS correct,
     t.error IS NULL AND f.checks IS NOT NULL AND f.against = 0
         AND coalesce(f.verifier_outcome = 'pass', true) AS kept,
-    f.* EXCLUDE (prompt_id, trajectory_id, against)
+    t.error IS NULL AND coalesce(f.rules, 0) > 0 AND f.rules_against = 0
+        AND coalesce(f.verifier_outcome = 'pass', true) AS kept_by_checks,
+    f.* EXCLUDE (prompt_id, trajectory_id, against, rules, rules_against)
 FROM trajectories_current t
 JOIN prompts_current p ON p.prompt_id = t.prompt_id
 LEFT JOIN pivoted f ON f.prompt_id = t.prompt_id AND f.trajectory_id = t.trajectory_id;

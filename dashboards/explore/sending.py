@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from dashboards.explore.view import View, plain
-from dashboards.identity import person
+from dashboards.identity import known_person
 from dataengine.desk import send
 from schemas.errors import UserError
 from warehouse.store import Warehouse
@@ -30,7 +30,7 @@ def send_button(view: View, ids: Sequence[str], key: str) -> None:
 
 def _send(view: View, ids: Sequence[str]) -> None:
     try:
-        new = send(Warehouse.open(view.path), list(ids), person(), _QUEUE)
+        new = send(Warehouse.open(view.path), list(ids), known_person(), _QUEUE)
     except UserError as e:
         st.error(plain(str(e)))
     else:

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from time import monotonic
+from time import thread_time
 from typing import Any, Final, NamedTuple, TypedDict
 
 from dashboards.reading.blocks import Block, blocks
@@ -17,8 +17,8 @@ from dashboards.reading.render import Formulas, rendered_html
 MAX_RENDERED: Final = 100_000
 MAX_FORMULAS: Final = 300
 MAX_MARKS: Final = 2_000
-# A last resort against a text that no bound has thought of.
-_SECONDS: Final = 0.3
+# A last resort against a text that no bound has thought of; of work, so that a busy machine shows the same.
+_SECONDS: Final = 0.4
 _CACHED: Final = 300_000
 _COLOURS: Final = 6
 
@@ -100,9 +100,9 @@ def _remembered(text: str, marks: tuple[Mark, ...]) -> Page:
 
 def _rendered(text: str, parts: Sequence[Block], notes: list[str]) -> list[str | None]:
     formulas, out = Formulas(MAX_FORMULAS), list[str | None]()
-    until, stopped = monotonic() + _SECONDS, False
+    until, stopped = thread_time() + _SECONDS, False
     for block in parts:
-        stopped = stopped or block.end > MAX_RENDERED or monotonic() > until
+        stopped = stopped or block.end > MAX_RENDERED or thread_time() > until
         out.append(None if stopped or block.cut else rendered_html(text[block.start : block.end], formulas))
     if stopped or any(b.cut for b in parts):
         skipped = sum(b.end - b.start for b, made in zip(parts, out, strict=True) if made is None)

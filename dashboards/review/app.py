@@ -10,6 +10,7 @@ from dashboards.lead.pages import lead_pages
 from dashboards.reading.page import guideline_html
 from dashboards.review.keys import check_keys
 from dashboards.review.mine import mine_page
+from dashboards.review.shown import prepare
 from dashboards.review.work import review_page
 from dataengine.desk import Desk
 from dataengine.review_queues import load_queues
@@ -28,6 +29,7 @@ def desk_at(path: str, files: tuple[str, ...]) -> Desk:
     queues = load_queues(warehouse.path, map(Path, files))
     check_keys()
     desk = Desk(warehouse, queues)
+    desk.reader.prepare = prepare
     desk.lists.start()
     return desk
 

@@ -6,15 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import streamlit as st
 
 from dashboards.review.keys import KEYS
 
-_SCRIPTS: Final = ("words.js", "parts.js", "drafts.js", "screen.js")
-_DO: Final = frozenset(
-    ("approve", "reject", "edit", "flag", "skip", "undo", "next", "left", "right", "tie", "renew", "discard_draft")
+# In order: each stands on those before it, and all become one module.
+_SCRIPTS: Final = ("words.js", "parts.js", "drafts.js", "reading.js", "writing.js", "deciding.js", "screen.js")
+_DO: Final = (
+    *("approve", "reject", "edit", "flag", "skip", "left", "right", "tie"),
+    *("undo", "next", "renew", "discard_draft"),
 )
 _MOST_TEXT: Final = 20_000_000
 _MOST_NOTE: Final = 20_000
@@ -48,7 +50,10 @@ def screen(shown: Mapping[str, Any], *, key: str) -> Screen:
 
 
 def said(key: str) -> Screen:
-    """What the browser has sent, to be asked before `screen` is called: so the next task is shown in the same run."""
+    """What the browser has sent, to be asked before `screen` is called: so the next task is shown in the same run.
+
+    `screen` gives the same act once more in that run: heed one of the two, or an act's `nonce` once.
+    """
     state = st.session_state.get(key)
     if state is None:
         return Screen(None, None)
@@ -81,13 +86,13 @@ def _component() -> Callable[..., Any]:
 def _draft(raw: object) -> dict[str, Any] | None:
     """A draft as agreed, or None: what a browser sends may be anything."""
     raw = _plain(raw)
-    if not isinstance(raw, dict) or not isinstance(raw.get("task"), str) or not isinstance(raw.get("n"), int | float):
+    if not isinstance(raw, dict) or not isinstance(raw.get("task"), str) or not _counts(raw.get("n")):
         return None
     verdict, seen, window = raw.get("verdict"), raw.get("seen"), raw.get("window")
     return {
         "task": raw["task"],
         "n": int(raw["n"]),
-        "seen": int(seen) if isinstance(seen, int | float) else 0,
+        "seen": int(seen) if _counts(seen) else 0,
         "window": window[:64] if isinstance(window, str) else "",
         **_written(raw),
         "verdict": verdict if isinstance(verdict, str) and verdict in _DO else None,
@@ -101,7 +106,7 @@ def _act(raw: object) -> dict[str, Any] | None:
     if not isinstance(raw.get("nonce"), str) or not _NONCE.fullmatch(raw["nonce"]):
         return None
     seconds = raw.get("seconds")
-    counted = float(seconds) if isinstance(seconds, int | float) and 0 <= seconds < 1e7 else 0.0
+    counted = float(seconds) if _counts(seconds) else 0.0
     return {"task": raw["task"], "nonce": raw["nonce"], "do": raw["do"], **_written(raw), "seconds": counted}
 
 
@@ -113,6 +118,10 @@ def _written(raw: Mapping[str, Any]) -> dict[str, Any]:
         "note": note[:_MOST_NOTE] if isinstance(note, str) else "",
         "reasons": list(dict.fromkeys(code for code in codes if isinstance(code, str)))[:50],
     }
+
+
+def _counts(raw: object) -> TypeGuard[int | float]:
+    return isinstance(raw, int | float) and 0 <= raw < 1e15
 
 
 def _plain(raw: object) -> object:

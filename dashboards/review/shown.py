@@ -7,7 +7,7 @@ from typing import Any
 from dashboards.reading.page import Page, guideline_html, page
 from dashboards.review.keys import reason_keys
 from dataengine.desk import Task
-from dataengine.desk_reading import Reply
+from dataengine.desk_reading import Contents, Reply
 from dataengine.evidence import spans_of
 from dataengine.prompting import take_apart
 from dataengine.verify.exact import normalised
@@ -53,6 +53,12 @@ def shown(task: Task, *, position: str, told: Mapping[str, Any]) -> dict[str, An
         "saved": 0,
         **told,
     }
+
+
+def prepare(contents: Contents) -> None:
+    """Renders the replies of an item that will be shown soon; what comes of it is remembered."""
+    for reply in contents.replies:
+        _reply(reply)
 
 
 def answer_change(task: Task, text: str) -> str | None:

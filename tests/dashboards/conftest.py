@@ -1,4 +1,7 @@
-"""Real browsers on real apps: `browser`, and `app(script, args)`, which serves a script of Streamlit on a free port."""
+"""Real browsers on real apps: `browser`, and `app(script, args)`, which serves a script of Streamlit on a free port.
+
+Whoever looks is a named user of this machine, with all roles.
+"""
 
 import os
 import socket
@@ -12,8 +15,18 @@ from typing import Any
 
 import pytest
 
+from dataengine.app_identity import identity_settings
+
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def local_user() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in identity_settings(user="ann").environment.items():
+            environment.setitem(os.environ, name, value)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,8 +70,9 @@ def test_headers_make_nobody_of_the_local_user(local: Served) -> None:
     assert "page of <ann>: annotator, adjudicator, lead" in visit(local.port, by_proxy("ben")).texts
 
 
-def test_somebody_from_another_machine_is_not_the_local_user(local: Served) -> None:
-    page = visit(local.port, [("X-Forwarded-For", "192.0.2.7")])
+@pytest.mark.parametrize("address", ["192.0.2.7", "2001:db8::7", "unknown"])
+def test_somebody_from_another_machine_is_not_the_local_user(local: Served, address: str) -> None:
+    page = visit(local.port, [("X-Forwarded-For", address)])
     assert not [text for text in page.texts if "page of" in text]
     assert page.errors == ["This app is for the user of the machine that it runs on."]
 
@@ -154,6 +156,24 @@ def test_nobody_comes_into_the_session_of_another(proxied: Served) -> None:
     assert back.session == first.session
     other = visit(proxied.port, by_proxy("Jos\u00e9"), session=first.session)
     assert "drafts: Jos\u00e9" in other.texts
+
+
+@pytest.mark.parametrize("told", [None, "", "{}", '{"access": {"identity": "nobody"}}'])
+def test_an_app_that_was_not_told_who_may_use_it_shows_nothing(
+    monkeypatch: pytest.MonkeyPatch, told: str | None
+) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    monkeypatch.delenv("DATAENGINE_IDENTITY", raising=False)
+    if told is not None:
+        monkeypatch.setenv("DATAENGINE_IDENTITY", told)
+    # AppTest puts the page's script in its place and leaves it there.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    page = AppTest.from_file(Path(__file__).with_name("identity_page.py"), default_timeout=60).run()
+    assert [e.value for e in page.error] == [
+        "This app was started without saying who may use it: start it by `dataengine`."
+    ]
+    assert not page.text and not page.exception
 
 
 def test_ctrl_c_ends_the_app_in_good_order(warehouse: Path) -> None:

@@ -1,7 +1,6 @@
 """Signing in with OpenID Connect in a real browser, at a provider on this machine."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,17 +9,13 @@ pytest.importorskip("streamlit")
 pytest.importorskip("authlib")
 pytest.importorskip("playwright")
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.dashboards.oidc_stand_in import CLIENT, CLIENT_SECRET, Provider
 from tests.dashboards.serving import Served, free_port, served, visit
 from warehouse.store import Warehouse
 
-CHROMIUM = "/usr/bin/chromium"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="no chromium here"),
-]
+pytestmark = pytest.mark.slow
 PEOPLE: dict[str, dict[str, Any]] = {
     "1": {"email": "ann@example.org", "email_verified": True, "name": "Ann"},
     "2": {"email": "mallory@example.org", "email_verified": True},
@@ -58,19 +53,9 @@ server_metadata_url = "{provider.url}/.well-known/openid-configuration"
         yield started
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(chromium: Browser) -> Iterator[Page]:
-    context = chromium.new_context()
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context()
     yield context.new_page()
     context.close()
 

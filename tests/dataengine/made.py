@@ -56,13 +56,13 @@ class Made:
         )  # fmt: skip
         return pair.pair_id
 
-    def said(self, trajectory_id: str, **verdicts: str) -> None:
+    def said(self, trajectory_id: str, *, role: str = "annotator", **verdicts: str) -> None:
         self.warehouse.append(
             "reviews",
             [
                 Review(
                     review_id=key(trajectory_id, who), trajectory_id=trajectory_id, attempt=1, reviewer=who,
-                    verdict=verdict, created_at=now(),
+                    verdict=verdict, role=role, created_at=now(),
                 )
                 for who, verdict in verdicts.items()
             ],

@@ -518,7 +518,7 @@ def test_evidence_that_came_since_is_shown(made: Made, open_desk: Any, monkeypat
     desk = open_desk(queue())
     item = taken(desk, ANN).item
     made.reply("one", checks={"language_mix": "fail"})
-    desk.reader.read_ahead([])
+    desk.reader.read_ahead([item])
     desk.reader._ahead.submit(int).result()
     assert {v.check for v in desk.open("look", item, ANN).shown[0].verdicts} == {"exact", "language_mix"}
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 import dataengine.importing
+from schemas.keys import key
 from schemas.recipe import FileSpec
+from schemas.records import Pair, now
 from warehouse.journal import Journal
 from warehouse.store import Warehouse
 
@@ -214,3 +216,65 @@ def test_what_was_submitted_before_a_kill_comes_with_the_next_import(
     assert take({**GOOD, "trajectory_id": ident(1)}).out == ADDED.format(1, 1, 0, 0)
     assert rows("SELECT count(*) FROM reviews") == [(2,)]
     assert [r[:2] for r in rows(VERDICTS)] == [("It is 0.", "pass"), ("It is 1.", "pass")]
+
+
+# -- flags, and pairs
+
+
+def test_a_flag_is_taken_and_a_withdrawal_is_not(take: Import, ident: Any, rows: Any) -> None:
+    done = take({"trajectory_id": ident(0), "reviewer": "ann", "verdict": "flag", "note": "odd"},
+                {"trajectory_id": ident(0), "reviewer": "ann", "verdict": "withdraw"})  # fmt: skip
+    assert done.out == ADDED.format(2, 1, 0, 1)
+    told = "approve, reject, edit, flag, prefer_a, prefer_b, tie"
+    assert f"the verdict is 'withdraw'; there are: {told}" in done.err
+    assert rows(VERDICTS) == [("It is 0.", "undecided", "flagged", "odd")]
+
+
+@pytest.fixture
+def pair(warehouse: Path, rows: Any) -> Pair:
+    """The two answers to `What is 4?`."""
+    found = rows("SELECT trajectory_id, prompt_id FROM trajectories WHERE text = 'It is 4.' ORDER BY policy")
+    (a, prompt), (b, _) = found
+    row = Pair(pair_id=key(a, b), prompt_id=prompt, a_id=a, b_id=b, run_id="r", created_at=now())
+    Warehouse.open(warehouse).append("pairs", [row])
+    return row
+
+
+def test_what_people_prefer_is_taken_by_the_pairs_id(take: Import, pair: Pair, rows: Any) -> None:
+    file = [
+        {"pair_id": pair.pair_id, "reviewer": "ann", "verdict": "prefer_a", "note": "clearer", "tags": "clear"},
+        {"pair_id": pair.pair_id[:8].upper(), "reviewer": "bob", "verdict": "Prefer_A", "a_first": "False"},
+        {"pair_id": pair.pair_id, "reviewer": "cem", "verdict": "tie", "a_first": False},
+    ]
+    assert take(*file).out == ADDED.format(3, 3, 0, 0)
+    assert take(*file).out == ADDED.format(3, 0, 3, 0)
+    shown = "SELECT reviewer, verdict, a_first, trajectory_id, attempt, note, tags FROM reviews ORDER BY number"
+    of = (pair.a_id, 1)
+    assert rows(shown) == [
+        ("ann", "prefer_a", True, *of, "clearer", ["clear"]),
+        ("bob", "prefer_a", False, *of, "", []),
+        ("cem", "tie", False, *of, "", []),
+    ]
+    sql = "SELECT chosen_id, round(score, 3), kept FROM preferences WHERE \"check\" = 'human'"
+    assert rows(sql) == [(pair.a_id, 1.667, True)]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"pair_id": "abcdef"}, "no pairs have an id that starts with abcdef"),
+        ({"pair_id": "xyz"}, "'xyz' is no id"),
+        ({"verdict": "approve"}, "approve is not said of a pair; there are: prefer_a, prefer_b, tie, flag"),
+        ({"pair_id": None}, "prefer_a is said of a pair: give its `pair_id`"),
+        ({"a_first": "left"}, "`a_first` is 'left'; there are: true and false"),
+        ({"text": "better"}, "`text` says nothing about a pair; leave it out"),
+    ],
+)
+def test_words_on_pairs_that_cannot_be_taken_are_named(
+    take: Import, pair: Pair, rows: Any, row: dict[str, Any], reason: str
+) -> None:
+    good = {"pair_id": pair.pair_id, "reviewer": "ann", "verdict": "prefer_a"}
+    done = take({**good, "reviewer": "bob"}, {**good, **row})
+    assert done.out == ADDED.format(2, 1, 0, 1)
+    assert reason in done.err
+    assert rows("SELECT count(*) FROM reviews") == [(1,)]

@@ -178,5 +178,5 @@ def test_it_reaches_a_mix_of_pairs_without_an_export(made: Made, say: Say) -> No
 @pytest.mark.parametrize(("verdict", "more"), [("approve", {}), ("edit", {}), ("tie", {"reviewer": " "}),
                                                ("tie", {"note": "x" * 20_001})])  # fmt: skip
 def test_what_is_not_said_of_pairs(pair: Pair, verdict: Any, more: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="said of attempts|has `text`|printable characters|longer than"):
+    with pytest.raises(ValueError, match=r"said of attempts|has `text`|printable characters|longer than"):
         preference_of(pair, more.pop("reviewer", "ann"), verdict, a_first=True, **more)

@@ -92,12 +92,19 @@ def test_preferences_hold_pairs_that_nothing_prefers_clearly(made: Made) -> None
     assert ids_of(made, "preferences") == {close, unjudged}
 
 
-def test_adjudicate_holds_what_people_disagree_on(made: Made) -> None:
-    disputed, agreed, alone = (made.reply(name) for name in ("disputed", "agreed", "alone"))
+def test_adjudicate_holds_what_people_disagree_on_or_flagged(made: Made) -> None:
+    disputed, flagged, agreed, alone, known = (
+        made.reply(name) for name in ("disputed", "flagged", "agreed", "alone", "known")
+    )
     made.said(disputed, ann="approve", ben="reject")
+    made.said(flagged, ann="flag")
     made.said(agreed, ann="approve", ben="approve")
     made.said(alone, ann="reject")
-    assert ids_of(made, "adjudicate") == {disputed}
+    made.said(known, gold="approve", ann="reject")
+    assert ids_of(made, "adjudicate") == {disputed, flagged}
+    made.said(agreed, role="adjudicator", cem="reject")
+    made.said(disputed, role="adjudicator", cem="reject")
+    assert ids_of(made, "adjudicate") == {disputed, flagged}
 
 
 def test_nothing_but_what_somebody_sent_is_in_sent(made: Made) -> None:

@@ -37,6 +37,8 @@ MADE_UP: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
         "verdict": st.sampled_from(["approve", "reject"]),
         "text": st.none(),
         "child_id": st.none(),
+        "pair_id": st.none(),
+        "a_first": st.none(),
     },
 }
 

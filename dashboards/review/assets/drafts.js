@@ -97,3 +97,7 @@ class Drafts {
     } catch { /* a browser without storage */ }
   }
 }
+
+function randomId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
+}

@@ -131,3 +131,11 @@ function utf16(text, points) {
   for (let n = 0; n < points && at < text.length; n++) at += text.codePointAt(at) > 0xffff ? 2 : 1;
   return at;
 }
+
+const isField = (node) =>
+  node instanceof HTMLElement &&
+  (node.isContentEditable || node.matches("textarea, select, input:not([type=checkbox]):not([type=radio]):not([type=button])"));
+
+function notes(reply, tag = "span") {
+  return (reply.notes || []).map((n) => make(tag, { class: "limit" }, n));
+}

@@ -2,7 +2,6 @@
 // replaces what has changed in place; only leaving the page takes it down.
 
 const screens = new WeakMap();
-const VIEWS = ["side", "exact", "rendered"];
 const IDLE = 60_000;
 
 export default function (component) {
@@ -20,18 +19,9 @@ export default function (component) {
   };
 }
 
-const remembered = (name, otherwise) => {
-  try { return localStorage.getItem("dataengine:" + name) ?? otherwise; } catch { return otherwise; }
-};
-const remember = (name, value) => {
-  try { localStorage.setItem("dataengine:" + name, value); } catch { /* a browser without storage */ }
-};
-const isField = (node) =>
-  node instanceof HTMLElement &&
-  (node.isContentEditable || node.matches("textarea, select, input:not([type=checkbox]):not([type=radio]):not([type=button])"));
-
-class Screen {
+class Screen extends Deciding {
   constructor(parent) {
+    super();
     this.parent = parent;
     this.turn = 0;
     this.shown = {};
@@ -63,8 +53,6 @@ class Screen {
     this.restorePage?.();
   }
 
-  // ---- what is there once -------------------------------------------------------------------------------------
-
   build() {
     const el = (this.el = {});
     const part = (name, tag, attributes, ...children) => (el[name] = make(tag, { class: name, ...attributes }, ...children));
@@ -86,13 +74,13 @@ class Screen {
         "div", { class: "middle" },
         make(
           "div", { class: "reading" },
-          part("problem", "section", { "aria-label": "Problem", tabindex: "-1" }),
+          part("problem", "section", { "aria-label": "Problem", tabindex: "0" }),
           part("jumps", "nav", { "aria-label": "Places in the text" }),
           part("body", "div", { tabindex: "0", role: "region", "aria-label": "The reply" }),
         ),
         make("div", { class: "beside" },
-          part("side", "aside", { "aria-label": "Reference and evidence" }),
-          part("guide", "aside", { "aria-label": "Guidelines", tabindex: "-1", hidden: true })),
+          part("side", "aside", { "aria-label": "Reference and evidence", tabindex: "0" }),
+          part("guide", "aside", { "aria-label": "Guidelines", tabindex: "0", hidden: true })),
         part("message", "div", { role: "status", "aria-live": "polite" }),
       ),
       make(
@@ -131,8 +119,6 @@ class Screen {
     this.root.style.setProperty("--tall", `${Math.max(420, Math.round(window.innerHeight - top - 12))}px`);
   }
 
-  // ---- what the server shows ----------------------------------------------------------------------------------
-
   update(shown) {
     const before = this.shown, fresh = shown.task !== before.task || !this.ready;
     this.shown = shown;
@@ -145,7 +131,7 @@ class Screen {
       this.base = shown.reply ? shown.reply.text : null;
       this.drawTask(fresh);
     }
-    this.drawAround(fresh);
+    this.drawAround(fresh, fresh || shown.message !== before.message || shown.answered !== before.answered);
     if (fresh) this.begin();
     else this.compareDrafts(before.draft, shown.draft);
     if (typeof shown.saved === "number") this.drafts.confirm(shown.saved);
@@ -163,78 +149,6 @@ class Screen {
     this.el.conflict.hidden = true;
     this.el.problem.classList.remove("large");
     this.said("");
-  }
-
-  // The draft that counts: the later one of the server's and this browser's copy that no server has confirmed.
-  begin() {
-    const { shown } = this, server = shown.draft || null, local = shown.task ? this.drafts.local() : null;
-    const at = server ? server.n || timeOf(server.at) : 0;
-    this.drafts.seen = Math.max(shown.saved || 0, server?.n || 0);
-    if (local && (!server || local.n >= at || this.same(local, server))) {
-      this.take(local);
-      if (!this.same(local, server)) {
-        this.drafts.write(this.draft());
-        this.said("What you had written and not sent is back.");
-      } else this.drafts.forget();
-    } else {
-      this.take(server || {});
-      if (local) this.ask("A later draft from another window is shown. Your earlier text from this window is kept.", local, "Use my earlier text");
-    }
-    this.loaded = this.draft();
-    if (shown.conflict || (this.edited() && this.can("edit"))) this.setEditing(true, false);
-    this.focus();
-  }
-
-  // Another window has saved another draft of the same task.
-  compareDrafts(before, now) {
-    if (!now || JSON.stringify(before) === JSON.stringify(now)) return;
-    const { drafts } = this, foreign = now.window && now.window !== drafts.window && now.n > drafts.seen;
-    if (!foreign && drafts.n > drafts.saved && this.shown.saved !== drafts.n) return;
-    drafts.seen = Math.max(drafts.seen, now.n || 0);
-    if (this.same(now, this.draft())) return drafts.flush();
-    if (this.same(now, drafts.last)) return;
-    if (this.same(this.loaded, this.draft())) {
-      this.take(now);
-      this.loaded = this.draft();
-    } else {
-      drafts.paused = true;
-      this.ask("Another window saved a different draft of this task. Your text here is kept.", now, "Use the other one");
-    }
-  }
-
-  same(one, other) {
-    const plain = (d) => JSON.stringify([d?.text ?? this.base ?? null, (d?.note || "").trim()]);
-    return plain(one) === plain(other);
-  }
-
-  take(draft) {
-    const { el } = this;
-    el.note.value = draft.note || "";
-    this.reasons = new Set(Array.isArray(draft.reasons) ? draft.reasons : []);
-    this.verdict = ["reject", "flag"].includes(draft.verdict) ? draft.verdict : null;
-    el.text.value = draft.text ?? this.base ?? "";
-    this.plainBase = this.base === null ? null : normal(this.base);
-    this.drawVerdict();
-    this.compare(true);
-  }
-
-  ask(text, draft, offer) {
-    this.theirs = draft;
-    const { conflict } = this.el;
-    conflict.replaceChildren(
-      make("p", {}, text),
-      make("div", { class: "choices" },
-        make("button", { onclick: () => {
-          const mine = this.draft();
-          this.drafts.paused = false;
-          this.take(draft);
-          this.drafts.write(this.draft());
-          this.ask("The other text is shown; yours is kept.", mine, "Back to mine");
-        } }, offer),
-        make("button", { class: "quiet", onclick: () => { conflict.hidden = true; this.drafts.paused = false; this.drafts.write(this.draft()); this.focus(); } }, "Keep what is here")),
-      details("The other text", draft.text ?? "(no changes to the text)"),
-    );
-    conflict.hidden = false;
   }
 
   drawTask(fresh) {
@@ -268,12 +182,12 @@ class Screen {
     this.drawJumps();
   }
 
-  drawAround(fresh) {
+  drawAround(fresh, spoken) {
     const { shown, el } = this;
     el.title.textContent = shown.task ? shown.title || "" : "";
     el.position.textContent = shown.position || "";
     el.warn.textContent = shown.warn || "";
-    if (shown.message || fresh) this.said(shown.message || "");
+    if (spoken && (shown.message || fresh)) this.said(shown.message || "");
     const conflict = shown.conflict || "";
     if (conflict && conflict !== this.conflict) {
       el.conflict.replaceChildren(
@@ -309,45 +223,6 @@ class Screen {
     this.drawLease();
   }
 
-  kind() { return this.shown.a && this.shown.b ? "pair" : "attempt"; }
-
-  can(what) { return Boolean(this.shown.task) && this.shown.can?.[what] !== false && (this.shown.can ? Boolean(this.shown.can[what]) : true); }
-
-  capOf(action) { return (this.shown.keys || []).find((k) => k.action === action)?.key; }
-
-  // ---- buttons, reasons, places -------------------------------------------------------------------------------
-
-  drawActions() {
-    const edited = this.edited();
-    const list = this.kind() === "pair"
-      ? [["left", "Left"], ["tie", "Tie"], ["right", "Right"]].filter(() => this.can("prefer"))
-      : [["approve", edited ? "Save edit" : "Approve", edited ? "edit" : "approve"], ["edit", this.editing ? "Close editor" : "Edit", "edit"], ["reject", "Reject"]]
-        .filter(([action, , needs]) => this.can(needs || action));
-    if (this.can("flag")) list.push(["flag", "Flag"]);
-    if (this.can("skip")) list.push(["skip", "Skip"]);
-    if (this.shown.can?.undo !== false) list.push(["undo", "Undo"]);
-    if (!this.shown.task || this.shown.can?.next) list.push(["next", "Next"]);
-    const state = JSON.stringify([list, this.verdict, Boolean(this.busy)]);
-    if (state === this.actionsState) return;
-    this.actionsState = state;
-    this.el.actions.replaceChildren(...list.map(([action, text]) =>
-      make("button", {
-        class: action, "data-do": action, "aria-pressed": ["reject", "flag"].includes(action) ? String(this.verdict === action) : undefined,
-        "aria-keyshortcuts": this.capOf(action), onclick: () => this.perform(action),
-      }, text, this.capOf(action) ? keyCap(this.capOf(action)) : "")));
-    if (this.verdict) this.el.actions.append(make("button", { class: "send", "data-do": "confirm", onclick: () => this.perform("confirm") }, `Send ${this.verdict}`, keyCap("Enter")));
-    this.root.classList.toggle("busy", Boolean(this.busy));
-  }
-
-  drawReasons() {
-    const open = Boolean(this.verdict) && (this.shown.reasons || []).length > 0;
-    this.el.reasons.hidden = !open;
-    this.el.reasons.replaceChildren(...(open ? this.shown.reasons : []).map((r, i) =>
-      make("button", { "aria-pressed": String(this.reasons.has(r.code)), onclick: () => this.toggleReason(i) }, r.key ? keyCap(r.key) : "", visible(r.label || r.code))));
-  }
-
-  drawVerdict() { this.drawReasons(); this.drawActions(); }
-
   drawSaved() {
     const text = this.shown.task ? this.drafts.state() : "";
     if (this.el.saved.textContent !== text) this.el.saved.textContent = text;
@@ -362,32 +237,6 @@ class Screen {
     lease.classList.toggle("trouble", left < 120);
     lease.title = "How long this task is yours; renewed while you work";
   }
-
-  drawJumps() {
-    const { el } = this;
-    this.found = { wait: [], mark: [], box: [] };
-    for (const { rows } of this.columns) for (const node of rows.querySelectorAll("[data-at]")) this.found[node.dataset.at]?.push(node);
-    const answers = this.columns.some((c) => c.reply.answer_block !== null && c.reply.answer_block !== undefined);
-    const chip = (action, text, there) => there ? make("button", { class: "chip", "data-do": action, onclick: () => this.perform(action) }, text, keyCap(this.capOf(action) || "")) : null;
-    const legend = new Map();
-    for (const { reply } of this.columns) for (const g of reply.legend || []) legend.set(g.what, { ...g, n: g.n + (legend.get(g.what)?.n || 0) });
-    const size = this.columns.map((c) => c.reply.text.length).reduce((a, b) => a + b, 0);
-    el.jumps.replaceChildren(...[
-      chip("answer", "Answer", answers), chip("box", "Box", this.found.box.length),
-      chip("wait", `Waits ${this.found.wait.length}`, this.found.wait.length), chip("mark", `Marks ${this.found.mark.length}`, this.found.mark.length),
-      this.columns.length ? chip("fold_all", "Fold all", true) : null,
-      ...[...legend.values()].map((g) => make("span", { class: "legend" }, make("mark", { class: `m${+g.colour}` }, visible(g.what)), ` ${g.n}`)),
-      make("span", { class: "space" }),
-      this.columns.length ? make("span", { class: "none" }, `${size.toLocaleString("en")} characters`) : null,
-    ].filter(Boolean));
-  }
-
-  said(text) {
-    if (this.el.message.textContent !== text) this.el.message.textContent = text;
-    this.saidAt = Date.now();
-  }
-
-  // ---- keys ---------------------------------------------------------------------------------------------------
 
   key(event) {
     if (!this.root.isConnected || event.isComposing || document.querySelector('[data-testid="stDialog"]')) return;
@@ -434,7 +283,7 @@ class Screen {
       case "mark": case "mark_back": return this.go("mark", action === "mark" ? 1 : -1);
       case "column": this.choose(1 - this.column); this.columns[this.column]?.box.focus({ preventScroll: true }); return;
       case "view": return this.setView(this.nextView());
-      case "problem": el.problem.classList.toggle("large"); return;
+      case "problem": return el.problem.classList.toggle("large") ? el.problem.focus() : this.focus();
       case "guidelines":
         el.guide.hidden = !el.guide.hidden;
         remember("guidelines", el.guide.hidden ? "closed" : "open");
@@ -473,238 +322,6 @@ class Screen {
     else this.focus();
   }
 
-  // ---- deciding -----------------------------------------------------------------------------------------------
-
-  setVerdict(verdict) {
-    if (!this.can(verdict)) return this.said(`You cannot ${verdict} here.`);
-    this.verdict = verdict;
-    this.drawVerdict();
-    this.written();
-    if (verdict === "flag") this.el.note.focus();
-    this.said(verdict === "flag" ? "Say in the note what the lead should know, then Ctrl+Enter." : "Choose reasons by digit, then Enter.");
-  }
-
-  toggleReason(i) {
-    const reason = (this.shown.reasons || [])[i];
-    if (!reason) return;
-    if (!this.verdict) {
-      if (!this.can("reject")) return;
-      this.verdict = "reject";
-    }
-    if (!this.reasons.delete(reason.code)) this.reasons.add(reason.code);
-    this.drawVerdict();
-    this.written();
-  }
-
-  sendChosen() {
-    if (this.verdict === "reject" && (this.shown.reasons || []).length && !this.reasons.size) return this.said("Choose at least one reason: a digit.");
-    if (this.verdict) return this.act(this.verdict);
-    if (this.kind() === "pair") return this.said("Choose a side first: left, right or tie.");
-    return this.act(this.edited() ? "edit" : "approve");
-  }
-
-  act(what) {
-    const needs = { left: "prefer", right: "prefer", tie: "prefer", undo: null, next: null, renew: null, discard_draft: null };
-    const need = what in needs ? needs[what] : what;
-    if (this.busy) return this.said("Still sending the last one…");
-    if (need && !this.can(need)) return this.said(`You cannot ${what.replace("_", " ")} here.`);
-    const draft = this.draft();
-    const renews = what === "renew";
-    const nonce = renews || !this.nonce ? crypto.randomUUID?.() || randomId() : this.nonce;
-    const payload = { task: this.shown.task || "", nonce, do: what, ...draft, seconds: Math.round(this.seconds * 10) / 10 };
-    delete payload.verdict;
-    if (!renews) {
-      // What is on its way is no draft any more, but this browser keeps it until the server has answered.
-      this.drafts.stop();
-      if (this.drafts.n > this.drafts.saved) this.drafts.keep();
-      this.busy = { nonce, do: what, at: performance.now() };
-      this.drawActions();
-    }
-    this.component.setTriggerValue("act", payload);
-  }
-
-  answered(task) {
-    const { busy } = this;
-    this.busy = this.nonce = null;
-    if (["approve", "reject", "edit", "flag", "skip", "left", "right", "tie", "discard_draft"].includes(busy.do)) {
-      const refused = this.shown.task === task && busy.do !== "discard_draft";
-      if (!refused) this.drafts.forget(task);
-      if (busy.do === "discard_draft" && this.shown.task === task) {
-        this.drafts.open(task);
-        this.take({});
-        this.loaded = this.draft();
-        this.el.conflict.hidden = true;
-        this.setEditing(false);
-        this.said("Your changes are discarded.");
-      }
-    }
-    this.drawActions();
-  }
-
-  discard() {
-    if (this.discarding && Date.now() - this.discarding < 5000) { this.discarding = 0; return this.act("discard_draft"); }
-    this.discarding = Date.now();
-    return this.said("Press the same keys again to discard your changes, text and note.");
-  }
-
-  // ---- writing ------------------------------------------------------------------------------------------------
-
-  text() { return original(this.el.text.value, this.base); }
-
-  edited() { return this.base !== null && this.base !== undefined && this.el.text.value !== this.plainBase; }
-
-  draft() {
-    return { text: this.edited() ? this.text() : null, note: this.el.note.value, reasons: [...this.reasons], verdict: this.verdict };
-  }
-
-  typed() {
-    this.written();
-    clearTimeout(this.comparing);
-    this.comparing = setTimeout(() => this.compare(), 120);
-    this.drawActions();
-  }
-
-  written() {
-    if (!this.shown.task) return;
-    this.drafts.write(this.draft());
-    const { note } = this.el;
-    note.style.height = "auto";
-    note.style.height = `${Math.min(note.scrollHeight + 2, 120)}px`;
-  }
-
-  compare(even = false) {
-    const { el } = this;
-    if (!this.editing && !even) return;
-    const text = el.text.value, edited = this.edited();
-    el.count.textContent = `${countCharacters(text).toLocaleString("en")} characters`;
-    if (!this.editing) return;
-    const found = edited ? changes(this.plainBase, text) : [];
-    const size = (kind) => found.filter((c) => c.kind === kind).reduce((n, c) => n + countCharacters(c.text), 0);
-    el.sizes.replaceChildren(make("ins", {}, `+${size("+").toLocaleString("en")}`), " ", make("del", {}, `−${size("-").toLocaleString("en")}`), " characters");
-    drawChanges(el.changes, found);
-  }
-
-  setEditing(on, focus = true) {
-    if (!this.shown.reply || (on && !this.can("edit"))) return;
-    const { el } = this, changed = this.editing !== on;
-    const row = changed && on ? (this.here ? this.rowOf(this.here) : this.rows()[this.firstSeen(this.rows())]) : null;
-    this.editing = on;
-    this.root.classList.toggle("editing", on);
-    if (changed) el.body.replaceChildren(on ? el.editor : this.page);
-    if (on) {
-      this.compare();
-      if (row) this.caretTo(row);
-      if (focus) el.text.focus({ preventScroll: true });
-    } else this.focus();
-    this.drawActions();
-  }
-
-  // The caret goes to where the paragraph begins that was being read.
-  caretTo(row) {
-    const { reply } = this.columns[0];
-    if (!row || this.edited() || !reply.starts || reply.text.length > 300_000) return;
-    this.place(normal(reply.text.slice(0, utf16(reply.text, reply.starts[+row.dataset.i] || 0))).length);
-  }
-
-  place(at) {
-    const area = this.el.text, whole = area.value;
-    area.value = whole.slice(0, at);
-    const top = area.scrollHeight;
-    area.value = whole;
-    area.setSelectionRange(at, at);
-    area.scrollTop = Math.max(0, top - area.clientHeight / 2);
-  }
-
-  // ---- reading ------------------------------------------------------------------------------------------------
-
-  nextView() {
-    const views = this.kind() === "pair" ? ["exact", "rendered"] : VIEWS;
-    return views[(views.indexOf(this.view) + 1) % views.length];
-  }
-
-  setView(view) {
-    this.view = view;
-    remember("view", view);
-    const used = this.kind() === "pair" && view === "side" ? "exact" : view;
-    for (const v of VIEWS) this.root.classList.toggle(`view-${v}`, v === used);
-    for (const b of this.el.views.children) b.setAttribute("aria-pressed", String(b.dataset.view === used));
-    this.el.views.children[0].hidden = this.kind() === "pair";
-  }
-
-  choose(i) {
-    this.column = i;
-    this.columns.forEach((c, j) => c.box.classList.toggle("chosen", i === j));
-    this.here = null;
-  }
-
-  rows() { return [...(this.columns[this.column && this.columns.length > 1 ? this.column : 0]?.rows.children || [])]; }
-
-  rowOf(node) { return node.closest(".row"); }
-
-  step(by) {
-    const rows = this.rows(), at = this.here ? rows.indexOf(this.rowOf(this.here)) : this.firstSeen(rows) - (by > 0 ? 1 : 0);
-    const row = rows[Math.min(Math.max(at + by, 0), rows.length - 1)];
-    if (row && !this.editing) this.goTo(row, "start");
-  }
-
-  firstSeen(rows) {
-    const top = this.el.body.getBoundingClientRect().top;
-    return Math.max(0, rows.findIndex((r) => r.getBoundingClientRect().bottom > top + 4));
-  }
-
-  goTo(node, block = "center") {
-    if (this.editing) this.setEditing(false);
-    const row = this.rowOf(node);
-    if (row !== node && row.classList.contains("folded")) this.foldRow(row, false);
-    this.here = node;
-    for (const old of this.root.querySelectorAll(".row.here, .at.hit, mark.hit")) old.classList.remove("here", "hit");
-    row.classList.add("here");
-    if (row !== node) node.classList.add("hit");
-    const to = row !== node && node.offsetParent !== null ? node : row;
-    to.scrollIntoView({ block: to === row && row !== node ? "start" : block, inline: "nearest" });
-  }
-
-  go(kind, by) {
-    const mine = this.found[kind].filter((n) => this.columns.length < 2 || this.columns[this.column].rows.contains(n));
-    if (!mine.length) return this.said({ wait: "No reflective word here.", mark: "No mark here.", box: "No box here." }[kind]);
-    const after = (n) => this.here && this.here.compareDocumentPosition(n) & Node.DOCUMENT_POSITION_FOLLOWING && n !== this.here;
-    const before = (n) => this.here && this.here.compareDocumentPosition(n) & Node.DOCUMENT_POSITION_PRECEDING;
-    const next = !this.here ? (by > 0 ? mine[0] : mine.at(-1)) : by > 0 ? mine.find(after) : mine.findLast(before);
-    this.goTo(next || (by > 0 ? mine[0] : mine.at(-1)));
-    const i = mine.indexOf(this.here) + 1;
-    this.said(mine.length > 1 ? `${i} of ${mine.length}${next ? "" : by > 0 ? ", from the beginning again" : ", from the end again"}` : "");
-  }
-
-  goAnswer() {
-    const { reply, rows } = this.columns[this.columns.length > 1 ? this.column : 0] || {};
-    if (!reply || reply.answer_block === null || reply.answer_block === undefined) return this.said("No </think> here: no answer apart from the reasoning.");
-    this.goTo(rows.children[reply.answer_block], "start");
-  }
-
-  foldRow(row, folded = !row.classList.contains("folded")) {
-    row.classList.toggle("folded", folded);
-    row.querySelector(".fold")?.setAttribute("aria-expanded", String(!folded));
-  }
-
-  foldAll() {
-    const rows = this.columns.flatMap((c) => [...c.rows.children]);
-    const folded = !rows.every((r) => r.classList.contains("folded"));
-    for (const row of rows) this.foldRow(row, folded);
-    remember("folded", folded ? "yes" : "no");
-    const here = this.here && this.rowOf(this.here);
-    if (here) here.scrollIntoView({ block: "nearest" });
-  }
-
-  clicked(event) {
-    const row = event.target.closest?.(".row");
-    if (!row) return;
-    if (this.columns.length > 1) this.choose(this.columns.findIndex((c) => c.rows.contains(row)));
-    if (event.target.closest(".fold") || row.classList.contains("folded")) this.foldRow(row);
-    this.here = row;
-  }
-
-  // ---- time ---------------------------------------------------------------------------------------------------
-
   tick() {
     const now = Date.now(), at = Math.min((now - this.beat) / 1000, 5), working = !document.hidden && now - this.active < IDLE;
     this.beat = now;
@@ -725,31 +342,6 @@ class Screen {
       this.act("renew");
     }
   }
-}
-
-function details(summary, text) {
-  return make("details", {}, make("summary", {}, summary), make("pre", {}, visible(text)));
-}
-
-function notes(reply, tag = "span") {
-  return (reply.notes || []).map((n) => make(tag, { class: "limit" }, n));
-}
-
-// A text field knows line feeds only. Where a text has \r\n throughout, it gets them back.
-function normal(text) { return text.replace(/\r\n?/g, "\n"); }
-
-function original(text, base) {
-  const all = base && base.includes("\r\n") && !/\r(?!\n)|(?<!\r)\n/.test(base);
-  return all ? text.replace(/\n/g, "\r\n") : text;
-}
-
-function timeOf(at) {
-  if (typeof at === "number") return at < 1e11 ? at * 1000 : at;
-  return at ? Date.parse(at) || 0 : 0;
-}
-
-function randomId() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
 }
 
 // The name of a key as the map writes it; on a keyboard without Latin letters the place of the key counts.

@@ -73,7 +73,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
             from dashboards.lead.pages import PAGES, shown
             from schemas.access import Person
 
-            (drawn,) = [page for address, _, _, page in PAGES if address == name]
+            (drawn,) = [page[-1] for page in PAGES if page[0] == name]
             shown(drawn, desk.warehouse.path, desk.queues, Person("lea", roles), desk)
 
         app = testing.AppTest.from_function(script, args=(name, desk, roles), default_timeout=60)

@@ -25,7 +25,11 @@ class Desk:
         self.troubles: list[str] = []
         page.on("request", lambda r: self.requests.append(r.url))
         page.on("pageerror", lambda e: self.troubles.append(str(e)))
-        page.on("dialog", lambda d: (self.troubles.append(d.message), d.dismiss()))
+        page.on("dialog", self.dialog)
+
+    def dialog(self, dialog: Any) -> None:
+        self.troubles.append(dialog.message)
+        dialog.dismiss()
 
     def press(self, *keys: str) -> None:
         for key in keys:
@@ -198,13 +202,13 @@ def test_jumps_folds_and_views(desk: Callable[..., Desk]) -> None:
     at = desk({"text": text, "marks": [{"start": start, "end": start + 4, "what": "<b>odd</b>"}]})
     hit = at.page.locator(".screen .hit")
     at.press("w")
-    assert hit.inner_text() == "Wait" and hit.evaluate("e => e.checkVisibility()")
+    assert hit.text_content() == "Wait" and hit.evaluate("e => e.checkVisibility()")
     at.press("w")
-    assert hit.inner_text() == "Actually"
+    assert hit.text_content() == "Actually"
     at.press("Shift+W")
-    assert hit.inner_text() == "Wait"
+    assert hit.text_content() == "Wait"
     at.press("b")
-    assert hit.inner_text() == "\\boxed"
+    assert hit.text_content() == "\\boxed"
     at.press("m")
     assert at.page.locator(".screen mark.hit").inner_text() == "Wait"
     assert "<b>odd</b>" in at.page.locator(".screen .legend").inner_text()
