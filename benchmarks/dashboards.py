@@ -120,7 +120,7 @@ def load(folder: Path, replies: int, seconds: float, count: int, every: float, b
     if told.sizes:
         print(f"KB sent per submit: {np.median(told.sizes) / 1000:,.0f}; ", end="")
     print(
-        f"processor of the command and the app: {spent:,.0f} s; memory of the app: {memory:,.0f} MB; answers after {started:.1f} s; reconnects {told.reconnects}; idle {told.idle}"
+        f"processor of the command and the app: {spent:,.0f} s; memory of the app: {memory:,.0f} MB; answers after {started:.1f} s, and all have their first task {told.arrived:.1f} s later; reconnects {told.reconnects}; idle {told.idle}"
     )
     for error in told.errors[:5]:
         print(f"error: {error}")

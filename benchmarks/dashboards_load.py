@@ -133,6 +133,8 @@ class Told:
     """By task and person: the last draft that was answered, if nothing was submitted after."""
     refused: Counter[str] = field(default_factory=Counter)
     sizes: list[int] = field(default_factory=list)
+    arrived: float = 0.0
+    """Seconds until all had their first task, of an app that has just been started."""
     reconnects: int = 0
     errors: list[str] = field(default_factory=list)
     idle: int = 0
@@ -251,7 +253,7 @@ def _nothing_left(session: Session) -> bool:
 
 async def people(app: App, count: int, every: float, seconds: float, beside: Any = None) -> Told:
     """So many people at work, one submit each per `every` seconds, for `seconds` from when all have their first task."""
-    told, ready, began, until = Told(), asyncio.Event(), asyncio.Semaphore(0), [time.perf_counter() + 3600]
+    started, told, ready, began, until = time.perf_counter(), Told(), asyncio.Event(), asyncio.Semaphore(0), [time.perf_counter() + 3600]
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
         working = [
@@ -260,6 +262,8 @@ async def people(app: App, count: int, every: float, seconds: float, beside: Any
         ]
         for _ in working:
             await began.acquire()
+        told.arrived = time.perf_counter() - started
+        print(f"all {count} have their first task after {told.arrived:.1f} s", file=sys.stderr, flush=True)
         until[0] = time.perf_counter() + seconds
         ready.set()
         if beside is not None:
