@@ -105,9 +105,7 @@ def load(folder: Path, replies: int, seconds: float, count: int, every: float, b
     finally:
         app.stop()
     found = held_against(warehouse, [told], before)
-    print(
-        f"{count} people, one submit each per {every:g} s for {seconds:g} s, {replies:,} replies and {written[0]:,} written meanwhile\n"
-    )
+    print(f"{count} people, one submit each per {every:g} s for {seconds:g} s, {replies:,} replies and {written[0]:,} written meanwhile\n")
     print("| | n | p50 ms | p95 ms | max ms |\n|---|---:|---:|---:|---:|")
     print(percentiles("submit, until the next task's data is there", told.nexts))
     for verdict in sorted(told.by_verdict):
@@ -119,9 +117,13 @@ def load(folder: Path, replies: int, seconds: float, count: int, every: float, b
     tell(found.counts | {f"refused: {why}": n for why, n in told.refused.items()})
     if told.sizes:
         print(f"KB sent per submit: {np.median(told.sizes) / 1000:,.0f}; ", end="")
+<<<<<<< HEAD
     print(
         f"processor of the command and the app: {spent:,.0f} s; memory of the app: {memory:,.0f} MB; answers after {started:.1f} s, and all have their first task {told.arrived:.1f} s later; reconnects {told.reconnects}; idle {told.idle}"
     )
+=======
+    print(f"processor of the command and the app: {spent:,.0f} s; memory of the app: {memory:,.0f} MB; answers after {started:.1f} s; reconnects {told.reconnects}; idle {told.idle}")
+>>>>>>> main
     for error in told.errors[:5]:
         print(f"error: {error}")
     found.assert_sound()
@@ -152,9 +154,7 @@ def crash(folder: Path, replies: int, crashes: int, count: int, every: float) ->
     finally:
         app.stop()
     found = held_against(warehouse, [told], before)
-    print(
-        f"{crashes} times kill -9, {count} people, one submit each per {every:g} s, {written[0]:,} replies written meanwhile\n"
-    )
+    print(f"{crashes} times kill -9, {count} people, one submit each per {every:g} s, {written[0]:,} replies written meanwhile\n")
     tell(found.counts | {f"refused: {why}": n for why, n in told.refused.items()})
     print(f"answers again after {np.median(back):.1f} s (median), reconnects {told.reconnects}")
     for error in told.errors[:5]:
@@ -191,9 +191,7 @@ def main() -> None:
     elif asked.what == "pages":
         from dashboards_pages import pages
 
-        pages(
-            fresh(made(asked.folder / f"dashboards-{asked.replies}", asked.replies), "pages"), free_port, asked.visits
-        )
+        pages(fresh(made(asked.folder / f"dashboards-{asked.replies}", asked.replies), "pages"), free_port, asked.visits)
     else:
         from dashboards_browser import item
 

@@ -253,7 +253,13 @@ def _nothing_left(session: Session) -> bool:
 
 async def people(app: App, count: int, every: float, seconds: float, beside: Any = None) -> Told:
     """So many people at work, one submit each per `every` seconds, for `seconds` from when all have their first task."""
-    started, told, ready, began, until = time.perf_counter(), Told(), asyncio.Event(), asyncio.Semaphore(0), [time.perf_counter() + 3600]
+    started, told, ready, began, until = (
+        time.perf_counter(),
+        Told(),
+        asyncio.Event(),
+        asyncio.Semaphore(0),
+        [time.perf_counter() + 3600],
+    )
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as http:
         working = [

@@ -6,61 +6,66 @@ Model text is shown exactly as it is, never as Markdown: Markdown would change w
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import streamlit as st
 
+from dashboards import ICON
+from dashboards.explore import (
+    cost,
+    curves,
+    judges,
+    languages,
+    lengths,
+    mixes,
+    overview,
+    passes,
+    rows,
+    snapshots,
+    sql,
+    trajectory,
+    yields,
+)
 from dashboards.explore.view import HOME, View
 from dashboards.identity import needs, person
 from schemas.errors import UserError
 
-# Address, title, icon and section of each page; `dashboards.explore.<address>.page` draws it.
-_PAGES = (
-    ("overview", "Overview", "filter_alt", "Data"),
-    ("yields", "Yield", "grid_on", "Data"),
-    ("passes", "pass@k", "show_chart", "Data"),
-    ("lengths", "Length", "straighten", "Data"),
-    ("languages", "Languages", "translate", "Data"),
-    ("judges", "Judges", "gavel", "Data"),
-    ("cost", "Cost", "payments", "Data"),
-    ("rows", "Rows", "table_rows", "Rows"),
-    ("trajectory", "Trajectory", "article", "Rows"),
-    ("sql", "SQL", "database", "Rows"),
-    ("mixes", "Mixes", "pie_chart", "Training"),
-    ("snapshots", "Snapshots", "inventory_2", "Training"),
-    ("curves", "Curves", "timeline", "Training"),
+# Section, address and title of each page, and what draws it.
+_PAGES: tuple[tuple[str, str, str, Callable[[View], None]], ...] = (
+    ("Data", "overview", "Overview", overview.page),
+    ("Data", "yields", "Yield", yields.page),
+    ("Data", "passes", "pass@k", passes.page),
+    ("Data", "lengths", "Length", lengths.page),
+    ("Data", "languages", "Languages", languages.page),
+    ("Data", "judges", "Judges", judges.page),
+    ("Data", "cost", "Cost", cost.page),
+    ("Rows", "rows", "Rows", rows.page),
+    ("Rows", "trajectory", "Trajectory", trajectory.page),
+    ("Rows", "sql", "SQL", sql.page),
+    ("Training", "mixes", "Mixes", mixes.page),
+    ("Training", "snapshots", "Snapshots", snapshots.page),
+    ("Training", "curves", "Curves", curves.page),
 )
 
 
 def main(path: Path) -> None:
     """The page that the address names, over the newest version of the warehouse."""
-    st.set_page_config(page_title="dataengine", layout="wide")
+    st.set_page_config(page_title="dataengine", page_icon=ICON, layout="wide")
     # Everything is in view here, also what people who review are not to know.
     needs(person(), "lead")
     pages: dict[str, st.Page] = {}
     sections: dict[str, list[st.Page]] = {}
     try:
         view = View(path, pages)
-        for name, title, icon, section in _PAGES:
-            if find_spec(f"dashboards.explore.{name}") is not None:
-                draw: Callable[[View], None] = import_module(f"dashboards.explore.{name}").page
-                pages[name] = st.Page(
-                    partial(_shown, draw, view), title=title, icon=f":material/{icon}:", url_path=name,
-                    default=name == HOME,
-                )  # fmt: skip
-                sections.setdefault(section, []).append(pages[name])
-        chosen = st.navigation(sections)
+        for section, name, title, draw in _PAGES:
+            pages[name] = st.Page(partial(draw, view), title=title, url_path=name, default=name == HOME)
+            sections.setdefault(section, []).append(pages[name])
+        chosen = st.navigation(sections, expanded=True)
         st.sidebar.caption(path.name, help=str(path))
         chosen.run()
     except UserError as e:
         st.error(f"{type(e).__name__}")
         st.code(str(e), language=None, wrap_lines=True)
-
-
-def _shown(draw: Callable[[View], None], view: View) -> None:
-    draw(view)
 
 
 if __name__ == "__main__":

@@ -133,7 +133,7 @@ class Desk:
                 seconds=queue.lease,
             )
             if lease is not None:
-                self._read_ahead(queue, person, listed)
+                self._read_ahead(lease, queue, listed)
                 return self._task(queue, lease)
         return None
 
@@ -153,13 +153,15 @@ class Desk:
     def _of_gold(self, queue: Queue) -> list[Item]:
         return [item for item in self.lists.gold if bool(item.attempt) == (queue.rows == "attempts")]
 
-    def _read_ahead(self, queue: Queue, person: Person, listed: Listed) -> None:
+    def _read_ahead(self, lease: Lease, queue: Queue, listed: Listed) -> None:
         """Has the next items read before they are asked for; people take from the head of one list."""
         ahead: list[Item] = []
         now, edited = self._clock(), queue.kind == "adjudicate"
         with self.journal.standing() as standing:
             for item in listed.items:
-                if standing.wants(queue.queue, item, person.name, queue.reviewers, now, edited=edited):
+                if item != lease.item and standing.wants(
+                    queue.queue, item, lease.reviewer, queue.reviewers, now, edited=edited
+                ):
                     ahead.append(item)
                     if len(ahead) == _AHEAD:
                         break

@@ -61,6 +61,7 @@ class Reader:
         self._ordered: set[Item] = set()
         self._lock = threading.Lock()
         self._opening = threading.Lock()
+        self._reading = threading.Lock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._versions: dict[str, int] = {}
         self._opened = 0.0
@@ -81,13 +82,16 @@ class Reader:
             if item in self._kept:
                 self._kept.move_to_end(item)
                 return self._kept[item][0]
-        found = self._found([item]).get(item)
-        if found is None:
-            found = _read(self._cursor(newest=True), [item]).get(item)
-        if found is None:
-            raise InputError(f"{item.item_id}: there is no such {'reply' if item.attempt else 'pair'} here")
-        self._keep({item: found})
-        return found
+        # One at a time: many who come at once would read the same, and together more than memory holds.
+        with self._reading:
+            with self._lock:
+                if item in self._kept:
+                    return self._kept[item][0]
+            found = self._found([item]) or _read(self._cursor(newest=True), [item])
+            if item not in found:
+                raise InputError(f"{item.item_id}: there is no such {'reply' if item.attempt else 'pair'} here")
+            self._keep(found)
+            return found[item]
 
     def lacks(self, items: Iterable[Item]) -> bool:
         """Whether one of the items would have to be read when it is asked for, or was read long ago."""
@@ -111,8 +115,9 @@ class Reader:
             with suppress(UserError, OSError, duckdb.Error):  # said when somebody asks for it
                 if time.monotonic() - self._opened > _STALE:
                     self._open()
-                found = self._found(items)
-                self._keep(found)
+                with self._reading:
+                    found = self._found(items)
+                    self._keep(found)
                 for contents in found.values():
                     self.prepare(contents)
         finally:

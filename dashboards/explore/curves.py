@@ -12,16 +12,21 @@ from dashboards.explore.view import Row, View, chart_of
 # Numbers that are drawn where nobody has chosen any; the first trainings of as many as there are; points of a line.
 _SHOWN = ("eval/pass@1", "eval/cons@", "rollout/length", "rollout/reflections", "rollout/reward", "train/loss")
 _TRAININGS, _CHARTS, _POINTS = 4, 12, 300
+# What was logged needs no view: `curves` works out numbers from every rollout and every evaluated reply.
+_LOGGED = (
+    "(SELECT run_id, name, step, value, NULL::BIGINT AS n, NULL::VARCHAR AS source, 'metrics' AS origin FROM metrics)"
+)
+_SAMPLED = """SELECT (SELECT count(*) FROM rollouts) + (SELECT count(*) FROM trajectories WHERE stage = 'eval')"""
 _KNOWN = """
 SELECT run_id, name, origin, count(*) AS points, min(step) AS first, max(step) AS last
-FROM curves GROUP BY ALL ORDER BY ALL
+FROM {of} GROUP BY ALL ORDER BY ALL
 """
 # Of several sources and settings the mean, weighted by prompts. Steps that are too many for a line are put together.
 _LINES = """
-WITH told AS (
+WITH told AS MATERIALIZED (
     SELECT run_id, name, step, {part} AS part,
         sum(value * coalesce(n, 1)) / sum(coalesce(n, 1)) AS value, sum(n)::BIGINT AS n
-    FROM curves WHERE list_contains($1, run_id) AND list_contains($2, name) GROUP BY run_id, name, step, {part}
+    FROM {of} WHERE list_contains($1, run_id) AND list_contains($2, name) GROUP BY run_id, name, step, {part}
 ), spans AS (
     SELECT run_id, name, part, min(step) AS low,
         CASE WHEN count(*) > $3 THEN ceil((max(step) - min(step) + 1) / $3) ELSE 1 END::BIGINT AS width
@@ -38,7 +43,7 @@ ORDER BY run_id, name, part, step
 def page(view: View) -> None:
     """A chart for each number that is chosen, with a line for each training."""
     st.header("Training curves")
-    known = view.rows(_KNOWN)
+    known = view.rows(_KNOWN.format(of="curves" if view.scalar(_SAMPLED) else _LOGGED))
     if not known:
         filters.nothing(view, "Nothing was trained or evaluated yet.", "trainers sft --help")
         return
@@ -66,9 +71,12 @@ def page(view: View) -> None:
     if not chosen or not numbers:
         st.info("Choose a training and a number.")
         return
-    found = view.rows(
-        _LINES.format(part="coalesce(source, '')" if parts else "''"), [chosen, numbers[:_CHARTS], _POINTS], most=20_000
-    )
+    worked_out = {row["name"] for row in known if row["origin"] == "rows"}
+    part = "coalesce(source, '')" if parts else "''"
+    found: list[Row] = []
+    for of, of_these in (("curves", worked_out), (_LOGGED, set(names) - worked_out)):
+        if wanted := [name for name in numbers[:_CHARTS] if name in of_these]:
+            found += view.rows(_LINES.format(of=of, part=part), [chosen, wanted, _POINTS], most=20_000)
     if len(numbers) > _CHARTS:
         st.caption(f"the first {_CHARTS} of {len(numbers)} numbers")
     places = st.columns(2)

@@ -11,6 +11,7 @@ import streamlit as st
 from dashboards.explore.finding import KEPT, OUTCOMES, PAGE, SORTS, TRUNCATED, Filters, Found, find, words_of
 from dashboards.explore.narrowed import FACTS_TABLES, facts_connection
 from dashboards.explore.sending import send_button
+from dashboards.explore.texts import STYLE, anchor
 from dashboards.explore.view import Row, View, plain
 from dataengine.screen import one_line, printable
 from schemas.errors import QueryError
@@ -51,7 +52,7 @@ def page(view: View) -> None:
         found = _found(str(view.path), view.versions(FACTS_TABLES), filters, after, skip)
     except QueryError as e:
         st.error(plain(str(e)))
-        view.lead("All rows", "rows")
+        st.html(anchor("rows", "all rows"))
         return
     _told(found, filters)
     if not found.ids:
@@ -214,10 +215,9 @@ def _actions(view: View, found: Found, picked: Sequence[Row]) -> None:
     with send:
         send_button(view, [row["trajectory_id"] for row in picked], key="send")
     if len(picked) == 1:
-        with one:
-            view.lead(f"Open {picked[0]['trajectory_id'][:10]}", "trajectory", id=picked[0]["trajectory_id"])
-        with prompt:
-            view.lead("All of its prompt", "rows", prompt=picked[0]["prompt_id"])
+        ident, of = picked[0]["trajectory_id"], picked[0]["prompt_id"]
+        one.html(STYLE + anchor(view.link("trajectory", id=ident), f"open {ident[:10]}"))
+        prompt.html(STYLE + anchor(view.link("rows", prompt=of), "all of its prompt"))
     elif not picked:
         one.caption("choose rows at their left end")
     paged = "after" in st.query_params

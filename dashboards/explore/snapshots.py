@@ -10,6 +10,7 @@ import altair as alt
 import streamlit as st
 
 from dashboards.explore import columns
+from dashboards.explore.texts import anchor
 from dashboards.explore.view import View, chart_of, plain
 from dataengine.diff_report import describe_diff
 from dataengine.output import list_snapshot_rows
@@ -34,7 +35,7 @@ def page(view: View) -> None:
         given = st.query_params.get(name, "")
         if given and not _REF.fullmatch(given):
             st.error(f"`{name}` in the address is no snapshot: it is called name@version or name@tag")
-            view.lead("All snapshots", "snapshots")
+            st.html(anchor("snapshots", "all snapshots"))
             return
     found = every_snapshot(view.path)
     if not found:

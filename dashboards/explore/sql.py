@@ -16,6 +16,7 @@ import altair as alt
 import duckdb
 import streamlit as st
 
+from dashboards.explore.texts import STYLE, anchor
 from dashboards.explore.view import View, chart_of, plain
 from dataengine.screen import printable
 from schemas.errors import QueryError
@@ -40,7 +41,7 @@ def page(view: View) -> None:
     with right:
         _browser(view)
     with left:
-        sql = _question()
+        sql = _question(view)
         if sql is None:
             return
         st.code(
@@ -59,7 +60,7 @@ def page(view: View) -> None:
         st.code(_command(view, sql), language="bash", wrap_lines=True)
 
 
-def _question() -> str | None:
+def _question(view: View) -> str | None:
     """The SQL that the address or the page asks for; None without any, or when it cannot be one."""
     queries = named_queries()
     given = st.query_params.get("name", "")
@@ -77,14 +78,14 @@ def _question() -> str | None:
         sql = queries[name][1]
         st.caption(plain(queries[name][0]))
         st.code(sql, language="sql", wrap_lines=True)
-        st.button("Change it", icon=":material/edit:", on_click=_edit, args=(sql,), key="edit")
+        st.html(STYLE + anchor(view.link("sql", q=sql), "change it"))
         return sql
     own = st.text_area(
         "SELECT", key="q", bind="query-params", height=180, max_chars=_LONGEST, placeholder=_START,
         help="DuckDB's SQL, reading only. Ctrl+Enter asks. check is a word of SQL: write it in double quotes.",
     )  # fmt: skip
     if not (own or "").strip():
-        st.button("Begin with an example", icon=":material/edit:", on_click=_edit, args=(_START,), key="example")
+        st.html(STYLE + anchor(view.link("sql", q=_START), "begin with an example"))
         return None
     return own
 
@@ -100,11 +101,6 @@ def _other() -> None:
     for name in ("kind", "x", "y", "colour"):
         if name in st.session_state:
             del st.session_state[name]
-
-
-def _edit(sql: str) -> None:
-    st.session_state["name"] = None
-    st.session_state["q"] = sql
 
 
 @st.cache_data(max_entries=40, ttl=600, show_spinner="asking the warehouse")

@@ -43,6 +43,7 @@ STYLE = """<style>
 .facts {display: grid; grid-template-columns: max-content 1fr; gap: .12rem .9rem; font-size: .84rem}
 .facts dt {opacity: .65} .facts dd {margin: 0; overflow-wrap: anywhere; font-family: "Source Code Pro", monospace;
     font-size: .8rem}
+a.lead {display: inline-block; margin-right: 1rem; font-size: .92rem}
 .verdict summary {cursor: pointer; font-size: .78rem; opacity: .7}
 </style>"""
 
@@ -137,3 +138,12 @@ def facts_html(values: Mapping[str, str]) -> str:
     """Names and values, a line each."""
     told = "".join(f"<dt>{exact_html(name)}</dt><dd>{exact_html(value)}</dd>" for name, value in values.items())
     return f'<dl class="facts">{told}</dl>'
+
+
+def anchor(link: str, label: str) -> str:
+    """A link to a page in a state, which is loaded anew.
+
+    Streamlit's own are faster, but leave an address to go back to that lacks the state of the page that is left, and
+    one to the same page in another state does not change the address at all.
+    """
+    return f'<a class="lead" href="{html.escape(link)}" target="_self">→ {exact_html(label)}</a>'

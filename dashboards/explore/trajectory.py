@@ -9,7 +9,7 @@ import streamlit as st
 from dashboards.explore.narrowed import LINEAGE_TABLES
 from dashboards.explore.record import record_of, snapshots_of
 from dashboards.explore.sending import send_button
-from dashboards.explore.texts import STYLE, changed_html, facts_html, marks_of, text_html, verdict_html
+from dashboards.explore.texts import STYLE, anchor, changed_html, facts_html, marks_of, text_html, verdict_html
 from dashboards.explore.view import Row, View, plain
 from dataengine.screen import printable
 from schemas.errors import InputError
@@ -29,7 +29,7 @@ def page(view: View) -> None:
     given = st.query_params.get("id", "").strip().lower()
     if given and not re.fullmatch("[0-9a-f]{4,64}", given):
         st.error("`id` in the address is no id: give 4 to 64 hexadecimal characters of one")
-        view.lead("All rows", "rows")
+        st.html(STYLE + anchor(view.link("rows"), "all rows"))
         return
     ident = st.text_input(
         "Id of a trajectory, or its first characters", key="id", bind="query-params", max_chars=64,
@@ -38,7 +38,7 @@ def page(view: View) -> None:
     ident = (ident or "").strip().lower()
     if not ident:
         st.caption("Choose one among the rows, or give its id.")
-        view.lead("All rows", "rows")
+        st.html(STYLE + anchor(view.link("rows"), "all rows"))
         return
     try:
         record = record_of(str(view.path), view.versions(LINEAGE_TABLES), ident)
@@ -88,7 +88,8 @@ def _heading(view: View, record: Row) -> None:
             st.badge(plain(printable(check)), color="gray")
     with actions.container(horizontal=True, gap="small"):
         send_button(view, [record["id"]], key="send")
-        view.lead("All of its prompt", "rows", prompt=record["prompt"]["prompt_id"])
+        link = view.link("rows", prompt=record["prompt"]["prompt_id"])
+        st.html(STYLE + anchor(link, "all of its prompt"))
 
 
 def _texts(record: Row) -> None:
@@ -139,11 +140,14 @@ def _family(view: View, record: Row) -> None:
         for f in record["family"]
     ]
     _table(rows, links=("trajectory",), key="family")
+    near: list[str] = []
     for f in record["family"]:
+        link, short = view.link("trajectory", id=f["trajectory_id"]), f["trajectory_id"][:10]
         if f["trajectory_id"] == record["trajectory"]["parent_id"]:
-            view.lead(f"Parent {f['trajectory_id'][:10]}", "trajectory", id=f["trajectory_id"])
+            near.append(anchor(link, f"parent {short}"))
         elif f["parent_id"] == record["id"]:
-            view.lead(f"Child {f['trajectory_id'][:10]}, {printable(f['did'])}", "trajectory", id=f["trajectory_id"])
+            near.append(anchor(link, f"{f['did']} {short}"))
+    st.html(STYLE + "".join(near))
     if record["parent"]:
         st.markdown("**Changes to the parent**, word by word")
         st.html(STYLE + changed_html(record["parent"]["text"], record["trajectory"]["text"]))
@@ -252,8 +256,9 @@ def _runs(record: Row) -> None:
 
 def _pair(view: View, record: Row) -> None:
     st.header(f"Pair {record['id'][:10]}")
-    for side in ("a", "b"):
-        view.lead(f"Reply {side}, {record['pair'][f'{side}_id'][:10]}", "trajectory", id=record["pair"][f"{side}_id"])
+    sides = {side: record["pair"][f"{side}_id"] for side in ("a", "b")}
+    near = (anchor(view.link("trajectory", id=i), f"reply {side}, {i[:10]}") for side, i in sides.items())
+    st.html(STYLE + "".join(near))
     left, right = st.columns(2)
     for place, side in ((left, "a"), (right, "b")):
         reply = record["replies"][side]
@@ -274,7 +279,7 @@ def _pair(view: View, record: Row) -> None:
 
 def _prompt(view: View, record: Row) -> None:
     st.info(f"{record['id'][:12]} is a prompt: its trajectories are rows of their own.")
-    view.lead("Trajectories of this prompt", "rows", prompt=record["id"])
+    st.html(STYLE + anchor(view.link("rows", prompt=record["id"]), "trajectories of this prompt"))
 
 
 # -- tables

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboards import ICON
 from dashboards.identity import person as signed_in
 from dashboards.lead.pages import lead_pages
 from dashboards.reading.page import guideline_html
@@ -17,9 +18,6 @@ from dataengine.review_queues import load_queues
 from schemas.access import Person
 from schemas.errors import UserError
 from warehouse.store import Warehouse
-
-# The tab's picture. Pages have none of their own: for those the browser would ask another server.
-ICON = str(Path(__file__).parents[1] / "assets" / "icon.svg")
 
 
 @st.cache_resource(show_spinner="Opening the warehouse")

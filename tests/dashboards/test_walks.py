@@ -1,5 +1,6 @@
 """Walks through the apps as people take them: the real commands, a real browser, a small warehouse."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -306,3 +307,83 @@ def test_nobody_knows_policy_judge_or_others_before_they_have_said(team: str, pe
         assert known.encode() in told
     for secret in (POLICY, "unseen-policy", JUDGE, DOUBT, "0.4242", "zoe-the-first", "a private note"):
         assert secret.encode() not in told, secret
+
+
+# -- D: the lead
+
+
+def test_the_lead_sees_how_far_two_people_agree(
+    team: str, person: Callable[..., Window], warehouse: Path, tmp_path: Path
+) -> None:
+    people = [person(name, "two") for name in ("ann", "ben")]
+    # Six items: ann approves four of them, ben three of those.
+    words: dict[str, str] = {}
+    for number in range(1, 7):
+        for who, one in zip(("ann", "ben"), people, strict=True):
+            place = list(words).index(one.problem()) if one.problem() in words else len(words)
+            words.setdefault(one.problem(), who)
+            if place < (4 if who == "ann" else 3):
+                one.press("y")
+            else:
+                one.press("x", "1", "Enter")
+            one.done(number)
+    assert len(words) == 6
+    lea = person("lea")
+
+    def agreement() -> bool:
+        lea.open(f"{team}/agreement?queue=two").says("Agreement")
+        metrics = lea.page.locator("[data-testid=stMetricValue]")
+        return metrics.count() == 3 and "n = 12 meetings" in lea.text()
+
+    lea.wait(lambda: len(rows_of(warehouse, "FROM reviews")) == 12, "what was said is not in the tables")
+    lea.wait(agreement, "the lead's page has no figures", 120)
+    # 5 of 6 are the same. Fleiss: chance is (7/12)^2 + (5/12)^2. Alpha: 2 of 12 differ, 2 * 7 * 5 of 12 * 11 by chance.
+    percent, chance = 5 / 6, (7**2 + 5**2) / 12**2
+    fleiss, alpha = (percent - chance) / (1 - chance), 1 - (2 / 12) / (2 * 7 * 5 / (12 * 11))
+    shown = lea.page.locator("[data-testid=stMetricValue]").all_inner_texts()
+    assert shown == [f"{value:.2f}" for value in (percent, fleiss, alpha)]
+    assert lea.page.url.endswith("/agreement?queue=two")
+    for name, words_ in (
+        ("progress", "Queue two"),
+        ("against", "math"),
+        ("events", "12 events"),
+    ):
+        lea.open(f"{team}/{name}").says(words_)
+    with lea.page.expect_download() as download:
+        lea.page.get_by_role("button", name="JSONL").click()
+    file = tmp_path / "events.jsonl"
+    download.value.save_as(file)
+    events = [json.loads(line) for line in file.read_text().splitlines()]
+    assert sorted((e["reviewer"], e["verdict"]) for e in events) == sorted(
+        [("ann", "approve")] * 4 + [("ann", "reject")] * 2 + [("ben", "approve")] * 3 + [("ben", "reject")] * 3
+    )
+    lea.unharmed()
+
+
+def test_bulk_release_wants_the_count(team: str, person: Callable[..., Window]) -> None:
+    ann, lea = person("ann", "one"), person("lea")
+    problem = ann.problem()
+    lea.open(f"{team}/bulk").page.get_by_role("radio", name="Release leases").click()
+    lea.page.get_by_role("button", name="Show what that is").click()
+    lea.says("1 chosen")
+    release = lea.page.get_by_role("button", name="Release 1")
+    assert release.is_disabled()
+    count = lea.page.get_by_label("Type 1 to confirm")
+    count.fill("2")
+    count.press("Enter")
+    lea.page.wait_for_timeout(1000)
+    assert release.is_disabled()
+    count.fill("1")
+    count.press("Enter")
+    release.click()
+    lea.says("1 released in one")
+    ben = person("ben", "one")
+    assert ben.problem() == problem
+
+
+def test_pages_of_leads_are_for_leads(team: str, person: Callable[..., Window]) -> None:
+    ann = person("ann")
+    for name in ("progress", "agreement", "against", "events", "bulk"):
+        ann.open(f"{team}/{name}")
+        ann.page.get_by_text("not found").first.wait_for()
+        assert not ann.page.get_by_role("heading", name=name.capitalize()).count()

@@ -20,7 +20,12 @@ FILLED = {"pair_id": None, "a_first": None, "queue": "", "guideline": "", "role"
 
 
 def review(number: int, trajectory_id: str, reviewer: str = "ann", verdict: Any = "approve", **columns: Any) -> Review:
-    values = {"created_at": datetime(2026, 2, 1, 0, number, tzinfo=UTC), "attempt": 1, "number": number, **columns}
+    values: dict[str, Any] = {
+        "created_at": datetime(2026, 2, 1, 0, number, tzinfo=UTC),
+        "attempt": 1,
+        "number": number,
+        **columns,
+    }
     return Review(review_id=f"{number:032x}", trajectory_id=trajectory_id, reviewer=reviewer, verdict=verdict, **values)
 
 
@@ -128,7 +133,7 @@ def test_what_is_said_again_is_no_word(said: Any) -> None:
 
 
 def test_of_a_pair_the_latest_word_counts_whichever_attempt_was_shown(said: Any, folder: Path) -> None:
-    pair = {"pair_id": "p", "a_first": True}
+    pair: dict[str, Any] = {"pair_id": "p", "a_first": True}
     assert said(
         review(1, "a"),
         review(2, "a", verdict="prefer_a", **pair),

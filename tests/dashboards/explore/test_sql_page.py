@@ -110,11 +110,11 @@ def test_values_of_every_kind_are_shown_and_written(told: Told, open_page: Open)
 
 def test_tables_and_views_are_listed_with_their_columns(told: Told, open_page: Open) -> None:
     app = open_page(told.path, "sql")
-    (browser,) = [e.proto.body for e in app.get("html")]
+    (browser,) = [e.proto.body for e in app.get("html") if 'class="schema"' in e.proto.body]
     assert "<summary>trajectory_facts</summary>" in browser
     assert "language_mix_score" in browser
     app.text_input(key="columns").set_value("finish_rea").run()
-    (browser,) = [e.proto.body for e in app.get("html")]
+    (browser,) = [e.proto.body for e in app.get("html") if 'class="schema"' in e.proto.body]
     assert "finish_reason" in browser
     assert "calibrations" not in browser
 

@@ -1,0 +1,303 @@
+"""Takes the pictures of the guides: `python docs/screenshots.py --warehouse DIR` writes docs/images/*.png.
+
+Works on a copy of the warehouse, in which made-up people have reviewed: what they say there says nothing of the replies.
+Needs Chromium and the package playwright.
+"""
+
+import argparse
+import io
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).resolve().parent.parent
+SIZE = {"width": 1440, "height": 900}
+PEOPLE = ("ada", "ben", "cem", "dot")
+# Of the second look: replies that two people look at each, the first of them with known answers; and pairs.
+REPLIES, GOLD, PAIRS = 60, 6, 24
+COLOURS = 128
+
+
+class Shot(NamedTuple):
+    """One picture: of which app, at which address, what is done there first, and on which ground."""
+
+    name: str
+    app: str
+    address: str
+    steps: Callable[[Any], None] | None = None
+    dark: bool = False
+
+
+# -- people who are not there
+
+
+def made_up_reviews(path: Path) -> None:
+    """Has made-up people review in a warehouse, each as careful as was drawn for them, through the same desk as anybody."""
+    from dataengine.desk import Desk, Words
+    from dataengine.review_queues import load_queues
+    from dataengine.review_settling import Settler
+    from dataengine.reviewing import review_of
+    from schemas.access import Person
+    from warehouse.store import Warehouse
+
+    warehouse, chance = Warehouse.open(path), random.Random(5)
+    _made_up_pairs(warehouse)
+    desk = Desk(warehouse, load_queues(path, []))
+    careful = dict(zip(PEOPLE, (0.95, 0.9, 0.85, 0.75), strict=True))
+
+    def good(item: str) -> bool:
+        return random.Random(item).random() < 0.7
+
+    def say(queue: str, name: str) -> bool:
+        person = Person(name, ("annotator",))
+        task = desk.take(queue, person)
+        if task is None:
+            return False
+        right = chance.random() < careful[name]
+        words: dict[str, Any] = {"nonce": str(chance.random())}
+        if task.contents.pair is not None:
+            better = "left" if good(task.item.item_id) == bool(task.a_first) else "right"
+            other = chance.choice(("left", "right", "tie"))
+            desk.submit(task, person, Words(task.preference(better if right else other), **words))
+        elif chance.random() < 0.03:
+            desk.submit(task, person, Words("flag", note="Is the reference right?", **words))
+        elif good(task.item.item_id) == right:
+            desk.submit(task, person, Words("approve", **words))
+        elif chance.random() < 0.15 and task.queue.edit:
+            text = task.contents.replies[0].trajectory.text
+            edited = text.replace("<think>", "<think>Let me see. ", 1) if "<think>" in text else f"Let me see. {text}"
+            desk.submit(task, person, Words("edit", text=edited, **words))
+        else:
+            reasons = chance.sample(list(task.queue.reasons)[:4], chance.choice((1, 1, 2)))
+            note = chance.choice(("", "", "The second step does not follow."))
+            desk.submit(task, person, Words("reject", reasons=reasons, note=note, **words))
+        return True
+
+    listed = desk.lists.of("second-look").items
+    for item in listed[-GOLD:]:
+        reply = desk.reader.read(item).replies[0].trajectory
+        known = ("approve", [], "") if good(item.item_id) else ("reject", [], "not good enough")
+        desk.journal.submit([review_of(reply, "gold", known[0], tags=known[1], note=known[2])])
+    Settler(warehouse).finish()
+    desk.lists.forget("second-look")
+    turns = [("second-look", REPLIES // 2)] * 4 + [("preferences", PAIRS)] * 3 + [("audit", 10)]
+    for (queue, number), name in zip(turns, (*PEOPLE, *PEOPLE[:3], "ada"), strict=True):
+        if not desk.lists.of(queue).problem:
+            for _ in range(number):
+                if not say(queue, name):
+                    break
+    desk.close()
+    settler = Settler(warehouse)
+    settler.finish()
+    settler.close()
+
+
+def _made_up_pairs(warehouse: Any) -> None:
+    """Where there are no pairs, some of two replies to one prompt."""
+    from schemas.keys import key
+    from schemas.records import Pair, now
+    from warehouse.connect import connect
+
+    with connect(warehouse.path) as connection:
+        if connection.execute("SELECT count(*) FROM pairs").fetchall() != [(0,)]:
+            return
+        found = connection.execute(
+            "SELECT prompt_id, min_by(trajectory_id, text), max_by(trajectory_id, text) FROM trajectory_facts "
+            "WHERE error IS NULL AND stage NOT IN ('eval', 'rl_rollout') "
+            "GROUP BY prompt_id HAVING min(answer) <> max(answer) ORDER BY prompt_id LIMIT ?",
+            [2 * PAIRS],
+        ).fetchall()
+    warehouse.append(
+        "pairs",
+        [Pair(pair_id=key(a, b), prompt_id=p, a_id=a, b_id=b, run_id="pictures", created_at=now()) for p, a, b in found],
+    )
+
+
+# -- the apps
+
+
+@contextmanager
+def served(command: str, warehouse: Path, folder: Path) -> Iterator[str]:
+    """The address of an app that runs as a command."""
+    with socket.create_server(("localhost", 0)) as probe:
+        port = probe.getsockname()[1]
+    arguments = [command, "--warehouse", warehouse.name, "--port", str(port), "--user", PEOPLE[0]]
+    with (folder / f"{command}.log").open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dataengine.cli", *arguments], cwd=folder, stdout=out, stderr=out
+        )
+    url = f"http://localhost:{port}"
+    try:
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):
+                break
+            time.sleep(0.2)
+        else:
+            raise SystemExit((folder / f"{command}.log").read_text())
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def _settled(page: Any) -> None:
+    """Waits until the page has its last run behind it and its charts are drawn."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=120_000)
+    page.wait_for_timeout(1500)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=120_000)
+    page.wait_for_timeout(500)
+
+
+def _task(page: Any) -> None:
+    page.locator(".screen .row").first.wait_for(timeout=60_000)
+
+
+def _press(page: Any, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def _look(page: Any) -> None:
+    _task(page)
+    _press(page, "g")
+
+
+def _edit(page: Any) -> None:
+    _task(page)
+    _press(page, "g", "e", "Control+Home", "Control+ArrowRight", "Control+ArrowRight")
+    page.keyboard.type("\nI begin with what is given. ")
+    _press(page, "ArrowDown", "End", "Control+Shift+ArrowLeft", "Control+Shift+ArrowLeft")
+    page.keyboard.type("as follows.")
+    page.locator(".screen .saved", has_text="Draft saved").wait_for()
+
+
+def _keys(page: Any) -> None:
+    _task(page)
+    _press(page, "Escape", "?")
+
+
+def _guideline(page: Any) -> None:
+    page.locator("[data-testid=stExpander] summary").first.click()
+
+
+def _bulk(page: Any) -> None:
+    page.get_by_label("SQL over the warehouse").fill(
+        "SELECT trajectory_id FROM trajectory_facts\nWHERE kept ORDER BY completion_tokens DESC LIMIT 12"
+    )
+    page.get_by_label("SQL over the warehouse").press("Control+Enter")
+    page.get_by_role("button", name="Show what that is").click()
+    page.get_by_text("12 chosen").wait_for()
+
+
+def shots(warehouse: Path) -> list[Shot]:
+    """All pictures, in an order in which none spoils another."""
+    question = (
+        'SELECT source, avg(kept::INT) AS "share that is kept"\nFROM trajectory_facts\n'
+        "WHERE stage NOT IN ('eval', 'rl_rollout')\nGROUP BY source ORDER BY 2 DESC"
+    )
+    sql = {"q": question, "kind": "bar", "x": "source", "y": "share that is kept"}
+    return [
+        Shot("review-task", "review", "?queue=second-look", _look),
+        Shot("review-edit", "review", "?queue=second-look", _edit),
+        Shot("review-keys", "review", "?queue=second-look", _keys),
+        Shot("review-pair", "review", "?queue=preferences", _task, dark=True),
+        Shot("my-work", "review", "mine"),
+        Shot("guidelines", "review", "guidelines", _guideline),
+        Shot("lead-progress", "review", "progress"),
+        Shot("lead-agreement", "review", "agreement?queue=second-look"),
+        Shot("lead-against", "review", "against"),
+        Shot("lead-events", "review", "events"),
+        Shot("lead-bulk", "review", "bulk", _bulk),
+        Shot("explore-overview", "dashboard", ""),
+        Shot("explore-yields", "dashboard", "yields"),
+        Shot("explore-passes", "dashboard", "passes", dark=True),
+        Shot("explore-lengths", "dashboard", "lengths"),
+        Shot("explore-languages", "dashboard", "languages"),
+        Shot("explore-judges", "dashboard", "judges"),
+        Shot("explore-cost", "dashboard", "cost"),
+        Shot("explore-rows", "dashboard", "rows?kept=kept"),
+        Shot("explore-trajectory", "dashboard", f"trajectory?id={_looked_at(warehouse)}"),
+        Shot("explore-sql", "dashboard", f"sql?{urlencode(sql)}"),
+        Shot("explore-mixes", "dashboard", "mixes"),
+        Shot("explore-snapshots", "dashboard", "snapshots"),
+        Shot("explore-curves", "dashboard", "curves"),
+    ]
+
+
+def _looked_at(path: Path) -> str:
+    """A trajectory with much to be seen: one that was edited into being, or that checks found something in."""
+    from warehouse.connect import connect
+
+    with connect(path) as connection:
+        found = connection.execute(
+            "SELECT trajectory_id FROM trajectory_facts WHERE error IS NULL "
+            "ORDER BY (engine = 'review') DESC, len(not_passed) DESC, trajectory_id LIMIT 1"
+        ).fetchall()
+    return str(found[0][0]) if found else ""
+
+
+def take(page: Any, shot: Shot, url: str, out: Path) -> int:
+    """Takes one picture; its size in bytes."""
+    from PIL import Image
+
+    page.goto(f"{url}/{shot.address}")
+    _settled(page)
+    if shot.steps is not None:
+        shot.steps(page)
+        _settled(page)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    file = out / f"{shot.name}.png"
+    picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+    return file.stat().st_size
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--warehouse", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--only", nargs="*", default=[], help="names of pictures, or how they start")
+    parser.add_argument("--chromium", default="/usr/bin/chromium")
+    given = parser.parse_args()
+    from playwright.sync_api import sync_playwright
+
+    given.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        copy = Path(shutil.copytree(given.warehouse, Path(folder) / given.warehouse.resolve().name))
+        print(f"made-up people review in a copy: {copy}", flush=True)
+        made_up_reviews(copy)
+        wanted = [s for s in shots(copy) if not given.only or s.name.startswith(tuple(given.only))]
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        browser = playwright.chromium.launch(executable_path=given.chromium, args=flags)
+        total = 0
+        for app in ("review", "dashboard"):
+            with served(app, copy, Path(folder)) as url:
+                context = browser.new_context(viewport=SIZE)
+                page = context.new_page()
+                for shot in (s for s in wanted if s.app == app):
+                    page.emulate_media(color_scheme="dark" if shot.dark else "light")
+                    try:
+                        size = take(page, shot, url, given.out)
+                    except Exception as e:  # noqa: BLE001 # the others are taken all the same
+                        print(f"{shot.name}: not taken: {e}", flush=True)
+                        continue
+                    total += size
+                    print(f"{shot.name}: {size:,} bytes", flush=True)
+                context.close()
+        browser.close()
+    print(f"{total:,} bytes in {given.out}")
+
+
+if __name__ == "__main__":
+    main()
