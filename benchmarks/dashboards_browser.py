@@ -44,8 +44,8 @@ _SCROLL = """async () => {
   const screen = [...document.querySelectorAll("*")].map((e) => e.shadowRoot?.querySelector(".screen")).find(Boolean)
     ?? document.querySelector(".screen");
   const body = screen.querySelector(".body");
-  const scrolled = [body, ...body.querySelectorAll("*"), body.parentElement].find((e) => e.scrollHeight > e.clientHeight + 200
-    && /auto|scroll/.test(getComputedStyle(e).overflowY)) ?? body;
+  const scrolls = (e) => e.scrollHeight > e.clientHeight + 200 && /auto|scroll/.test(getComputedStyle(e).overflowY);
+  const scrolled = [body, ...body.querySelectorAll("*"), body.parentElement].find(scrolls) ?? body;
   const tasks = [];
   const watch = new PerformanceObserver((list) => list.getEntries().forEach((e) => tasks.push(e.duration)));
   watch.observe({ type: "longtask", buffered: false });
@@ -135,7 +135,7 @@ async def opened(app: App, name: str, *, path: str = f"/?queue={QUEUE}") -> Asyn
 
 
 async def decided(page: Page, key: str) -> tuple[float, list[float]]:
-    """Presses a key that decides; seconds until the next task was painted, and the long tasks of the page until then."""
+    """Presses a key that decides; seconds until the next task was painted, and the page's long tasks until then."""
     await page.evaluate(_WATCH)
     await page.keyboard.press(key)
     await page.wait_for_function("() => window.watched.painted !== null", timeout=60_000, polling=50)

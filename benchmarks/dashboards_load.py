@@ -252,7 +252,7 @@ def _nothing_left(session: Session) -> bool:
 
 
 async def people(app: App, count: int, every: float, seconds: float, beside: Any = None) -> Told:
-    """So many people at work, one submit each per `every` seconds, for `seconds` from when all have their first task."""
+    """People at work, one submit each per `every` seconds, for `seconds` from when all have their first task."""
     started, told, ready, began, until = (
         time.perf_counter(),
         Told(),
@@ -316,8 +316,8 @@ def held_against(folder: Path, told: Sequence[Told], before: frozenset[str]) -> 
             "SELECT count(*), count(DISTINCT details ->> 'review_id') FROM verdicts WHERE \"check\" = 'human'"
         ).fetchall()[0]
         edited = connection.execute(
-            "SELECT count(*), count(*) FILTER (WHERE child_id NOT IN (SELECT trajectory_id FROM verdicts)) FROM reviews "
-            "WHERE verdict = 'edit'"
+            "SELECT count(*), count(*) FILTER (WHERE child_id NOT IN (SELECT trajectory_id FROM verdicts)) "
+            "FROM reviews WHERE verdict = 'edit'"
         ).fetchall()[0]
     looks = Counter((row[1], row[2], row[3]) for row in rows if not row[5])
     persons = Counter((row[1], row[2], row[3], row[4]) for row in rows if not row[5])
@@ -340,6 +340,7 @@ def held_against(folder: Path, told: Sequence[Told], before: frozenset[str]) -> 
             "events in the table": sum(in_table.values()),
             "settled only after the command had ended": settled.reviews,
             "edits": edited[0],
+            "of these without a verdict yet": edited[1],
             "not in the journal though answered": len(set(answered) - set(ids)),
             "not once in the journal": sum(n > 1 for n in ids.values()),
             "not in the table though in the journal": len(set(ids) - set(in_table)),

@@ -34,7 +34,8 @@ def pages(folder: Path, port: Callable[[], int], visits: int, writing: Any = Non
         try:
             print(f"`dataengine {command}`: answers after {started:.1f} s\n")
             print(
-                "| page | first visit: paint | complete | p50 paint | p95 paint | p50 complete | p95 complete | processor ms | KB | |"
+                "| page | first visit: paint | complete | p50 paint | p95 paint | p50 complete | p95 complete "
+                "| processor ms | KB | |"
             )
             print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---|")
             for path in paths:
