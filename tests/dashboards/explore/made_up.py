@@ -116,7 +116,7 @@ class _Making:
                 Run(
                     run_id=run_id, event=event, recipe=recipe, config=canonical_json(config or {}),
                     checks=canonical_json(wanted), created_at=THEN,
-                )  # type: ignore[arg-type]
+                )
             )  # fmt: skip
 
     def training(self, run: str, prompts: Sequence[tuple[Prompt, float]], gain: float) -> None:
