@@ -106,7 +106,8 @@ def load(folder: Path, replies: int, seconds: float, count: int, every: float, b
         app.stop()
     found = held_against(warehouse, [told], before)
     print(
-        f"{count} people, one submit each per {every:g} s for {seconds:g} s, {replies:,} replies and {written[0]:,} written meanwhile\n"
+        f"{count} people, one submit each per {every:g} s for {seconds:g} s, {replies:,} replies "
+        f"and {written[0]:,} written meanwhile\n"
     )
     print("| | n | p50 ms | p95 ms | max ms |\n|---|---:|---:|---:|---:|")
     print(percentiles("submit, until the next task's data is there", told.nexts))
