@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 from aiohttp import web
-from dashboards_load import QUEUE, App, as_person
+from dashboards_load import IN_BROWSER, QUEUE, App, as_person
 from playwright.async_api import Page, async_playwright
 
 CHROMIUM = "/usr/bin/chromium"
@@ -146,7 +146,7 @@ async def decided(page: Page, key: str) -> tuple[float, list[float]]:
 async def reviewer(app: App, until: float, every: float) -> list[float]:
     """One person who approves in a browser while others work; seconds of each submit, as they saw it."""
     took: list[float] = []
-    async with opened(app, "browser") as page:
+    async with opened(app, IN_BROWSER) as page:
         while time.perf_counter() < until:
             await asyncio.sleep(random.uniform(0.5, 1.5) * every)
             seconds, _ = await decided(page, "y")
@@ -168,7 +168,7 @@ async def _item(app: App, count: int) -> None:
     nexts: list[float] = []
     tasks: list[float] = []
     scrolls: list[dict[str, Any]] = []
-    async with opened(app, "browser") as page:
+    async with opened(app, IN_BROWSER) as page:
         await asyncio.sleep(2)
         for _ in range(count):
             seconds, long = await decided(page, "y")
