@@ -318,7 +318,7 @@ def held_against(folder: Path, told: Sequence[Told], before: frozenset[str]) -> 
         verdicts = {row[0] for row in connection.execute(sql).fetchall()}
         edited = connection.execute(
             "SELECT count(*), count(*) FILTER (WHERE child_id NOT IN (SELECT trajectory_id FROM verdicts)) "
-            "FROM reviews WHERE verdict = 'edit'"
+            "FROM reviews WHERE verdict = 'edit' AND repeat = 0"
         ).fetchall()[0]
     looks = Counter((row[1], row[2], row[3]) for row in rows if not row[5])
     persons = Counter((row[1], row[2], row[3], row[4]) for row in rows if not row[5])
