@@ -1,6 +1,6 @@
 """The review app and the dashboard at size: people at work while a run writes, crashes, pages, and one long item.
 
-    python benchmarks/dashboards.py load|crash|pages|item [--replies 100000] [--seconds 300] [--folder F]
+    python benchmarks/dashboards.py load|crash|pages|item [--replies 100000] [--seconds 300] [--writing] [--folder F]
 
 Makes a warehouse of so many replies, of which 4,000 are long ones that people are asked to look at, unless the folder
 has it; each measurement starts from a copy. `load` and `crash` end with an error where an answered event is lost, is
@@ -105,7 +105,10 @@ def load(folder: Path, replies: int, seconds: float, count: int, every: float, b
     finally:
         app.stop()
     found = held_against(warehouse, [told], before)
-    print(f"{count} people, one submit each per {every:g} s for {seconds:g} s, {replies:,} replies and {written[0]:,} written meanwhile\n")
+    print(
+        f"{count} people, one submit each per {every:g} s for {seconds:g} s, {replies:,} replies "
+        f"and {written[0]:,} written meanwhile\n"
+    )
     print("| | n | p50 ms | p95 ms | max ms |\n|---|---:|---:|---:|---:|")
     print(percentiles("submit, until the next task's data is there", told.nexts))
     for verdict in sorted(told.by_verdict):
@@ -115,9 +118,12 @@ def load(folder: Path, replies: int, seconds: float, count: int, every: float, b
         print(percentiles("in Chromium: from the key to the next task painted", in_browser))
     print()
     tell(found.counts | {f"refused: {why}": n for why, n in told.refused.items()})
-    if told.sizes:
-        print(f"KB sent per submit: {np.median(told.sizes) / 1000:,.0f}; ", end="")
-    print(f"processor of the command and the app: {spent:,.0f} s; memory of the app: {memory:,.0f} MB; answers after {started:.1f} s; reconnects {told.reconnects}; idle {told.idle}")
+    size = np.median(told.sizes) / 1000 if told.sizes else 0
+    print(
+        f"{size:,.0f} KB sent per submit; the command and the app took {spent:,.0f} s of processor; memory of the app "
+        f"{memory:,.0f} MB; it answers after {started:.1f} s, all have their first task {told.arrived:.1f} s later; "
+        f"connections lost: {told.reconnects}\n"
+    )
     for error in told.errors[:5]:
         print(f"error: {error}")
     found.assert_sound()
@@ -148,9 +154,12 @@ def crash(folder: Path, replies: int, crashes: int, count: int, every: float) ->
     finally:
         app.stop()
     found = held_against(warehouse, [told], before)
-    print(f"{crashes} times kill -9, {count} people, one submit each per {every:g} s, {written[0]:,} replies written meanwhile\n")
+    print(
+        f"{crashes} times kill -9, {count} people, one submit each per {every:g} s, {written[0]:,} replies written "
+        "meanwhile\n"
+    )
     tell(found.counts | {f"refused: {why}": n for why, n in told.refused.items()})
-    print(f"answers again after {np.median(back):.1f} s (median), reconnects {told.reconnects}")
+    print(f"it answers again after {np.median(back):.1f} s (median); connections lost: {told.reconnects}\n")
     for error in told.errors[:5]:
         print(f"error: {error}")
     found.assert_sound()
@@ -174,6 +183,7 @@ def main() -> None:
     parser.add_argument("--crashes", type=int, default=CRASHES)
     parser.add_argument("--no-browser", action="store_true", help="load without the reviewer in Chromium")
     parser.add_argument("--visits", type=int, default=20, help="pages: visits of each page")
+    parser.add_argument("--writing", action="store_true", help="pages: while a run writes to the warehouse")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "dataengine-benchmark")
     asked = parser.parse_args()
     if asked.what == "write-on":
@@ -185,7 +195,12 @@ def main() -> None:
     elif asked.what == "pages":
         from dashboards_pages import pages
 
-        pages(fresh(made(asked.folder / f"dashboards-{asked.replies}", asked.replies), "pages"), free_port, asked.visits)
+        warehouse = fresh(made(asked.folder / f"dashboards-{asked.replies}", asked.replies), "pages")
+        if asked.writing:
+            with writing(warehouse):
+                pages(warehouse, free_port, asked.visits)
+        else:
+            pages(warehouse, free_port, asked.visits)
     else:
         from dashboards_browser import item
 

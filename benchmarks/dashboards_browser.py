@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 from aiohttp import web
-from dashboards_load import QUEUE, App, as_person
+from dashboards_load import IN_BROWSER, QUEUE, App, as_person
 from playwright.async_api import Page, async_playwright
 
 CHROMIUM = "/usr/bin/chromium"
@@ -44,8 +44,8 @@ _SCROLL = """async () => {
   const screen = [...document.querySelectorAll("*")].map((e) => e.shadowRoot?.querySelector(".screen")).find(Boolean)
     ?? document.querySelector(".screen");
   const body = screen.querySelector(".body");
-  const scrolled = [body, ...body.querySelectorAll("*"), body.parentElement].find((e) => e.scrollHeight > e.clientHeight + 200
-    && /auto|scroll/.test(getComputedStyle(e).overflowY)) ?? body;
+  const scrolls = (e) => e.scrollHeight > e.clientHeight + 200 && /auto|scroll/.test(getComputedStyle(e).overflowY);
+  const scrolled = [body, ...body.querySelectorAll("*"), body.parentElement].find(scrolls) ?? body;
   const tasks = [];
   const watch = new PerformanceObserver((list) => list.getEntries().forEach((e) => tasks.push(e.duration)));
   watch.observe({ type: "longtask", buffered: false });
@@ -135,7 +135,7 @@ async def opened(app: App, name: str, *, path: str = f"/?queue={QUEUE}") -> Asyn
 
 
 async def decided(page: Page, key: str) -> tuple[float, list[float]]:
-    """Presses a key that decides; seconds until the next task was painted, and the long tasks of the page until then."""
+    """Presses a key that decides; seconds until the next task was painted, and the page's long tasks until then."""
     await page.evaluate(_WATCH)
     await page.keyboard.press(key)
     await page.wait_for_function("() => window.watched.painted !== null", timeout=60_000, polling=50)
@@ -146,7 +146,7 @@ async def decided(page: Page, key: str) -> tuple[float, list[float]]:
 async def reviewer(app: App, until: float, every: float) -> list[float]:
     """One person who approves in a browser while others work; seconds of each submit, as they saw it."""
     took: list[float] = []
-    async with opened(app, "browser") as page:
+    async with opened(app, IN_BROWSER) as page:
         while time.perf_counter() < until:
             await asyncio.sleep(random.uniform(0.5, 1.5) * every)
             seconds, _ = await decided(page, "y")
@@ -168,7 +168,7 @@ async def _item(app: App, count: int) -> None:
     nexts: list[float] = []
     tasks: list[float] = []
     scrolls: list[dict[str, Any]] = []
-    async with opened(app, "browser") as page:
+    async with opened(app, IN_BROWSER) as page:
         await asyncio.sleep(2)
         for _ in range(count):
             seconds, long = await decided(page, "y")

@@ -209,7 +209,7 @@ def _prompt(text: str, number: int) -> Prompt:
 
 
 def write_on(folder: Path, every: float = 1.0, batch: int = 64) -> None:
-    """Goes on as a run does: replies and their verdicts, a batch every second, until the process that began it is gone."""
+    """Goes on as a run does, with replies and their verdicts, until the process that began it is gone."""
     warehouse, texts, parent = Warehouse.open(folder), Texts(seed=os.getpid(), words=1_000_000), os.getppid()
     prompts = [_prompt(text, i) for i, text in enumerate(texts.some(np.full(500, 300)))]
     warehouse.append("prompts", prompts)

@@ -24,14 +24,19 @@ REVIEW = ("", "mine", "guidelines", "progress", "agreement", "against", "events"
 def pages(folder: Path, port: Callable[[], int], visits: int, writing: Any = None) -> None:
     """Visits every page of both apps, as a lead: first each alone, then several windows at once."""
     with connect(folder, only=("trajectories",)) as connection:
-        (some,) = connection.execute("SELECT trajectory_id FROM trajectories WHERE stage = 'cold_start' LIMIT 1").fetchall()[0]
+        (some,) = connection.execute(
+            "SELECT trajectory_id FROM trajectories WHERE stage = 'cold_start' LIMIT 1"
+        ).fetchall()[0]
     queries = {"trajectory": {"id": some}, "review": {"queue": QUEUE}}
     for command, paths in (("dashboard", EXPLORE), ("review", REVIEW)):
         app = App(folder, port(), command)
         started = app.start()
         try:
             print(f"`dataengine {command}`: answers after {started:.1f} s\n")
-            print("| page | first visit: paint | complete | p50 paint | p95 paint | p50 complete | p95 complete | processor ms | KB | |")
+            print(
+                "| page | first visit: paint | complete | p50 paint | p95 paint | p50 complete | p95 complete "
+                "| processor ms | KB | |"
+            )
             print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---|")
             for path in paths:
                 asyncio.run(_page(app, path, queries.get(path or command, {}), visits))
@@ -45,7 +50,11 @@ async def _page(app: App, path: str, query: dict[str, str], visits: int) -> None
         try:
             cold = await _visit(http, app, path, query)
             each, before = max(1, visits // AT_ONCE), app.processor()
-            warm = [v for many in await asyncio.gather(*(_several(http, app, path, query, each) for _ in range(AT_ONCE))) for v in many]
+            warm = [
+                v
+                for many in await asyncio.gather(*(_several(http, app, path, query, each) for _ in range(AT_ONCE)))
+                for v in many
+            ]
             spent = (app.processor() - before) / len(warm)
         except (Gone, TimeoutError) as e:
             print(f"| {path or 'first'} | | | | | | | | | {type(e).__name__}: {e} |", flush=True)
@@ -62,11 +71,15 @@ def _both(seconds: Sequence[float]) -> list[float]:
     return [float(p) * 1000 for p in np.percentile(seconds, [50, 95])]
 
 
-async def _several(http: aiohttp.ClientSession, app: App, path: str, query: dict[str, str], count: int) -> list[tuple[float, float, int, str]]:
+async def _several(
+    http: aiohttp.ClientSession, app: App, path: str, query: dict[str, str], count: int
+) -> list[tuple[float, float, int, str]]:
     return [await _visit(http, app, path, query) for _ in range(count)]
 
 
-async def _visit(http: aiohttp.ClientSession, app: App, path: str, query: dict[str, str]) -> tuple[float, float, int, str]:
+async def _visit(
+    http: aiohttp.ClientSession, app: App, path: str, query: dict[str, str]
+) -> tuple[float, float, int, str]:
     """Seconds to the first element and to the last, the bytes that came, and the first error of the page."""
     async with Session(http, app.url, page=path, query=query, headers=as_person("lead")) as session:
         run = await session.settled(180)
