@@ -1,4 +1,4 @@
-"""Makes the pages that are worked out from the code: docs/cli.md, docs/schema.md and schemas/jsonschema/."""
+"""Makes the pages that are worked out from the code: docs/cli.md, docs/schema.md, schemas/jsonschema/, and tables."""
 
 import json
 import os
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from typer import Typer
 
 ROOT = Path(__file__).resolve().parent.parent
+# Between these two lines stands the table of keys.
+_KEYS = ("<!-- keys: made by `make docs` -->", "<!-- end of keys -->")
 
 
 def cli_page() -> str:
@@ -87,10 +89,27 @@ def json_schemas() -> dict[str, str]:
     return {f"{n}.json": json.dumps(m.model_json_schema(), indent=2) + "\n" for n, m in models.items()}
 
 
+def review_page() -> str:
+    """The guide to the review app as it is, with its table of keys made anew."""
+    from dashboards.review.keys import KEYS
+
+    kinds = {"always": "", "attempt": "one reply", "pair": "two replies"}
+    lines = ["", "| key | what it does | in tasks of |", "|---|---|---|"]
+    for group in dict.fromkeys(k.group for k in KEYS):
+        lines.append(f"| | **{group}** | |")
+        lines += [f"| `{k.key}` | {k.label} | {kinds[k.when]} |" for k in KEYS if k.group == group]
+    text = (ROOT / "docs" / "review.md").read_text(encoding="utf-8")
+    head, _, rest = text.partition(_KEYS[0])
+    _, found, tail = rest.partition(_KEYS[1])
+    assert found, "docs/review.md lacks the place for its table of keys"
+    return "\n".join([f"{head}{_KEYS[0]}", *lines, "", f"{_KEYS[1]}{tail}"])
+
+
 def pages() -> dict[Path, str]:
     """All generated files with their content."""
     return {
         ROOT / "docs" / "cli.md": cli_page(),
+        ROOT / "docs" / "review.md": review_page(),
         ROOT / "docs" / "schema.md": schema_page(),
         **{ROOT / "schemas" / "jsonschema" / name: text for name, text in json_schemas().items()},
     }

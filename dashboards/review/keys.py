@@ -26,7 +26,7 @@ KEYS: Final[tuple[Key, ...]] = (
     Key("left", "h", "The left one is better", "pair"),
     Key("right", "l", "The right one is better", "pair"),
     Key("tie", "t", "Neither is better", "pair"),
-    Key("flag", "f", "Flag for the lead: then a note, then Ctrl+Enter"),
+    Key("flag", "f", "Flag for an adjudicator: then a note, then Ctrl+Enter"),
     Key("skip", "s", "Skip: give it to somebody else"),
     Key("send", "Ctrl+Enter", "Send what is chosen (nothing chosen: approve, or the edit) and go on"),
     Key("confirm", "Enter", "Send the chosen reject or flag"),
