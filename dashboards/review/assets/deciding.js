@@ -38,7 +38,7 @@ class Deciding extends Writing {
     this.drawVerdict();
     this.written();
     if (verdict === "flag") this.el.note.focus();
-    this.said(verdict === "flag" ? "Say in the note what the lead should know, then Ctrl+Enter." : "Choose reasons by digit, then Enter.");
+    this.said(verdict === "flag" ? "Say in the note what an adjudicator should know, then Ctrl+Enter." : "Choose reasons by digit, then Enter.");
   }
 
   toggleReason(i) {
