@@ -26,7 +26,7 @@ from dashboards.explore import (
     trajectory,
     yields,
 )
-from dashboards.explore.view import HOME, View
+from dashboards.explore.view import HOME, View, plain
 from dashboards.identity import needs, person
 from schemas.errors import UserError
 
@@ -61,7 +61,7 @@ def main(path: Path) -> None:
             pages[name] = st.Page(partial(draw, view), title=title, url_path=name, default=name == HOME)
             sections.setdefault(section, []).append(pages[name])
         chosen = st.navigation(sections, expanded=True)
-        st.sidebar.caption(path.name, help=str(path))
+        st.sidebar.caption(f"{plain(path.name)} as of {view.at:%H:%M:%S} UTC", help=plain(str(path)))
         chosen.run()
     except UserError as e:
         st.error(f"{type(e).__name__}")

@@ -1,6 +1,6 @@
 """Takes the pictures of the guides: `python docs/screenshots.py --warehouse DIR` writes docs/images/*.png.
 
-Works on a copy of the warehouse, in which made-up people have reviewed: what they say there says nothing of the replies.
+Works on a copy of the warehouse, in which made-up people have reviewed: what they say says nothing of the replies.
 Needs Chromium and the package playwright.
 """
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZE = {"width": 1440, "height": 900}
 PEOPLE = ("ada", "ben", "cem", "dot")
 # Of the second look: replies that two people look at each, the first of them with known answers; and pairs.
-REPLIES, GOLD, PAIRS = 60, 6, 24
+REPLIES, GOLD, PAIRS = 60, 6, 20
 COLOURS = 128
 
 
@@ -43,7 +43,7 @@ class Shot(NamedTuple):
 
 
 def made_up_reviews(path: Path) -> None:
-    """Has made-up people review in a warehouse, each as careful as was drawn for them, through the same desk as anybody."""
+    """Has made-up people review in a warehouse, each as careful as is set here, at the same desk as anybody."""
     from dataengine.desk import Desk, Words
     from dataengine.review_queues import load_queues
     from dataengine.review_settling import Settler
@@ -52,8 +52,11 @@ def made_up_reviews(path: Path) -> None:
     from warehouse.store import Warehouse
 
     warehouse, chance = Warehouse.open(path), random.Random(5)
-    _made_up_pairs(warehouse)
-    desk = Desk(warehouse, load_queues(path, []))
+    queues = load_queues(path, [])
+    _made_up_pairs(warehouse, queues["preferences"].sql)
+    # The journal goes on from its last event: only where there is none yet can this have been weeks ago.
+    clock = _Clock(time.time() - 20 * 86_400)
+    desk = Desk(warehouse, queues, clock=clock)
     careful = dict(zip(PEOPLE, (0.95, 0.9, 0.85, 0.75), strict=True))
 
     def good(item: str) -> bool:
@@ -65,6 +68,7 @@ def made_up_reviews(path: Path) -> None:
         if task is None:
             return False
         right = chance.random() < careful[name]
+        clock.now += 60 * chance.lognormvariate(0, 0.6)
         words: dict[str, Any] = {"nonce": str(chance.random())}
         if task.contents.pair is not None:
             better = "left" if good(task.item.item_id) == bool(task.a_first) else "right"
@@ -91,36 +95,50 @@ def made_up_reviews(path: Path) -> None:
         desk.journal.submit([review_of(reply, "gold", known[0], tags=known[1], note=known[2])])
     Settler(warehouse).finish()
     desk.lists.forget("second-look")
-    turns = [("second-look", REPLIES // 2)] * 4 + [("preferences", PAIRS)] * 3 + [("audit", 10)]
-    for (queue, number), name in zip(turns, (*PEOPLE, *PEOPLE[:3], "ada"), strict=True):
-        if not desk.lists.of(queue).problem:
-            for _ in range(number):
-                if not say(queue, name):
-                    break
+    for number in range(REPLIES // 2):
+        for name in chance.sample(PEOPLE, len(PEOPLE)):
+            say("second-look", name)
+        for name in PEOPLE[:3] if number < PAIRS else ():
+            say("preferences", name)
+        if number % 3 == 0:
+            say("audit", PEOPLE[0])
+        clock.now += 20 * 86_400 / (REPLIES // 2) - 600
     desk.close()
     settler = Settler(warehouse)
     settler.finish()
     settler.close()
 
 
-def _made_up_pairs(warehouse: Any) -> None:
-    """Where there are no pairs, some of two replies to one prompt."""
+class _Clock:
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def _made_up_pairs(warehouse: Any, waiting: str) -> None:
+    """Where few pairs wait for people, some of two replies to one prompt that the rule finds equally good."""
     from schemas.keys import key
     from schemas.records import Pair, now
     from warehouse.connect import connect
 
     with connect(warehouse.path) as connection:
-        if connection.execute("SELECT count(*) FROM pairs").fetchall() != [(0,)]:
+        if len(connection.execute(waiting).fetchall()) > PAIRS:
             return
         found = connection.execute(
-            "SELECT prompt_id, min_by(trajectory_id, text), max_by(trajectory_id, text) FROM trajectory_facts "
-            "WHERE error IS NULL AND stage NOT IN ('eval', 'rl_rollout') "
-            "GROUP BY prompt_id HAVING min(answer) <> max(answer) ORDER BY prompt_id LIMIT ?",
+            "SELECT prompt_id, min_by(trajectory_id, answer), max_by(trajectory_id, answer) FROM trajectory_facts "
+            "WHERE error IS NULL AND stage NOT IN ('eval', 'rl_rollout') AND answer IS NOT NULL "
+            "GROUP BY prompt_id, correct HAVING min(answer) <> max(answer) "
+            "ORDER BY correct DESC, prompt_id LIMIT ?",
             [2 * PAIRS],
         ).fetchall()
     warehouse.append(
         "pairs",
-        [Pair(pair_id=key(a, b), prompt_id=p, a_id=a, b_id=b, run_id="pictures", created_at=now()) for p, a, b in found],
+        [
+            Pair(pair_id=key(a, b), prompt_id=p, a_id=a, b_id=b, run_id="pictures", created_at=now())
+            for p, a, b in found
+        ],
     )
 
 
@@ -154,13 +172,15 @@ def served(command: str, warehouse: Path, folder: Path) -> Iterator[str]:
 def _settled(page: Any) -> None:
     """Waits until the page has its last run behind it and its charts are drawn."""
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=120_000)
-    page.wait_for_timeout(1500)
+    # Parts of pages are loaded when they are first needed.
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(2500)
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for(timeout=120_000)
     page.wait_for_timeout(500)
 
 
 def _task(page: Any) -> None:
-    page.locator(".screen .row").first.wait_for(timeout=60_000)
+    page.locator(".screen .row, .screen .pen textarea").first.wait_for(timeout=60_000)
 
 
 def _press(page: Any, *keys: str) -> None:
@@ -175,9 +195,9 @@ def _look(page: Any) -> None:
 
 def _edit(page: Any) -> None:
     _task(page)
-    _press(page, "g", "e", "Control+Home", "Control+ArrowRight", "Control+ArrowRight")
-    page.keyboard.type("\nI begin with what is given. ")
-    _press(page, "ArrowDown", "End", "Control+Shift+ArrowLeft", "Control+Shift+ArrowLeft")
+    _press(page, "g", "e", "Control+Home", "End")
+    page.keyboard.type(" I begin with what is given.")
+    _press(page, "ArrowDown", "End", "Control+Shift+ArrowLeft")
     page.keyboard.type("as follows.")
     page.locator(".screen .saved", has_text="Draft saved").wait_for()
 
@@ -188,14 +208,13 @@ def _keys(page: Any) -> None:
 
 
 def _guideline(page: Any) -> None:
-    page.locator("[data-testid=stExpander] summary").first.click()
+    page.locator("[data-testid=stExpander] summary", has_text="Second look").click()
 
 
 def _bulk(page: Any) -> None:
-    page.get_by_label("SQL over the warehouse").fill(
-        "SELECT trajectory_id FROM trajectory_facts\nWHERE kept ORDER BY completion_tokens DESC LIMIT 12"
-    )
-    page.get_by_label("SQL over the warehouse").press("Control+Enter")
+    sql = page.get_by_role("textbox", name="SQL over the warehouse")
+    sql.fill("SELECT trajectory_id FROM trajectory_facts\nWHERE kept ORDER BY completion_tokens DESC LIMIT 12")
+    sql.press("Control+Enter")
     page.get_by_role("button", name="Show what that is").click()
     page.get_by_text("12 chosen").wait_for()
 
@@ -273,7 +292,7 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     given.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory(prefix="dataengine-") as folder, sync_playwright() as playwright:
         copy = Path(shutil.copytree(given.warehouse, Path(folder) / given.warehouse.resolve().name))
         print(f"made-up people review in a copy: {copy}", flush=True)
         made_up_reviews(copy)

@@ -1,6 +1,8 @@
 """Queries of the explore app: answers are bounded, and kept by the versions of the tables that they were read from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +12,14 @@ import streamlit as st
 from schemas.errors import SnapshotError
 from warehouse.connect import connect, opened
 from warehouse.quoting import parquet
+from warehouse.store import DEPENDENTS_FIRST, Warehouse
 from warehouse.views import names_in
 
 # Answers that are kept at once, for all sessions together, and for how long.
 _ANSWERS, _SECONDS = 500, 3600
+# Seconds for which a look at the versions of tables holds: a run writes all the time, and each look costs milliseconds
+# a table, and all answers that were kept.
+_LOOK = 10
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,22 @@ class Table:
     def dicts(self) -> list[dict[str, Any]]:
         """The rows by the names of the columns."""
         return [dict(zip(self.names, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Look:
+    """The newest version of every table, and when that was seen."""
+
+    versions: Mapping[str, int]
+    at: datetime
+
+
+@st.cache_data(max_entries=20, ttl=_LOOK, show_spinner=False)
+def look_at(path: str) -> Look:
+    """What all who come within some seconds see of a warehouse. Raises WarehouseError where there is none."""
+    warehouse = Warehouse.open(path)
+    # Dependents first: a verdict is never seen without its trajectory.
+    return Look({table: warehouse.delta(table).version() for table in DEPENDENTS_FIRST}, datetime.now(UTC))
 
 
 @st.cache_data(max_entries=_ANSWERS, ttl=_SECONDS, show_spinner="asking the warehouse")

@@ -1,15 +1,16 @@
 """What every page of the explore app needs: queries that are kept, charts with title and n, links with their state."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import altair as alt
+import pyarrow as pa
 import streamlit as st
 
-from dashboards.explore.querying import Table, ask
-from warehouse.store import DEPENDENTS_FIRST, Warehouse
+from dashboards.explore.querying import Table, ask, look_at
 from warehouse.views import made_of, names_in
 
 Row = dict[str, Any]
@@ -24,17 +25,17 @@ class View:
     def __init__(self, path: Path, pages: Mapping[str, st.Page] | None = None) -> None:
         self.path = path
         self.pages = pages if pages is not None else {}
-        self._warehouse = Warehouse.open(path)
-        self._versions: dict[str, int] = {}
+        self._look = look_at(str(path))
 
     def versions(self, sql: str) -> tuple[tuple[str, int], ...]:
         """The tables that a query reads, through whatever views, with the version of each that this look is at."""
         tables = made_of(names_in(sql))
-        # Dependents first: a verdict is never seen without its trajectory.
-        for table in DEPENDENTS_FIRST:
-            if table in tables and table not in self._versions:
-                self._versions[table] = self._warehouse.delta(table).version()
-        return tuple((table, self._versions[table]) for table in DEPENDENTS_FIRST if table in tables)
+        return tuple((table, version) for table, version in self._look.versions.items() if table in tables)
+
+    @property
+    def at(self) -> datetime:
+        """When the versions were looked up that this look is at."""
+        return self._look.at
 
     def rows(self, sql: str, parameters: Sequence[Any] = (), *, most: int = 5000) -> list[Row]:
         """A query's rows, at most `most` of them; what is left out is said on the page.
@@ -102,8 +103,12 @@ class View:
 
 
 def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    """A chart whose data are those rows, as they are: frames guess types, and encodings here name them."""
-    return alt.Chart(alt.Data(values=list(rows)))  # type: ignore[no-untyped-call]
+    """A chart of those rows, as an Arrow table: of dicts Altair copies and looks over every value many times."""
+    table = pa.Table.from_pylist([dict(row) for row in rows])
+    for place, field in enumerate(table.schema):
+        if pa.types.is_null(field.type):
+            table = table.set_column(place, field.name, table[field.name].cast(pa.string()))
+    return alt.Chart(table)
 
 
 def plain(text: str) -> str:

@@ -60,7 +60,7 @@ def page(text: str, marks: Iterable[Mark | Mapping[str, Any]] = ()) -> Page:
 
 def guideline_html(text: str) -> str:
     """Markdown of ours as HTML, by the same rules: no HTML in it, links as text."""
-    return rendered_html(text)
+    return rendered_html(text, breaks=False)
 
 
 def _page(text: str, marks: Sequence[Mark]) -> Page:

@@ -32,8 +32,8 @@ def _fence(self: RendererHTML, tokens: list[Token], i: int, options: OptionsDict
     return f"<pre>{label}<code>{escapeHtml(tokens[i].content)}</code></pre>\n"
 
 
-def _markdown() -> MarkdownIt:
-    made = MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False, "breaks": True})
+def _markdown(breaks: bool) -> MarkdownIt:
+    made = MarkdownIt("commonmark", {"html": False, "linkify": False, "typographer": False, "breaks": breaks})
     made.enable("table")
     # What would make text vanish or become something to click or load stays text.
     made.disable(["image", "link", "autolink", "reference", "html_block", "html_inline", "entity", "code", "lheading"])
@@ -41,7 +41,7 @@ def _markdown() -> MarkdownIt:
     return made
 
 
-_MARKDOWN: Final = _markdown()
+_MARKDOWN: Final = {breaks: _markdown(breaks) for breaks in (True, False)}
 
 
 class Formulas:
@@ -52,8 +52,11 @@ class Formulas:
         self.refused = 0
 
 
-def rendered_html(text: str, formulas: Formulas | None = None) -> str:
-    """One block of hostile text as HTML: elements of Markdown and MathML, no links, no attributes from the text."""
+def rendered_html(text: str, formulas: Formulas | None = None, *, breaks: bool = True) -> str:
+    """One block of hostile text as HTML: elements of Markdown and MathML, no links, no attributes from the text.
+
+    Lines end where they end in the text; without `breaks` a paragraph is filled, as in Markdown.
+    """
     counter = formulas or Formulas(10_000)
     ours: list[str] = []
 
@@ -66,7 +69,7 @@ def rendered_html(text: str, formulas: Formulas | None = None) -> str:
         clean += (text[at : found.start()], place(framed(found[0])))
         at = found.end()
     marked = "".join((*clean, text[at:]))
-    made = _MARKDOWN.render(_with_formulas(marked, place, counter)) if marked.strip() else ""
+    made = _MARKDOWN[breaks].render(_with_formulas(marked, place, counter)) if marked.strip() else ""
     # A formula's own source, shown when it cannot be rendered, may hold places of hidden characters.
     for _ in range(2):
         made = _PLACE.sub(lambda m: ours[int(m[1])], made)

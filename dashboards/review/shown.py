@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboards.reading.page import Page, guideline_html, page
+from dashboards.reading.render import rendered_html
 from dashboards.review.keys import reason_keys
 from dataengine.desk import Task
 from dataengine.desk_reading import Contents, Reply
@@ -35,7 +36,7 @@ def shown(task: Task, *, position: str, told: Mapping[str, Any]) -> dict[str, An
         "position": position,
         "problem": [{"role": m.role, **_text(m.content)} for m in prompt.messages],
         "reference": prompt.reference,
-        "reference_html": guideline_html(prompt.reference) if prompt.reference else None,
+        "reference_html": rendered_html(prompt.reference) if prompt.reference else None,
         "evidence": evidence,
         **replies,
         "said": [_said(review) for review in task.others],

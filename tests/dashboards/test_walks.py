@@ -47,6 +47,13 @@ def window(browser: Any) -> Iterator[Windows]:
 
 
 @pytest.fixture
+def explore(warehouse: Path) -> Iterator[Running]:
+    """`dataengine dashboard`, on one's own machine."""
+    with serving("dashboard", warehouse, "--user", "ann") as running:
+        yield running
+
+
+@pytest.fixture
 def alone(warehouse: Path) -> Iterator[Running]:
     """`dataengine review`, on one's own machine."""
     with serving("review", warehouse, "--user", "ann") as running:
@@ -57,9 +64,9 @@ def alone(warehouse: Path) -> Iterator[Running]:
 def team(warehouse: Path) -> Iterator[str]:
     """The address of a proxy with sign-in before `dataengine review`."""
     access = str(warehouse / "access.yaml")
-    with serving("review", warehouse, "--access", access, DATAENGINE_PROXY_SECRET=SECRET) as running:
-        with signing_in(running.port) as url:
-            yield url
+    served = serving("review", warehouse, "--access", access, DATAENGINE_PROXY_SECRET=SECRET)
+    with served as running, signing_in(running.port) as url:
+        yield url
 
 
 @pytest.fixture
@@ -333,7 +340,7 @@ def test_the_lead_sees_how_far_two_people_agree(
     def agreement() -> bool:
         lea.open(f"{team}/agreement?queue=two").says("Agreement")
         metrics = lea.page.locator("[data-testid=stMetricValue]")
-        return metrics.count() == 3 and "n = 12 meetings" in lea.text()
+        return metrics.count() == 3 and lea.text().count("n = 6 items") == 3
 
     lea.wait(lambda: len(rows_of(warehouse, "FROM reviews")) == 12, "what was said is not in the tables")
     lea.wait(agreement, "the lead's page has no figures", 120)
@@ -344,8 +351,8 @@ def test_the_lead_sees_how_far_two_people_agree(
     assert shown == [f"{value:.2f}" for value in (percent, fleiss, alpha)]
     assert lea.page.url.endswith("/agreement?queue=two")
     for name, words_ in (
-        ("progress", "Queue two"),
-        ("against", "math"),
+        ("progress", "Done today"),
+        ("against", "People against judges and rules"),
         ("events", "12 events"),
     ):
         lea.open(f"{team}/{name}").says(words_)
@@ -364,6 +371,7 @@ def test_bulk_release_wants_the_count(team: str, person: Callable[..., Window]) 
     ann, lea = person("ann", "one"), person("lea")
     problem = ann.problem()
     lea.open(f"{team}/bulk").page.get_by_role("radio", name="Release leases").click()
+    lea.says("Of person")
     lea.page.get_by_role("button", name="Show what that is").click()
     lea.says("1 chosen")
     release = lea.page.get_by_role("button", name="Release 1")
@@ -387,3 +395,121 @@ def test_pages_of_leads_are_for_leads(team: str, person: Callable[..., Window]) 
         ann.open(f"{team}/{name}")
         ann.page.get_by_text("not found").first.wait_for()
         assert not ann.page.get_by_role("heading", name=name.capitalize()).count()
+
+
+# -- E: from the funnel to a review
+
+
+def choose_row(page: Any, row: int = 0) -> None:
+    """Chooses a row of the table at its left end."""
+    table = page.locator(".stDataFrameGlideDataEditor").first
+    table.wait_for()
+    page.wait_for_timeout(500)
+    table.click(position={"x": 15, "y": 36 + 38 * row + 19})
+
+
+def test_from_the_funnel_to_the_reviewer(explore: Running, alone: Running, warehouse: Path, window: Windows) -> None:
+    ann = window().open(explore.url)
+    ann.says("applicable = pass + fail + undecided + error + pending")
+    # A part of a bar of the funnel leads to its rows.
+    chart = ann.page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first
+    chart.wait_for()
+    link = ann.page.locator("[data-testid=stMain] a[href*='rows?']")
+
+    def bar() -> bool:
+        box = chart.bounding_box()
+        for y in range(90, int(box["height"]) - 60, 14):
+            chart.click(position={"x": box["width"] * 0.4, "y": y})
+            ann.page.wait_for_timeout(300)
+            if link.count():
+                return True
+        return False
+
+    ann.wait(bar, "no bar of the funnel leads to rows", 120)
+    link.first.click()
+    ann.page.wait_for_url("**/rows?**")
+    ann.says("trajectories")
+    assert "stage=" in ann.page.url
+    # The same view for somebody else, and after a reload; narrowed by words.
+    ann.page.get_by_role("searchbox", name="Words in question").fill('"look at that again"')
+    ann.page.get_by_role("searchbox", name="Words in question").press("Enter")
+    ann.says("with these words")
+    ann.page.wait_for_url("**text=**")
+    count = next(line for line in ann.text().splitlines() if "with these words" in line).split(" · ")[0]
+    other = window().open(ann.page.url)
+    other.says(count)
+    other.page.reload()
+    other.says(count)
+    search = other.page.get_by_role("searchbox", name="Words in question")
+    other.wait(lambda: search.input_value() == '"look at that again"', "the words are not in their field")
+    choose_row(ann.page, 1)
+    ann.page.locator("[data-testid=stMain] a[href*='trajectory?id=']", has_text="open").click()
+    ann.page.wait_for_url("**/trajectory?id=**")
+    ann.says("How it was made")
+    ident = ann.page.url.split("id=")[1][:64]
+    for known in (POLICY, JUDGE, DOUBT if DOUBT in ann.text() else JUDGE, "Wait, let me look at that again."):
+        assert known in ann.text()
+    ann.page.get_by_role("button", name="Send to review").click()
+    ann.says("1 sent to the queue sent")
+    ann.page.reload()
+    ann.says("How it was made")
+    ben = window().open(f"{alone.url}/?queue=sent").task()
+    (problem,) = rows_of(
+        warehouse, "SELECT messages[-1].content FROM trajectory_facts WHERE trajectory_id LIKE ? || '%'", ident
+    )
+    assert problem[0][:20] in ben.problem()
+    ben.press("y")
+    ben.says("Nothing waits for you")
+    ben.wait(lambda: rows_of(warehouse, "SELECT queue FROM reviews") == [("sent",)], "it is not in the tables")
+    # What was said there is on the trajectory's page, without an export.
+    ann.wait(lambda: ann.page.reload() or "People" in ann.text(), "the review is not on the page", 120)
+    for one in (ann, other, ben):
+        one.unharmed()
+
+
+def test_every_page_of_the_dashboard_stands_and_its_address_can_be_sent(explore: Running, window: Windows) -> None:
+    ann = window()
+    pages = "overview yields passes lengths languages judges cost rows trajectory sql mixes snapshots curves"
+    for name in pages.split():
+        ann.open(f"{explore.url}/{'' if name == 'overview' else name}")
+        ann.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+        ann.page.locator("[data-testid=stMain] :is(h1, h2, input)").first.wait_for()
+        assert not ann.page.locator("[data-testid=stException]").count(), name
+    ann.open(f"{explore.url}/passes?passes_stage=cold_start").says("cold_start")
+    ann.open(f"{explore.url}/sql?q=SELECT+42+AS+answer").says("SELECT 42 AS answer")
+    ann.unharmed()
+
+
+# -- kill -9
+
+
+def test_a_killed_app_has_kept_what_was_written_and_said(warehouse: Path, window: Windows) -> None:
+    with serving("review", warehouse, "--user", "ann") as app:
+        ann = window().open(f"{app.url}/?queue=one").task()
+        ann.press("n")
+        ann.write("before")
+        ann.saved()
+        for letter in " and in the middle":
+            ann.write(letter)
+            if letter == "m":
+                app.kill()
+        app.start()
+        ann.open(f"{app.url}/?queue=one").task()
+        assert ann.note() == "before and in the middle"
+        ann.saved()
+        problem = ann.problem()
+        # What the server holds is enough: another browser has it, too.
+        again = window().open(f"{app.url}/?queue=one").task()
+        assert (again.problem(), again.note()) == (problem, "before and in the middle")
+        again.page.close()
+        ann.press("Escape", "y")
+        ann.done(1)
+        app.kill()
+        app.start()
+        ann.open(f"{app.url}/?queue=one").task().done(1)
+        assert ann.problem() != problem and ann.note() == ""
+        said = "SELECT verdict, note FROM reviews"
+        ann.wait(lambda: rows_of(warehouse, said), "what was said is not in the tables")
+        assert rows_of(warehouse, said) == [("approve", "before and in the middle")]
+        app.end()
+        assert rows_of(warehouse, said) == [("approve", "before and in the middle")]

@@ -1,4 +1,4 @@
-"""For walks through the apps: a small warehouse, the real commands as processes, a proxy that signs people in, windows."""
+"""For walks through the apps: a small warehouse, the real commands, a proxy that signs people in, browser windows."""
 
 import os
 import random
@@ -222,7 +222,7 @@ def serving(command: str, warehouse: Path, *options: str, **environment: str) ->
 def signing_in(port: int, *, header: str = "X-Forwarded-User") -> Iterator[str]:
     """The address of a proxy before the app at `port`: `/sign-in?name=ann` makes the browser ann's.
 
-    It does what the page on access asks of one: puts the name and the secret in, and whatever came under these names out.
+    It does what docs/access.md asks of one: puts the name and the secret in, and what came under these names out.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
         stopped = threading.Event()

@@ -34,11 +34,11 @@ MADE_UP: dict[type[Record], dict[str, st.SearchStrategy[Any]]] = {
     Review: {
         "review_id": st.just("0f" * 16),
         "reviewer": st.sampled_from(["ann", "名", "a b"]),
-        "verdict": st.sampled_from(["approve", "reject"]),
+        "verdict": st.sampled_from(["flag", "withdraw"]),
         "text": st.none(),
         "child_id": st.none(),
-        "pair_id": st.none(),
-        "a_first": st.none(),
+        "pair_id": text,
+        "a_first": st.booleans(),
     },
 }
 
