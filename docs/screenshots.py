@@ -1,6 +1,7 @@
 """Takes the pictures of the guides: `python docs/screenshots.py --warehouse DIR` writes docs/images/*.png.
 
-Works on a copy of the warehouse, in which made-up people have reviewed: what they say says nothing of the replies.
+Works on a copy of the warehouse, in which made-up people have reviewed and a made-up judge has judged (what they say
+says nothing of the replies), with one made-up long reply, which the pictures of a task show.
 Needs Chromium and the package playwright.
 """
 
@@ -53,6 +54,8 @@ def made_up_reviews(path: Path) -> None:
 
     warehouse, chance = Warehouse.open(path), random.Random(5)
     queues = load_queues(path, [])
+    _made_up_judge(warehouse, chance)
+    _made_up_reply(warehouse)
     _made_up_pairs(warehouse, queues["preferences"].sql)
     # The journal goes on from its last event: only where there is none yet can this have been weeks ago.
     clock = _Clock(time.time() - 20 * 86_400)
@@ -110,6 +113,8 @@ def made_up_reviews(path: Path) -> None:
 
 
 class _Clock:
+    """Time that goes on when it is told to."""
+
     def __init__(self, now: float) -> None:
         self.now = now
 
@@ -140,6 +145,102 @@ def _made_up_pairs(warehouse: Any, waiting: str) -> None:
             for p, a, b in found
         ],
     )
+
+
+def _made_up_judge(warehouse: Any, chance: random.Random) -> None:
+    """Where no judge has said anything, one that is right four times of five."""
+    from schemas.records import Verdict, now
+    from warehouse.connect import connect
+
+    with connect(warehouse.path) as connection:
+        if connection.execute("SELECT count(*) FROM verdicts WHERE kind = 'judge'").fetchall() != [(0,)]:
+            return
+        found = connection.execute(
+            "SELECT r.trajectory_id, t.attempt, r.outcome = 'pass' FROM ruled r JOIN trajectories_current t "
+            "USING (trajectory_id) WHERE r.outcome IN ('pass', 'fail') AND t.stage NOT IN ('eval', 'rl_rollout')"
+        ).fetchall()
+    told = [(ident, attempt, right == (chance.random() < 0.8)) for ident, attempt, right in found]
+    warehouse.append(
+        "verdicts",
+        [
+            Verdict(
+                trajectory_id=ident, attempt=attempt, check="made_up_judge", version="1", kind="judge",
+                outcome="pass" if good else "fail", score=chance.betavariate(*((5, 2) if good else (2, 5))),
+                reason="" if good else "doubts", run_id="pictures", created_at=now(),
+            )
+            for ident, attempt, good in told
+        ],
+    )  # fmt: skip
+
+
+GERMAN = "Das ist die Summe der ersten Hälfte."
+REPLY = f"""<think>
+I want the sum of the first hundred even numbers, \\(2 + 4 + \\dots + 200\\).
+
+Each of them is twice a number from $1$ to $100$, so the sum is twice
+\\[ \\sum_{{k=1}}^{{100}} k = \\frac{{100 \\cdot 101}}{{2}}. \\]
+
+Wait, is that formula right? For $n = 3$ it gives $\\frac{{3 \\cdot 4}}{{2}} = 6$, and $1 + 2 + 3 = 6$. Good. {GERMAN}
+
+So the inner sum is $5050$. Let me check with a few lines:
+
+```python
+total = sum(2 * k for k in range(1, 101))
+print(total)
+```
+
+By pairs: $2 + 200 = 202$, $4 + 198 = 202$, and so on. There are $50$ pairs, and $50 \\cdot 202 = 10100$.
+
+Hmm, both ways give the same, $2 \\cdot 5050 = 10100$.
+</think>
+The even numbers up to $200$ are twice the numbers up to $100$:
+
+$$2 \\cdot \\frac{{100 \\cdot 101}}{{2}} = \\boxed{{10100}}$$
+
+| pairs | each | sum |
+|---|---|---|
+| 50 | 202 | **10100** |
+"""
+
+
+def _made_up_reply(warehouse: Any) -> None:
+    """A long reply with formulas, code and a stretch in another language, in a queue of its own."""
+    from schemas.keys import canonical_json, key
+    from schemas.records import Message, Prompt, Trajectory, Verdict, now
+
+    question = "What is the sum of the first \\(100\\) positive even numbers? Put the answer in a box."
+    prompt = Prompt.make(
+        [Message(role="user", content=question)], domain="math", source="made_up", reference="10100", verifier="math"
+    )
+    reasoning, answer = REPLY.removeprefix("<think>").split("</think>")
+    reply = Trajectory(
+        trajectory_id=key("pictures"), prompt_id=prompt.prompt_id, stage="cold_start", policy="made-up@1",
+        engine="import", sampling="{}", sample_index=0, rendered_key="k", reasoning=reasoning.strip(),
+        answer=answer.strip(), text=REPLY, finish_reason="stop", prompt_tokens=24, completion_tokens=420,
+        run_id="pictures", created_at=now(),
+    )  # fmt: skip
+    at = REPLY.index(GERMAN)
+    spans = canonical_json({"spans": [[at, at + len(GERMAN), "de"]]})
+    told = (("math", "verifier", "pass", 1.0, "", "{}"), ("language_mix", "filter", "fail", 0.93, "mixed", spans))
+    warehouse.append("prompts", [prompt])
+    warehouse.append("trajectories", [reply])
+    warehouse.append(
+        "verdicts",
+        [
+            Verdict(
+                trajectory_id=reply.trajectory_id, attempt=1, check=check, version="pictures", kind=kind,  # type: ignore
+                against=prompt.against if kind == "verifier" else "", outcome=outcome, score=score, reason=reason,
+                details=details, run_id="pictures", created_at=now(),
+            )
+            for check, kind, outcome, score, reason, details in told
+        ],
+    )  # fmt: skip
+    (warehouse.path / "queues").mkdir(exist_ok=True)
+    shipped = (ROOT / "dataengine" / "queues" / "second-look.yaml").read_text(encoding="utf-8")
+    head, rest = shipped[: shipped.index("sql: |")], shipped[shipped.index("reviewers:") :]
+    sql = f"sql: SELECT '{reply.trajectory_id}' AS trajectory_id\n"
+    example = head.replace("queue: second-look", "queue: example") + sql + rest.replace("gold: 0.05", "gold: 0")
+    (warehouse.path / "queues" / "example.yaml").write_text(example.replace("repeats: 0.05", "repeats: 0"))
 
 
 # -- the apps
@@ -195,10 +296,15 @@ def _look(page: Any) -> None:
 
 def _edit(page: Any) -> None:
     _task(page)
-    _press(page, "g", "e", "Control+Home", "End")
-    page.keyboard.type(" I begin with what is given.")
-    _press(page, "ArrowDown", "End", "Control+Shift+ArrowLeft")
-    page.keyboard.type("as follows.")
+    _press(page, "g", "e")
+    pen = page.locator(".screen .pen textarea")
+    at = REPLY.index(GERMAN)
+    pen.evaluate("(field, [from, to]) => field.setSelectionRange(from, to)", [at, at + len(GERMAN)])
+    page.keyboard.type("That is the sum of all of them.")
+    at = REPLY.index("\n\nEach of them")
+    pen.evaluate("(field, [from, to]) => field.setSelectionRange(from, to)", [at, at])
+    page.keyboard.type(" I look for a pattern.")
+    pen.evaluate("field => field.scrollTo(0, 0)")
     page.locator(".screen .saved", has_text="Draft saved").wait_for()
 
 
@@ -227,9 +333,9 @@ def shots(warehouse: Path) -> list[Shot]:
     )
     sql = {"q": question, "kind": "bar", "x": "source", "y": "share that is kept"}
     return [
-        Shot("review-task", "review", "?queue=second-look", _look),
-        Shot("review-edit", "review", "?queue=second-look", _edit),
-        Shot("review-keys", "review", "?queue=second-look", _keys),
+        Shot("review-task", "review", "?queue=example", _look),
+        Shot("review-edit", "review", "?queue=example", _edit),
+        Shot("review-keys", "review", "?queue=example", _keys),
         Shot("review-pair", "review", "?queue=preferences", _task, dark=True),
         Shot("my-work", "review", "mine"),
         Shot("guidelines", "review", "guidelines", _guideline),
@@ -241,7 +347,7 @@ def shots(warehouse: Path) -> list[Shot]:
         Shot("explore-overview", "dashboard", ""),
         Shot("explore-yields", "dashboard", "yields"),
         Shot("explore-passes", "dashboard", "passes", dark=True),
-        Shot("explore-lengths", "dashboard", "lengths"),
+        Shot("explore-lengths", "dashboard", "lengths?lengths_against=made_up_judge"),
         Shot("explore-languages", "dashboard", "languages"),
         Shot("explore-judges", "dashboard", "judges"),
         Shot("explore-cost", "dashboard", "cost"),
@@ -249,9 +355,17 @@ def shots(warehouse: Path) -> list[Shot]:
         Shot("explore-trajectory", "dashboard", f"trajectory?id={_looked_at(warehouse)}"),
         Shot("explore-sql", "dashboard", f"sql?{urlencode(sql)}"),
         Shot("explore-mixes", "dashboard", "mixes"),
-        Shot("explore-snapshots", "dashboard", "snapshots"),
+        Shot("explore-snapshots", "dashboard", f"snapshots?{urlencode(_snapshot(warehouse))}"),
         Shot("explore-curves", "dashboard", "curves"),
     ]
+
+
+def _snapshot(path: Path) -> dict[str, str]:
+    """The latest snapshot, where there is one."""
+    from warehouse.snapshot import every_snapshot, list_snapshot_rows
+
+    names = [str(row["snapshot"]) for row in list_snapshot_rows(every_snapshot(path))]
+    return {"snapshot": names[0]} if names else {}
 
 
 def _looked_at(path: Path) -> str:
