@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dashboards.reading import Mark, page, rendered_html
+from dashboards.reading import Mark, guideline_html, page, rendered_html
 from dashboards.reading.mathml import mathml
 from dashboards.reading.page import MAX_FORMULAS, MAX_MARKS, MAX_RENDERED
 
@@ -100,3 +100,9 @@ def test_bounds_are_kept_and_said() -> None:
     assert paragraphs["html_blocks"][0] and paragraphs["html_blocks"][-1] is None
     many = page("ab" * 5000, [Mark(i, i + 1, "x") for i in range(5000)])
     assert len(many["marks"]) == MAX_MARKS and any("marks" in n for n in many["notes"])
+
+
+def test_guidelines_are_filled_and_replies_keep_their_lines() -> None:
+    text = "one line,\nand the next"
+    assert guideline_html(text) == "<p>one line,\nand the next</p>\n"
+    assert page(text)["html_blocks"] == ["<p>one line,<br />\nand the next</p>\n"]

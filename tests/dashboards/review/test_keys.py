@@ -1,8 +1,8 @@
 """One map of keys: no key twice in a task, none of Streamlit's."""
 
 import pytest
-from dashboards.review.keys import KEYS, Key, check_keys, reason_keys
 
+from dashboards.review.keys import KEYS, Key, check_keys, reason_keys
 from schemas.errors import ConfigError
 
 
