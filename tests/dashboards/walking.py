@@ -222,6 +222,8 @@ def serving(command: str, warehouse: Path, *options: str, **environment: str) ->
 def signing_in(port: int, *, header: str = "X-Forwarded-User") -> Iterator[str]:
     """The address of a proxy before the app at `port`: `/sign-in?name=ann` makes the browser ann's.
 
+    It leads to a page that takes no task.
+
     It does what docs/access.md asks of one: puts the name and the secret in, and what came under these names out.
     """
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -254,7 +256,7 @@ def _pass_on(client: socket.socket, port: int, header: str) -> None:
         target = urlsplit(first.split(" ")[1])
         if target.path == "/sign-in":
             name = parse_qs(target.query)["name"][0].encode().hex()
-            client.sendall(f"HTTP/1.1 302 Found\r\nLocation: /\r\nSet-Cookie: who={name}; Path=/\r\n".encode())
+            client.sendall(f"HTTP/1.1 302 Found\r\nLocation: /guidelines\r\nSet-Cookie: who={name}; Path=/\r\n".encode())
             client.sendall(b"Content-Length: 0\r\nConnection: close\r\n\r\n")
             return
         given = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
