@@ -256,7 +256,9 @@ def _pass_on(client: socket.socket, port: int, header: str) -> None:
         target = urlsplit(first.split(" ")[1])
         if target.path == "/sign-in":
             name = parse_qs(target.query)["name"][0].encode().hex()
-            client.sendall(f"HTTP/1.1 302 Found\r\nLocation: /guidelines\r\nSet-Cookie: who={name}; Path=/\r\n".encode())
+            client.sendall(
+                f"HTTP/1.1 302 Found\r\nLocation: /guidelines\r\nSet-Cookie: who={name}; Path=/\r\n".encode()
+            )
             client.sendall(b"Content-Length: 0\r\nConnection: close\r\n\r\n")
             return
         given = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
