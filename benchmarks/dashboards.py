@@ -12,6 +12,7 @@ import asyncio
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -140,6 +141,7 @@ def crash(folder: Path, replies: int, crashes: int, count: int, every: float) ->
         for _ in range(crashes):
             await asyncio.sleep(random.uniform(0, 5))
             await asyncio.to_thread(app.kill)
+            print(f"killed {len(back) + 1} of {crashes}", file=sys.stderr, flush=True)
             back.append(await asyncio.to_thread(app.start))
             # Until people are at work again, there is little that could be lost.
             answered = len(reviews_in(warehouse))
@@ -174,6 +176,8 @@ def tell(counts: dict[str, int]) -> None:
 
 
 def main() -> None:
+    # Whoever ends a benchmark ends the apps and the run that it started with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["load", "crash", "pages", "item", "write-on"])
     parser.add_argument("--replies", type=int, default=100_000)
