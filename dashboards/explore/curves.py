@@ -1,17 +1,20 @@
 """Trainings over their optimizer steps, several laid over each other."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import altair as alt
 import streamlit as st
 
 from dashboards.explore import columns, filters
-from dashboards.explore.view import Row, View, chart_of
+from dashboards.explore.view import Row, View, selection, specified
 
 # Numbers that are drawn where nobody has chosen any; the first trainings of as many as there are; points of a line.
 _SHOWN = ("eval/pass@1", "eval/cons@", "rollout/length", "rollout/reflections", "rollout/reward", "train/loss")
 _TRAININGS, _CHARTS, _POINTS = 4, 12, 300
+# What a chosen point is told by.
+_PICKED = ("run_id", "step")
 # What was logged needs no view: `curves` works out numbers from every rollout and every evaluated reply.
 _LOGGED = (
     "(SELECT run_id, name, step, value, NULL::BIGINT AS n, NULL::VARCHAR AS source, 'metrics' AS origin FROM metrics)"
@@ -113,16 +116,31 @@ def _chart(view: View, name: str, points: list[Row]) -> None:
         {k: row[k] for k in ("training", "run_id", "part", "step", "value", "low_value", "high_value", "n")}
         for row in points
     ]
-    base = chart_of(values).encode(
+    width = max(row["width"] for row in points)
+    total = sum(row["n"] or 0 for row in points)
+    n = f"{total:,} {_counted(name)}" if total else f"{len(points):,} points, as logged"
+    if width > 1:
+        n += f" · means and ranges of up to {width:,} steps"
+    spec = _spec(_unit(name), share, len(values) > 100, width > 1)
+    picked = view.draw(spec, values, key=f"curve {name}", title=name, n=n, fields=_PICKED)
+    if picked:
+        # An evaluation has a run of its own; what a training sampled has the training's.
+        stage = "eval" if name.startswith("eval/") else "rl_rollout"
+        for policy in _policies(view, stage, picked["run_id"], picked["step"]):
+            view.lead(f"rows: {policy}", "rows", stage=stage, policy=policy)
+
+
+@lru_cache(maxsize=100)
+def _spec(unit: str, share: bool, dense: bool, band: bool) -> dict[str, Any]:
+    """Lines with points over steps: of shares or other numbers, of many points or few, with ranges or without."""
+    base = alt.Chart(alt.NamedData("rows")).encode(
         x=alt.X("step:Q", title="optimizer step", axis=alt.Axis(format="~s", tickMinStep=1)),
         color=alt.Color(
             "training:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=400, columns=1, symbolOpacity=1)
         ),
         detail="part:N",
     )
-    y = alt.Y(
-        "value:Q", title=_unit(name), scale=alt.Scale(zero=False), axis=alt.Axis(format=".0%" if share else ".3~r")
-    )
+    y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False), axis=alt.Axis(format=".0%" if share else ".3~r"))
     tips = [
         "training:N",
         alt.Tooltip("part:N", title="source"),
@@ -130,26 +148,14 @@ def _chart(view: View, name: str, points: list[Row]) -> None:
         alt.Tooltip("value:Q", format=".4~r"),
         alt.Tooltip("n:Q", format=","),
     ]
-    dense = len(values) > 100
     chart: Any = alt.layer(
         base.mark_line(strokeWidth=1.5 if dense else 2.5).encode(y=y),
         base.mark_point(filled=True, size=18 if dense else 60, opacity=0.4 if dense else 1).encode(y=y, tooltip=tips),
     )
-    width = max(row["width"] for row in points)
-    if width > 1:
-        band = base.mark_area(opacity=0.2).encode(y=alt.Y("low_value:Q", title=_unit(name)), y2="high_value:Q")
-        chart = alt.layer(band, chart)
-    total = sum(row["n"] or 0 for row in points)
-    note = f"means and ranges of up to {width:,} steps" if width > 1 else ""
-    n, of = (total, _counted(name)) if total else (len(points), "points, as logged")
-    picked = view.chart(
-        chart, key=f"curve {name}", title=name, n=n, of=of, note=note, fields=("run_id", "step"), height=200
-    )
-    if picked:
-        # An evaluation has a run of its own; what a training sampled has the training's.
-        stage = "eval" if name.startswith("eval/") else "rl_rollout"
-        for policy in _policies(view, stage, picked["run_id"], picked["step"]):
-            view.lead(f"rows: {policy}", "rows", stage=stage, policy=policy)
+    if band:
+        ranges = base.mark_area(opacity=0.2).encode(y=alt.Y("low_value:Q", title=unit), y2="high_value:Q")
+        chart = alt.layer(ranges, chart)
+    return specified(chart.add_params(selection(_PICKED)), height=200)
 
 
 def _policies(view: View, stage: str, run: str, step: int) -> list[str]:

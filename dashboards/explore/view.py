@@ -15,6 +15,8 @@ from warehouse.views import made_of, names_in
 
 Row = dict[str, Any]
 HOME = "overview"
+# The theme knows no colour of subtitles: this one can be read on either ground.
+_HEADING: dict[str, Any] = {"anchor": "start", "offset": 10, "subtitlePadding": 4, "subtitleColor": "#85888f"}
 # Pixels of a chart's height that its title, legend and axis take.
 _AROUND = 170
 
@@ -88,27 +90,52 @@ class View:
         `height` is that of the marks. Colours are left to the theme, so that charts are readable in light and dark.
         """
         subtitle = f"n = {n:,} {of}" + (f" · {note}" if note else "")
-        # The theme knows no colour of subtitles: this one can be read on either ground.
-        heading = alt.TitleParams(
-            text=title, subtitle=subtitle, anchor="start", offset=10, subtitlePadding=4, subtitleColor="#85888f"
-        )
-        drawn = chart.properties(title=heading, height=height + _AROUND)
+        drawn = chart.properties(title=alt.TitleParams(title, subtitle=subtitle, **_HEADING), height=height + _AROUND)
         if not fields:
             st.altair_chart(drawn, key=key, alt=f"{title}, {subtitle}")
             return None
-        drawn = drawn.add_params(alt.selection_point(name="picked", fields=list(fields)))
-        state = st.altair_chart(drawn, key=key, on_select="rerun", alt=f"{title}, {subtitle}")
-        picked = state["selection"].get("picked") if state else None
-        return {f: picked[0].get(f) for f in fields} if picked else None
+        drawn = drawn.add_params(selection(fields))
+        return _picked(st.altair_chart(drawn, key=key, on_select="rerun", alt=f"{title}, {subtitle}"), fields)
+
+    def draw(
+        self, spec: Mapping[str, Any], rows: Sequence[Row], *, key: str, title: str, n: str, fields: Sequence[str]
+    ) -> Row | None:
+        """As `chart`, of a specification that was made before (`specified`): Altair takes long to make one."""
+        heading = {"text": title, "subtitle": f"n = {n}", **_HEADING}
+        state = st.vega_lite_chart(
+            table_of(rows), {**spec, "title": heading}, key=key, on_select="rerun", alt=f"{title}, n = {n}"
+        )
+        return _picked(state, fields)
+
+
+def selection(fields: Sequence[str]) -> alt.Parameter:
+    """What lets a mark be chosen, by these of its fields."""
+    return alt.selection_point(name="picked", fields=list(fields))
+
+
+def specified(chart: Any, height: int) -> dict[str, Any]:
+    """A chart's specification without its data, to be kept; `height` is that of the marks."""
+    spec: dict[str, Any] = chart.properties(height=height + _AROUND).to_dict(validate=False)
+    return {name: value for name, value in spec.items() if name not in ("data", "datasets")}
+
+
+def _picked(state: Any, fields: Sequence[str]) -> Row | None:
+    picked = state["selection"].get("picked") if state else None
+    return {f: picked[0].get(f) for f in fields} if picked else None
 
 
 def chart_of(rows: Sequence[Mapping[str, Any]]) -> alt.Chart:
     """A chart of those rows, as an Arrow table: of dicts Altair copies and looks over every value many times."""
+    return alt.Chart(table_of(rows))
+
+
+def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The rows; a column that holds nothing is one of text."""
     table = pa.Table.from_pylist([dict(row) for row in rows])
     for place, field in enumerate(table.schema):
         if pa.types.is_null(field.type):
             table = table.set_column(place, field.name, table[field.name].cast(pa.string()))
-    return alt.Chart(table)
+    return table
 
 
 def plain(text: str) -> str:
