@@ -33,6 +33,13 @@ class _Table:
         self.changes: str | None = None
         self.pending: dict[str, float] = {}
 
+    def turn_to(self, name: str, desk: Desk) -> None:
+        """Gives back what lies on the table of another queue, unless something was written there."""
+        for other in [queue for queue in self.tasks if queue != name]:
+            task = self.tasks.pop(other)
+            if desk.journal.draft(other, task.item, task.lease.reviewer) is None:
+                desk.journal.release(other, task.item, task.lease.reviewer)
+
     def put(self, name: str, task: Task | None) -> None:
         if task is None:
             self.tasks.pop(name, None)
@@ -50,6 +57,7 @@ def review_page(desk: Desk, person: Person) -> None:
     table: _Table = st.session_state.setdefault("table", _Table())
     table.told = {}
     try:
+        table.turn_to(queue.queue, desk)
         if queue.queue not in table.tasks:
             # Before what was sent is taken in: after a restart of the app the browser sends what it has again.
             table.put(queue.queue, desk.take(queue.queue, person))
