@@ -203,7 +203,7 @@ def _submit(desk: Desk, person: Person, queue: Queue, task: Task, act: Mapping[s
     table.put(queue.queue, None)
     if review is not None:
         table.told["message"] = _done(review)
-        if review.child_id is not None:
+        if review.child_id is not None and not review.repeat:
             table.pending[review.child_id] = time.time()
 
 
@@ -211,7 +211,7 @@ def _done(review: Review) -> str:
     words: Mapping[str, str] = {
         "approve": "Approved.",
         "reject": "Rejected.",
-        "edit": "Edit kept; it is being verified.",
+        "edit": "Edit kept." if review.repeat else "Edit kept; it is being verified.",
         "flag": "Flagged.",
         "tie": "Tie.",
     }
