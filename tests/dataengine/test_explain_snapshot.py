@@ -188,8 +188,8 @@ def test_a_reply_is_told_with_all_that_it_rests_on(place: Place) -> None:
     votes = section(text, "judge: pass, score 1")
     assert votes[-1].split(maxsplit=2) == ["judge@1", "correct", "It adds up."]
     ann, ben = section(text, "people:")[2:]
-    assert ann.split()[:6] == [place.good[:12], "1", "ann", "approve", "clear", "fine"]
-    assert ben.split()[:5] == [place.good[:12], "1", "ben", "edit", key("edit")[:12]]
+    assert ann.split()[:7] == [place.good[:12], "1", "ann", "annotator", "approve", "clear", "fine"]
+    assert ben.split()[:6] == [place.good[:12], "1", "ben", "annotator", "edit", key("edit")[:12]]
     assert "  edit " in section(text, "made from (steps below 0) and made of it:")[-1]
     assert SECRET not in text
 
