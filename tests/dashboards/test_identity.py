@@ -15,6 +15,9 @@ from websockets.exceptions import InvalidStatus
 from tests.dashboards.serving import Served, served, visit
 from warehouse.store import Warehouse
 
+# Pages are run many times: some minutes in all.
+pytestmark = pytest.mark.slow
+
 SECRET = "a secret of at least sixteen characters"
 ACCESS = """\
 identity: header

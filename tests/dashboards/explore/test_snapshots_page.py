@@ -10,6 +10,9 @@ from tests.dashboards.explore.conftest import Open
 from tests.dashboards.explore.told import Told
 from warehouse.store import Warehouse
 
+# Pages are run many times: some minutes in all.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def told(tmp_path: Path) -> Told:

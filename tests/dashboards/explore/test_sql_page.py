@@ -17,6 +17,9 @@ from tests.dashboards.explore.told import HOSTILE, Told
 from warehouse.sql import answer, named_queries
 from warehouse.store import Warehouse
 
+# Pages are run many times: some minutes in all.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:

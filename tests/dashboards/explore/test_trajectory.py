@@ -14,6 +14,9 @@ from tests.dashboards.explore.conftest import Open
 from tests.dashboards.explore.told import HOSTILE, Told
 from warehouse.store import Warehouse
 
+# Pages are run many times: some minutes in all.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Told:

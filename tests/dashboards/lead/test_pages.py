@@ -14,6 +14,9 @@ from tests.dashboards.lead.conftest import rows_of
 from tests.dashboards.lead.made_up import QUEUES, queue, review, trajectories
 from warehouse.store import Warehouse
 
+# Pages are run many times: some minutes in all.
+pytestmark = pytest.mark.slow
+
 NAMES = [name for name, *_ in PAGES]
 EVIL = 'O\'Hara "<img src=x onerror=alert(1)>" **bold** :red[x] $a$ [l](http://x.invalid)'
 Desks = Callable[..., Desk]
