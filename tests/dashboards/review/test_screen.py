@@ -210,10 +210,10 @@ def test_jumps_folds_and_views(desk: Callable[..., Desk]) -> None:
     at.press("b")
     assert hit.text_content() == "\\boxed"
     at.press("m")
-    assert at.page.locator(".screen mark.hit").inner_text() == "Wait"
+    assert at.page.locator(".screen mark.hit").text_content() == "Wait"
     assert "<b>odd</b>" in at.page.locator(".screen .legend").inner_text()
     at.press("a")
-    assert at.page.locator(".screen .row.here .re h1").inner_text() == "So"
+    assert at.page.locator(".screen .row.here .re h1").text_content() == "So"
     at.press("Shift+O")
     folded, rows = at.page.locator(".screen .row.folded").count(), at.page.locator(".screen .row").count()
     assert folded == rows > 100
