@@ -36,9 +36,12 @@ def newest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dashboards.explore.view.look_at", querying.look_at.__wrapped__)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A headless Chromium, one for all tests; ask it for a new context or page."""
+    """A headless Chromium, one for the tests of a file; ask it for a new context or page.
+
+    No longer: as long as it is there, a loop of asyncio runs in this thread, and nothing else can start one.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     if not CHROMIUM.exists():
         pytest.skip("no chromium")
