@@ -19,6 +19,7 @@ from schemas.errors import WarehouseError
 from schemas.records import RECORDS, Migration, Record
 from warehouse.admission import Admission, admission_for
 from warehouse.ordering import rows_met
+from warehouse.panics import without_panics
 from warehouse.writing import in_words, refusal
 
 # One application id for all keyed commits of a table: two of them from the same version then conflict, which plain
@@ -288,7 +289,7 @@ class Warehouse:
         be written.
         """
         try:
-            with self.alone(table) as alone:
+            with self.alone(table) as alone, without_panics():
                 # Loaded inside the lock, so that it is the newest version that is compacted.
                 delta = self.delta(table)
                 before = len(delta.file_uris())
