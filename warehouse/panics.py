@@ -1,4 +1,4 @@
-"""Keeps what threads of a library print when they panic off the screen; the error that comes of it is told in a line."""
+"""Keeps what threads of a library print when they panic off the screen; the error that comes of it is told."""
 
 import os
 import re
