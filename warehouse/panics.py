@@ -4,10 +4,14 @@ import os
 import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _PANIC = re.compile(rb"\n?thread '[^\n]*panicked at .*?(?:\nnote: run with `RUST_BACKTRACE[^\n]*\n|\Z)", re.DOTALL)
+
+# There is one stderr for all threads: each would take another's for the screen.
+_ALONE = threading.Lock()
 
 
 @contextmanager
@@ -16,17 +20,18 @@ def without_panics() -> Iterator[None]:
 
     That goes past Python, to the process's own stderr; whatever else is printed there meanwhile is printed at the end.
     """
-    sys.stderr.flush()
-    screen = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as said:
-            os.dup2(said.fileno(), 2)
-            try:
-                yield
-            finally:
-                sys.stderr.flush()
-                os.dup2(screen, 2)
-                said.seek(0)
-                os.write(2, _PANIC.sub(b"", said.read()))
-    finally:
-        os.close(screen)
+    if sys.stderr is None:  # a process without one, to which nothing is printed
+        yield
+        return
+    with _ALONE, tempfile.TemporaryFile() as said:
+        sys.stderr.flush()
+        screen = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(screen, 2)
+            os.close(screen)
+            said.seek(0)
+            os.write(2, _PANIC.sub(b"", said.read()))

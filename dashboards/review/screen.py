@@ -30,10 +30,10 @@ class Screen(NamedTuple):
     act: dict[str, Any] | None
 
 
-def screen(shown: Mapping[str, Any], *, key: str) -> Screen:
-    """Shows one task and gives what came from the browser. Use one `key` for all tasks: a new one replaces the old.
+def screen(shown: Mapping[str, Any], *, key: str) -> None:
+    """Shows one task; `said` gives what comes of it from the browser.
 
-    The draft's `n` grows with each key; give it back as `shown["saved"]` once that draft is stored.
+    Use one `key` for all tasks: a new one replaces the old. The draft's `n` grows with each key; give it back as `shown["saved"]` once that draft is stored.
 
     `shown` is JSON: task, kind, title, position, problem, reference, evidence, reply or a and b (`reading.page`), said,
     guideline_html, reasons, can, draft, saved, lease_until (seconds since 1970), lease (seconds), conflict, message,
@@ -45,26 +45,18 @@ def screen(shown: Mapping[str, Any], *, key: str) -> Screen:
     data["answered"] = st.session_state.get(_answered(key))
     if data.get("lease_until"):
         data["lease_left"] = round(float(data["lease_until"]) - time.time(), 1)
-    result = _component()(key=key, data=data, on_draft_change=_nothing, on_act_change=_nothing)
-    return _screen(result.draft, result.act, key)
+    _component()(key=key, data=data, on_draft_change=_nothing, on_act_change=_nothing)
 
 
 def said(key: str) -> Screen:
-    """What the browser has sent, to be asked before `screen` is called: so the next task is shown in the same run.
-
-    `screen` gives the same act once more in that run: heed one of the two, or an act's `nonce` once.
-    """
+    """What the browser has sent, to be asked before `screen` is called: so the next task is shown in the same run."""
     state = st.session_state.get(key)
     if state is None:
         return Screen(None, None)
-    return _screen(state.get("draft"), state.get("act"), key)
-
-
-def _screen(draft: object, act: object, key: str) -> Screen:
-    done = _act(act)
-    if done is not None:
-        st.session_state[_answered(key)] = done["nonce"]
-    return Screen(_draft(draft), done)
+    act = _act(state.get("act"))
+    if act is not None:
+        st.session_state[_answered(key)] = act["nonce"]
+    return Screen(_draft(state.get("draft")), act)
 
 
 def _answered(key: str) -> str:

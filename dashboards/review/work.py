@@ -145,16 +145,14 @@ def _keep(desk: Desk, task: Task, draft: Mapping[str, Any], table: _Table) -> No
     table.taken = draft["n"]
     body = {name: value for name, value in draft.items() if name not in ("task", "seen")}
     body["base"] = table.base.get(task.id) or task.base
-    before = desk.journal.draft(task.queue.queue, task.item, task.lease.reviewer)
-    if before is None or before.body != body:
-        try:
-            table.seen[task.id] = desk.save_draft(task, body, seen=table.seen.get(task.id, 0))
-        except Conflict as e:
-            # The screen shows both; what is kept of it is said there, and takes the other's place.
-            assert e.draft is not None
-            table.seen[task.id] = e.draft.number
-            table.told["draft"] = shown_draft(e.draft)
-            return
+    try:
+        table.seen[task.id] = desk.save_draft(task, body, seen=table.seen.get(task.id, 0))
+    except Conflict as e:
+        # The screen shows both; what is kept of it is said there, and takes the other's place.
+        assert e.draft is not None
+        table.seen[task.id] = e.draft.number
+        table.told["draft"] = shown_draft(e.draft)
+        return
     table.told["saved"] = table.saved = draft["n"]
     table.changes = None if draft["text"] is None else answer_change(task, draft["text"])
     table.told["warn"] = table.changes
