@@ -33,8 +33,8 @@ class Screen(NamedTuple):
 def screen(shown: Mapping[str, Any], *, key: str) -> None:
     """Shows one task; `said` gives what comes of it from the browser.
 
-    Use one `key` for all tasks: a new one replaces the old. The draft's `n` grows with each key pressed; give it back as
-    `shown["saved"]` once that draft is stored.
+    Use one `key` for all tasks: a new one replaces the old. The draft's `n` grows with each key pressed; give it back
+    as `shown["saved"]` once that draft is stored.
 
     `shown` is JSON: task, kind, title, position, problem, reference, evidence, reply or a and b (`reading.page`), said,
     guideline_html, reasons, can, draft, saved, lease_until (seconds since 1970), lease (seconds), conflict, message,
