@@ -221,7 +221,7 @@ class Reviewer:
         task, nonce = component.data["task"], os.urandom(12).hex()
         ident = key("review", task, self.name, nonce)
         self._told.unanswered[ident] = said
-        sent = await session.trigger(component, act={"task": task, "nonce": nonce, "do": said, "seconds": 3.0, **words})
+        sent = await session.trigger(component, act={"task": task, "nonce": nonce, "do": said, **words})
 
         def answered() -> bool:
             shown = [c.data for c in session.components.values() if c.at > sent]

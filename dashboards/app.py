@@ -53,13 +53,12 @@ def main(path: Path) -> None:
     st.set_page_config(page_title="dataengine", page_icon=ICON, layout="wide")
     # Everything is in view here, also what people who review are not to know.
     needs(person(), "lead")
-    pages: dict[str, st.Page] = {}
     sections: dict[str, list[st.Page]] = {}
     try:
-        view = View(path, pages)
+        view = View(path)
         for section, name, title, draw in _PAGES:
-            pages[name] = st.Page(partial(draw, view), title=title, url_path=name, default=name == HOME)
-            sections.setdefault(section, []).append(pages[name])
+            page = st.Page(partial(draw, view), title=title, url_path=name, default=name == HOME)
+            sections.setdefault(section, []).append(page)
         chosen = st.navigation(sections, expanded=True)
         st.sidebar.caption(f"{plain(path.name)} as of {view.at:%H:%M:%S} UTC", help=plain(str(path)))
         chosen.run()

@@ -51,6 +51,12 @@ def _known() -> tuple[IdentitySettings, Person]:
     return settings, found
 
 
+def dashboard_address() -> str | None:
+    """Where the access file says that the dashboard is."""
+    settings = _settings(os.environ.get(VARIABLE))
+    return None if settings is None else settings.access.dashboard
+
+
 def needs(found: Person, role: Role) -> None:
     """Ends the page, with a refusal, for a person without that role."""
     if role not in found.roles:

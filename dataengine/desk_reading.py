@@ -6,7 +6,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -19,6 +19,8 @@ from warehouse.store import Warehouse
 
 _TABLES = ("prompts_current", "trajectories", "trajectories_current", "verdicts", "pairs")
 _MOST_KEPT = 400
+# Edits whose verdicts are asked for at once, and those that were found lately.
+_MOST_AWAITED = 1000
 # One item costs as much as thirty: the ids of all rows are looked through either way.
 _AT_ONCE = 32
 # Seconds after which what is read ahead is read of the newest tables: verdicts are added to replies that are there.
@@ -49,6 +51,14 @@ class Contents:
     pair: Pair | None = None
 
 
+@dataclass
+class _Awaited:
+    """What was found of an edited text so far; its checks write one after the other."""
+
+    verdicts: list[Verdict] = field(default_factory=list)
+    complete: bool = False
+
+
 class Reader:
     """Reads items, keeps the last few hundred, and reads ahead in a thread what will be asked for next.
 
@@ -65,7 +75,7 @@ class Reader:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._versions: dict[str, int] = {}
         self._opened = 0.0
-        self._awaited: dict[str, list[Verdict]] = {}
+        self._awaited: OrderedDict[str, _Awaited] = OrderedDict()
         self._looked = 0.0
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="reading ahead")
         self.prepare: Callable[[Contents], object] = lambda contents: None
@@ -139,16 +149,20 @@ class Reader:
     def verdicts_on(self, trajectory_id: str) -> list[Verdict]:
         """What verifiers and filters found of an edited text; empty until they did.
 
-        The tables are asked in the thread, every few seconds and for all who wait together.
+        The tables are asked in the thread, every few seconds and for all who wait together. Nobody says which verdict
+        is the last: they all are there when one look finds no more than the look before.
         """
         with self._lock:
-            self._awaited.setdefault(trajectory_id, [])
+            awaited = self._awaited.setdefault(trajectory_id, _Awaited())
+            self._awaited.move_to_end(trajectory_id)
+            while len(self._awaited) > _MOST_AWAITED:
+                self._awaited.popitem(last=False)
             look = time.monotonic() - self._looked > _LOOK
             if look:
                 self._looked = time.monotonic()
         if look:
             self._ahead.submit(self._look)
-        return self._awaited[trajectory_id]
+        return awaited.verdicts if awaited.complete else []
 
     def _look(self) -> None:
         with (
@@ -156,9 +170,11 @@ class Reader:
             connect(self._warehouse.path, only=("verdicts",)) as connection,
         ):
             with self._lock:
-                wanted = [child for child, found in self._awaited.items() if not found]
-            for child, verdicts in _verdicts(connection, wanted).items():
-                self._awaited[child] = verdicts
+                wanted = {child: awaited for child, awaited in self._awaited.items() if not awaited.complete}
+            for child, verdicts in _verdicts(connection, list(wanted)).items():
+                awaited = wanted[child]
+                awaited.complete = len(verdicts) == len(awaited.verdicts)
+                awaited.verdicts = verdicts
 
     def _cursor(self, *, newest: bool = False) -> duckdb.DuckDBPyConnection:
         connection = self._connection

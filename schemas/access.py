@@ -61,6 +61,12 @@ class Access(BaseModel):
         description="for identity: oidc; NAME of the table [auth.NAME] in secrets.toml, left out: [auth] itself",
     )
 
+    dashboard: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S{1,500}$",
+        description="address of the dashboard, to which leads are led from figures to trajectories",
+    )
+
     @model_validator(mode="after")
     def _of_its_identity(self) -> "Access":
         for setting, identity in (("header", "header"), ("claim", "oidc"), ("provider", "oidc")):

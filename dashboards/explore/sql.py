@@ -16,7 +16,6 @@ import altair as alt
 import duckdb
 import streamlit as st
 
-from dashboards.explore.texts import STYLE, anchor
 from dashboards.explore.view import View, chart_of, plain
 from dataengine.screen import printable
 from schemas.errors import QueryError
@@ -78,14 +77,14 @@ def _question(view: View) -> str | None:
         sql = queries[name][1]
         st.caption(plain(queries[name][0]))
         st.code(sql, language="sql", wrap_lines=True)
-        st.html(STYLE + anchor(view.link("sql", q=sql), "change it"))
+        view.lead("change it", "sql", q=sql)
         return sql
     own = st.text_area(
         "SELECT", key="q", bind="query-params", height=180, max_chars=_LONGEST, placeholder=_START,
         help="DuckDB's SQL, reading only. Ctrl+Enter asks. check is a word of SQL: write it in double quotes.",
     )  # fmt: skip
     if not (own or "").strip():
-        st.html(STYLE + anchor(view.link("sql", q=_START), "begin with an example"))
+        view.lead("begin with an example", "sql", q=_START)
         return None
     return own
 

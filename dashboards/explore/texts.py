@@ -43,7 +43,6 @@ STYLE = """<style>
 .facts {display: grid; grid-template-columns: max-content 1fr; gap: .12rem .9rem; font-size: .84rem}
 .facts dt {opacity: .65} .facts dd {margin: 0; overflow-wrap: anywhere; font-family: "Source Code Pro", monospace;
     font-size: .8rem}
-a.lead {display: inline-block; margin-right: 1rem; font-size: .92rem}
 .verdict summary {cursor: pointer; font-size: .78rem; opacity: .7}
 </style>"""
 
@@ -146,4 +145,5 @@ def anchor(link: str, label: str) -> str:
     Streamlit's own are faster, but leave an address to go back to that lacks the state of the page that is left, and
     one to the same page in another state does not change the address at all.
     """
-    return f'<a class="lead" href="{html.escape(link)}" target="_self">→ {exact_html(label)}</a>'
+    style = "display: inline-block; margin-right: 1rem; font-size: .92rem"
+    return f'<a class="lead" style="{style}" href="{html.escape(link)}" target="_self">→ {exact_html(label)}</a>'

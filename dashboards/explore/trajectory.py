@@ -29,7 +29,7 @@ def page(view: View) -> None:
     given = st.query_params.get("id", "").strip().lower()
     if given and not re.fullmatch("[0-9a-f]{4,64}", given):
         st.error("`id` in the address is no id: give 4 to 64 hexadecimal characters of one")
-        st.html(STYLE + anchor(view.link("rows"), "all rows"))
+        view.lead("all rows", "rows")
         return
     ident = st.text_input(
         "Id of a trajectory, or its first characters", key="id", bind="query-params", max_chars=64,
@@ -38,7 +38,7 @@ def page(view: View) -> None:
     ident = (ident or "").strip().lower()
     if not ident:
         st.caption("Choose one among the rows, or give its id.")
-        st.html(STYLE + anchor(view.link("rows"), "all rows"))
+        view.lead("all rows", "rows")
         return
     try:
         record = record_of(str(view.path), view.versions(LINEAGE_TABLES), ident)
@@ -279,7 +279,7 @@ def _pair(view: View, record: Row) -> None:
 
 def _prompt(view: View, record: Row) -> None:
     st.info(f"{record['id'][:12]} is a prompt: its trajectories are rows of their own.")
-    st.html(STYLE + anchor(view.link("rows", prompt=record["id"]), "trajectories of this prompt"))
+    view.lead("trajectories of this prompt", "rows", prompt=record["id"])
 
 
 # -- tables

@@ -11,6 +11,7 @@ import pyarrow as pa
 import streamlit as st
 
 from dashboards.explore.querying import Table, ask, look_at
+from dashboards.explore.texts import anchor
 from warehouse.views import made_of, names_in
 
 Row = dict[str, Any]
@@ -24,9 +25,8 @@ _AROUND = 170
 class View:
     """One look at a warehouse: all that a page shows in one run is of the same version of each table."""
 
-    def __init__(self, path: Path, pages: Mapping[str, st.Page] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.pages = pages if pages is not None else {}
         self._look = look_at(str(path))
 
     def versions(self, sql: str) -> tuple[tuple[str, int], ...]:
@@ -68,10 +68,7 @@ class View:
 
     def lead(self, label: str, page: str, **query: Any) -> None:
         """A link to a page in a state, in words; the label may hold any text, it is shown as it is."""
-        if page not in self.pages:
-            return
-        given = {k: str(v) for k, v in query.items() if v not in (None, "")}
-        st.page_link(self.pages[page], label=plain(label), query_params=given, icon=":material/arrow_forward:")
+        st.html(anchor(self.link(page, **query), label))
 
     def chart(
         self,

@@ -5,6 +5,7 @@ from typing import Any
 
 import streamlit as st
 
+from dashboards.explore.texts import anchor
 from dashboards.lead import shown
 from dashboards.lead.context import Lead
 from dashboards.lead.events import FORMS, Filter, Key, all_events, choices, count
@@ -107,6 +108,8 @@ def _one(lead: Lead, event: dict[str, Any]) -> None:
         st.caption("the chosen event")
         told = {k: v for k, v in whole.items() if k not in ("text", "note") and v not in (None, "", [])}
         st.code("\n".join(f"{name}: {value}" for name, value in told.items()), language=None, wrap_lines=True)
+        if lead.link is not None and "trajectory_id" in told:
+            st.html(anchor(lead.link(told["trajectory_id"]), "its trajectory"))
         for name in ("note", "text"):
             if whole.get(name):
                 st.caption(name)

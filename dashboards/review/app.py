@@ -1,11 +1,14 @@
 """The review app. Started by `dataengine review`, which gives it the warehouse and files of queues."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import streamlit as st
 
 from dashboards import ICON
+from dashboards.identity import dashboard_address
 from dashboards.identity import person as signed_in
 from dashboards.lead.pages import lead_pages
 from dashboards.reading.page import guideline_html
@@ -45,6 +48,12 @@ def guidelines_page(desk: Desk, person: Person) -> None:
             )
 
 
+def _link() -> Callable[[str], str] | None:
+    """Gives the address of a trajectory's page, where it is known where the dashboard is."""
+    address = dashboard_address()
+    return None if address is None else lambda id: f"{address.rstrip('/')}/trajectory?id={quote(id)}"
+
+
 def main(path: str, files: tuple[str, ...] = ()) -> None:
     """The pages that the person's roles allow."""
     st.set_page_config(page_title="dataengine review", page_icon=ICON, layout="wide")
@@ -72,7 +81,7 @@ def main(path: str, files: tuple[str, ...] = ()) -> None:
         st.Page(guidelines, title="Guidelines", url_path="guidelines"),
     ]
     if "lead" in who.roles:
-        pages += lead_pages(desk.warehouse.path, desk.queues, who, desk)
+        pages += lead_pages(desk.warehouse.path, desk.queues, who, desk, link=_link())
     st.navigation(pages).run()
 
 

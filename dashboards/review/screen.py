@@ -98,9 +98,7 @@ def _act(raw: object) -> dict[str, Any] | None:
         return None
     if not isinstance(raw.get("nonce"), str) or not _NONCE.fullmatch(raw["nonce"]):
         return None
-    seconds = raw.get("seconds")
-    counted = float(seconds) if _counts(seconds) else 0.0
-    return {"task": raw["task"], "nonce": raw["nonce"], "do": raw["do"], **_written(raw), "seconds": counted}
+    return {"task": raw["task"], "nonce": raw["nonce"], "do": raw["do"], **_written(raw)}
 
 
 def _written(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Whoever looks is a named user of this machine, with all roles.
 """
 
 import os
-import socket
+import shutil
 import subprocess
 import sys
 import time
@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from dataengine.app_identity import identity_settings
+from tests.dashboards.serving import ROOT, free_port
+from tests.dashboards.walking import SECRET, Running, Window, serving, signing_in, windows
 
 CHROMIUM = Path("/usr/bin/chromium")
-ROOT = Path(__file__).parents[2]
+Windows = Callable[..., Window]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -58,9 +60,7 @@ def app(tmp_path: Path) -> Iterator[Callable[..., str]]:
     running: list[subprocess.Popen[bytes]] = []
 
     def start(script: Path | str, args: tuple[str, ...] = (), env: dict[str, str] | None = None) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         log = tmp_path / f"app-{port}.log"
         command = [
             *(sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)),
@@ -87,3 +87,34 @@ def app(tmp_path: Path) -> Iterator[Callable[..., str]]:
     for process in running:
         process.kill()
         process.wait()
+
+
+# -- walks, over a warehouse that each file makes: `made`
+
+
+@pytest.fixture
+def warehouse(made: Path, tmp_path: Path) -> Path:
+    """A copy of its own, to be worked in."""
+    return Path(shutil.copytree(made, tmp_path / "w"))
+
+
+@pytest.fixture
+def window(browser: Any) -> Iterator[Windows]:
+    with windows(browser) as opened:
+        yield opened
+
+
+@pytest.fixture
+def explore(warehouse: Path) -> Iterator[Running]:
+    """`dataengine dashboard`, on one's own machine."""
+    with serving("dashboard", warehouse, "--user", "ann") as running:
+        yield running
+
+
+@pytest.fixture
+def team(warehouse: Path) -> Iterator[str]:
+    """The address of a proxy with sign-in before `dataengine review`."""
+    access = str(warehouse / "access.yaml")
+    served = serving("review", warehouse, "--access", access, DATAENGINE_PROXY_SECRET=SECRET)
+    with served as running, signing_in(running.port) as url:
+        yield url

@@ -1,7 +1,6 @@
 """Walks through the apps as people take them: the real commands, a real browser, a small warehouse."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,11 @@ from tests.dashboards.walking import (
     DOUBT,
     JUDGE,
     POLICY,
-    SECRET,
     Running,
     Window,
     rows_of,
     serving,
-    signing_in,
     small,
-    windows,
     write_queue,
 )
 
@@ -35,38 +31,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def warehouse(made: Path, tmp_path: Path) -> Path:
-    """A copy of its own, to be worked in."""
-    return Path(shutil.copytree(made, tmp_path / "w"))
-
-
-@pytest.fixture
-def window(browser: Any) -> Iterator[Windows]:
-    with windows(browser) as opened:
-        yield opened
-
-
-@pytest.fixture
-def explore(warehouse: Path) -> Iterator[Running]:
-    """`dataengine dashboard`, on one's own machine."""
-    with serving("dashboard", warehouse, "--user", "ann") as running:
-        yield running
-
-
-@pytest.fixture
 def alone(warehouse: Path) -> Iterator[Running]:
     """`dataengine review`, on one's own machine."""
     with serving("review", warehouse, "--user", "ann") as running:
         yield running
-
-
-@pytest.fixture
-def team(warehouse: Path) -> Iterator[str]:
-    """The address of a proxy with sign-in before `dataengine review`."""
-    access = str(warehouse / "access.yaml")
-    served = serving("review", warehouse, "--access", access, DATAENGINE_PROXY_SECRET=SECRET)
-    with served as running, signing_in(running.port) as url:
-        yield url
 
 
 @pytest.fixture

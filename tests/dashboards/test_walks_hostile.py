@@ -1,9 +1,7 @@
 """Hostile text, names and addresses in both apps: shown as text or refused; nothing is run, fetched or told."""
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -12,7 +10,7 @@ pytest.importorskip("streamlit")
 
 from schemas.keys import key
 from schemas.records import Message, Prompt, Trajectory, Verdict, now
-from tests.dashboards.walking import SECRET, Running, Window, rows_of, serving, signing_in, small, windows, write_queue
+from tests.dashboards.walking import Running, Window, rows_of, small, write_queue
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 Windows = Callable[..., Window]
@@ -69,31 +67,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     access = warehouse.path / "access.yaml"
     access.write_text("identity: header\ndefault_roles: [annotator, adjudicator, lead]\n")
     return warehouse.path
-
-
-@pytest.fixture
-def warehouse(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "w"))
-
-
-@pytest.fixture
-def window(browser: Any) -> Iterator[Windows]:
-    with windows(browser) as opened:
-        yield opened
-
-
-@pytest.fixture
-def team(warehouse: Path) -> Iterator[str]:
-    access = str(warehouse / "access.yaml")
-    served = serving("review", warehouse, "--access", access, DATAENGINE_PROXY_SECRET=SECRET)
-    with served as running, signing_in(running.port) as url:
-        yield url
-
-
-@pytest.fixture
-def explore(warehouse: Path) -> Iterator[Running]:
-    with serving("dashboard", warehouse, "--user", "ann") as running:
-        yield running
 
 
 def unharmed(one: Window) -> None:

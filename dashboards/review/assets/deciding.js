@@ -68,7 +68,7 @@ class Deciding extends Writing {
     const draft = this.draft();
     const renews = what === "renew";
     const nonce = renews || !this.nonce ? crypto.randomUUID?.() || randomId() : this.nonce;
-    const payload = { task: this.shown.task || "", nonce, do: what, ...draft, seconds: Math.round(this.seconds * 10) / 10 };
+    const payload = { task: this.shown.task || "", nonce, do: what, ...draft };
     delete payload.verdict;
     if (!renews) {
       // What is on its way is no draft any more, but this browser keeps it until the server has answered.

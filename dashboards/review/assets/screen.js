@@ -25,8 +25,7 @@ class Screen extends Deciding {
     this.parent = parent;
     this.turn = 0;
     this.shown = {};
-    this.seconds = 0;
-    this.active = this.beat = Date.now();
+    this.active = Date.now();
     this.view = VIEWS.includes(remembered("view")) ? remembered("view") : "side";
     this.drafts = new Drafts(
       (draft) => this.component.setStateValue("draft", draft),
@@ -139,7 +138,6 @@ class Screen extends Deciding {
   }
 
   open(shown) {
-    this.seconds = 0;
     this.asked = this.theirs = this.nonce = null;
     this.editing = this.closing = false;
     this.here = null;
@@ -323,10 +321,8 @@ class Screen extends Deciding {
   }
 
   tick() {
-    const now = Date.now(), at = Math.min((now - this.beat) / 1000, 5), working = !document.hidden && now - this.active < IDLE;
-    this.beat = now;
+    const now = Date.now(), working = !document.hidden && now - this.active < IDLE;
     if (this.el.message.textContent && now - this.saidAt > 10_000) this.said("");
-    if (working && this.shown.task) this.seconds += at;
     this.drawLease();
     this.drawSaved();
     if (this.busy && performance.now() - this.busy.at > 8000) {

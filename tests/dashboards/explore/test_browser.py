@@ -62,7 +62,7 @@ def choose(page: Any, mark: str) -> Any:
     part.wait_for()
     settle(page)
     part.click(force=True)
-    link = page.locator("[data-testid=stMain] [data-testid=stPageLink] a").first
+    link = page.locator("[data-testid=stMain] a.lead").first
     link.wait_for()
     return link
 
@@ -101,4 +101,8 @@ def test_a_hostile_source_is_text_and_leads_to_its_own_rows(page: Any, address: 
     link.click()
     page.wait_for_url("**/rows?**")
     assert parse_qs(urlsplit(page.url).query)["source"] == [HOSTILE]
+    # And back to the page as it was.
+    page.go_back()
+    page.get_by_text("Yield of reasoning by source").wait_for()
+    assert "yields_stage=reasoning" in page.url
     assert not [url for url in asked if re.search(r"e\.x|/x$", url)]

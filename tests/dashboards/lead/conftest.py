@@ -18,6 +18,7 @@ from warehouse.store import Warehouse
 
 testing = pytest.importorskip("streamlit.testing.v1")
 Page = Callable[..., Any]
+Link = Callable[[str], str] | None
 
 
 def rows_of(path: Path) -> Rows:
@@ -68,15 +69,15 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
     # AppTest puts the page's script in its place and leaves it there.
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
-    def draw(name: str, desk: Desk, *, roles: tuple[str, ...] = ("lead",), **query: str) -> Any:
-        def script(name, desk, roles):  # type: ignore[no-untyped-def] # a text, run without its imports
+    def draw(name: str, desk: Desk, *, roles: tuple[str, ...] = ("lead",), link: Link = None, **query: str) -> Any:
+        def script(name, desk, roles, link):  # type: ignore[no-untyped-def] # a text, run without its imports
             from dashboards.lead.pages import PAGES, shown
             from schemas.access import Person
 
             (drawn,) = [page[-1] for page in PAGES if page[0] == name]
-            shown(drawn, desk.warehouse.path, desk.queues, Person("lea", roles), desk)
+            shown(drawn, desk.warehouse.path, desk.queues, Person("lea", roles), desk, link=link)
 
-        app = testing.AppTest.from_function(script, args=(name, desk, roles), default_timeout=60)
+        app = testing.AppTest.from_function(script, args=(name, desk, roles, link), default_timeout=60)
         for key, value in query.items():
             app.query_params[key] = value
         app.run()

@@ -101,6 +101,12 @@ def test_people_against_checks(page: Page, desks: Desks, crowd: Path) -> None:
     assert set(app.dataframe[1].value["told"]) == {"undecided"}
 
 
+def test_where_the_dashboard_is_known_rows_lead_to_trajectories(page: Page, desks: Desks, crowd: Path) -> None:
+    app = page("against", desks(crowd), link=lambda id: f"https://explore.example/trajectory?id={id}")
+    differing = app.dataframe[1].value
+    assert list(differing["open"]) == [f"https://explore.example/trajectory?id={id}" for id in differing["id"]]
+
+
 def test_events_are_paged_and_filtered(page: Page, desks: Desks, crowd: Path) -> None:
     app = page("events", desks(crowd))
     first = app.dataframe[0].value
