@@ -1,5 +1,6 @@
 """Queries of the explore app: answers are bounded, and kept by the versions of the tables that they were read from."""
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ _ANSWERS, _SECONDS = 500, 3600
 # Seconds for which a look at the versions of tables holds: a run writes all the time, and each look costs milliseconds
 # a table, and all answers that were kept.
 _LOOK = 10
+# Queries that run at once: each takes all cores that it is given, and up to two gigabytes.
+_AT_ONCE = threading.BoundedSemaphore(4)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ def ask(path: str, versions: tuple[tuple[str, int], ...], sql: str, parameters: 
 
     A connection of its own for each query: threads must not share a cursor, and one lives for a fraction of a second.
     """
-    with connect(path, versions=dict(versions), only=names_in(sql)) as connection:
+    with _AT_ONCE, connect(path, versions=dict(versions), only=names_in(sql)) as connection:
         connection.execute(sql, list(parameters))
         names = tuple(d[0] for d in connection.description or ())
         rows = connection.fetchmany(most + 1)
@@ -67,7 +70,7 @@ def ask(path: str, versions: tuple[tuple[str, int], ...], sql: str, parameters: 
 @st.cache_data(max_entries=_ANSWERS, ttl=_SECONDS, show_spinner="reading the snapshot")
 def ask_files(warehouse: str, files: tuple[str, ...], content: str, sql: str, most: int) -> Table:
     """At most `most` rows of a query over files that are there for good, called `rows`; `content` is their hash."""
-    with opened(Path(warehouse) / ".tmp") as connection:
+    with _AT_ONCE, opened(Path(warehouse) / ".tmp") as connection:
         try:
             connection.execute(f"CREATE VIEW rows AS FROM {parquet(files)}")
             connection.execute(sql)

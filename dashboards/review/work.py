@@ -55,7 +55,6 @@ def review_page(desk: Desk, person: Person) -> None:
         st.info("There is no queue for you: a lead gives you a role in the access file.")
         return
     table: _Table = st.session_state.setdefault("table", _Table())
-    table.told = {}
     try:
         table.turn_to(queue.queue, desk)
         if queue.queue not in table.tasks:
@@ -73,6 +72,8 @@ def review_page(desk: Desk, person: Person) -> None:
         _nothing_left(desk, person, queue, table)
     else:
         screen(shown(task, position=_position(desk, person, queue), told=table.told), key=SCREEN)
+    # Not before it was shown: a run that is overtaken by the next one leaves it to that.
+    table.told = {}
     _edits(desk, table)
 
 
