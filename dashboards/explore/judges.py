@@ -1,12 +1,16 @@
 """Judges beside the prompts' rules: who passed what, Cohen's kappa, and the replies on which they disagree."""
 
+from functools import lru_cache
+from typing import Any
+
 import altair as alt
 import streamlit as st
 
 from dashboards.explore import columns, filters
-from dashboards.explore.view import Row, View, chart_of, plain
+from dashboards.explore.view import Row, View, plain, selection, specified
 
 _SHOWN = 100
+_PICKED = ("cell",)
 _DISAGREE = """
 SELECT j.trajectory_id, p.source, t.policy, j.outcome AS judge_says, r.outcome AS rule_says, j.score, j.reason,
     left(p.messages[-1].content, 200) AS question
@@ -54,43 +58,63 @@ def _kappas(view: View, found: list[Row]) -> None:
         for row in gold
     ]
     if shown := [point for point in points if point["kappa"] is not None]:
-        base = chart_of(shown).encode(
-            y=alt.Y("judge:N", title=None, axis=alt.Axis(labelLimit=300, labelOverlap=False)),
-            color=alt.Color(
-                "beside:N",
-                title="beside",
-                legend=alt.Legend(orient="top"),
-                scale=alt.Scale(domain=["rule", "gold"], range=["#4c8bf5", "#e0a100"]),
-            ),
-            tooltip=[
-                "judge:N",
-                "beside:N",
-                alt.Tooltip("kappa:Q", format=".3f"),
-                alt.Tooltip("low:Q", format=".3f"),
-                alt.Tooltip("high:Q", format=".3f"),
-                alt.Tooltip("n:Q", format=","),
-            ],
-        )
-        kappa = alt.X(
-            "kappa:Q", title="Cohen's kappa", scale=alt.Scale(domain=[min(0, *(p["kappa"] for p in shown)), 1])
-        )
-        bands = (
-            base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q").transform_filter("isValid(datum.low)")
-        )
-        chart = bands + base.mark_point(filled=True, size=110).encode(x=kappa)
-        view.chart(
-            chart,
+        n = sum(row["n"] for row in found)
+        view.draw(
+            _points(34 * len(shown)),
+            [{"low": None, "high": None, **point} for point in shown],
             key="kappas",
             title="Agreement of judges",
-            n=sum(row["n"] for row in found),
-            height=34 * len(shown),
-            of="replies that a judge and a rule decided",
-            note="lines: 95 % interval of the calibration",
+            n=f"{n:,} replies that a judge and a rule decided · lines: 95 % interval of the calibration",
         )
     table = [row | {"rows": view.link("rows", stage=row["stage"], check=row["judge"])} for row in found]
     config = {"rows": columns.link(), "kappa": st.column_config.NumberColumn(format="%.3f")}
     counts = columns.numbers("judged", "undecided", "n", *_CELLS)
     st.dataframe(table, hide_index=True, column_config=config | counts | columns.shares("agreement"))
+
+
+@lru_cache(maxsize=50)
+def _points(height: int) -> dict[str, Any]:
+    """A kappa for each judge, with its interval where it has one."""
+    base = alt.Chart(alt.NamedData("rows")).encode(
+        y=alt.Y("judge:N", title=None, axis=alt.Axis(labelLimit=300, labelOverlap=False)),
+        color=alt.Color(
+            "beside:N",
+            title="beside",
+            legend=alt.Legend(orient="top"),
+            scale=alt.Scale(domain=["rule", "gold"], range=["#4c8bf5", "#e0a100"]),
+        ),
+        tooltip=[
+            "judge:N",
+            "beside:N",
+            alt.Tooltip("kappa:Q", format=".3f"),
+            alt.Tooltip("low:Q", format=".3f"),
+            alt.Tooltip("high:Q", format=".3f"),
+            alt.Tooltip("n:Q", format=","),
+        ],
+    )
+    # From zero, or from below where a judge is worse than chance.
+    kappa = alt.X("kappa:Q", title="Cohen's kappa", scale=alt.Scale(zero=True, domainMax=1))
+    bands = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q").transform_filter("isValid(datum.low)")
+    return specified(bands + base.mark_point(filled=True, size=110).encode(x=kappa), height)
+
+
+@lru_cache(maxsize=1)
+def _parts() -> dict[str, Any]:
+    """What judge and rule say of the same replies, as four parts with their numbers."""
+    base = alt.Chart(alt.NamedData("rows")).encode(
+        x=alt.X("rule:N", sort=["rule: pass", "rule: fail"], title=None, axis=alt.Axis(labelAngle=0, orient="top")),
+        y=alt.Y("judge:N", sort=["judge: pass", "judge: fail"], title=None),
+        tooltip=["judge:N", "rule:N", alt.Tooltip("n:Q", format=","), alt.Tooltip("share:Q", format=".1%")],
+    )
+    boxes = base.mark_rect(cornerRadius=4, stroke="white", strokeWidth=2).encode(
+        color=alt.Color("agree:N", legend=None, scale=alt.Scale(domain=[True, False], range=["#2a9d8f", "#e76f51"])),
+        opacity=alt.Opacity("share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.8, 1])),
+    )
+    words = base.mark_text(fontSize=17, fontWeight="bold", color="white", dy=-8).encode(
+        text=alt.Text("n:Q", format=",")
+    )
+    shares = base.mark_text(fontSize=12, color="white", dy=12).encode(text=alt.Text("share:Q", format=".1%"))
+    return specified((boxes + words + shares).add_params(selection(_PICKED)), 240)
 
 
 def _confusion(view: View, row: Row) -> None:
@@ -108,31 +132,16 @@ def _confusion(view: View, row: Row) -> None:
         }
         for cell, (judge, rule) in _CELLS.items()
     ]
-    base = chart_of(cells).encode(
-        x=alt.X("rule:N", sort=["rule: pass", "rule: fail"], title=None, axis=alt.Axis(labelAngle=0, orient="top")),
-        y=alt.Y("judge:N", sort=["judge: pass", "judge: fail"], title=None),
-        tooltip=["judge:N", "rule:N", alt.Tooltip("n:Q", format=","), alt.Tooltip("share:Q", format=".1%")],
-    )
-    boxes = base.mark_rect(cornerRadius=4, stroke="white", strokeWidth=2).encode(
-        color=alt.Color("agree:N", legend=None, scale=alt.Scale(domain=[True, False], range=["#2a9d8f", "#e76f51"])),
-        opacity=alt.Opacity("share:Q", legend=None, scale=alt.Scale(domain=[0, 1], range=[0.8, 1])),
-    )
-    words = base.mark_text(fontSize=17, fontWeight="bold", color="white", dy=-8).encode(
-        text=alt.Text("n:Q", format=",")
-    )
-    shares = base.mark_text(fontSize=12, color="white", dy=12).encode(text=alt.Text("share:Q", format=".1%"))
     left, right = st.columns([3, 2], vertical_alignment="center")
     kappa = "none" if row["kappa"] is None else f"{row['kappa']:.3f}"
     with left:
-        picked = view.chart(
-            boxes + words + shares,
+        picked = view.draw(
+            _parts(),
+            cells,
             key="confusion",
             title=f"{row['judge']} and the rules on {row['stage']}",
-            n=row["n"],
-            of="replies that both decided",
-            note=f"kappa {kappa}; choose a part",
-            fields=("cell",),
-            height=240,
+            n=f"{row['n']:,} replies that both decided · kappa {kappa}; choose a part",
+            fields=_PICKED,
         )
     with right:
         st.metric("Cohen's kappa", kappa)

@@ -95,13 +95,15 @@ class View:
         return _picked(st.altair_chart(drawn, key=key, on_select="rerun", alt=f"{title}, {subtitle}"), fields)
 
     def draw(
-        self, spec: Mapping[str, Any], rows: Sequence[Row], *, key: str, title: str, n: str, fields: Sequence[str]
+        self, spec: Mapping[str, Any], rows: Sequence[Row], *, key: str, title: str, n: str, fields: Sequence[str] = ()
     ) -> Row | None:
         """As `chart`, of a specification that was made before (`specified`): Altair takes long to make one."""
-        heading = {"text": title, "subtitle": f"n = {n}", **_HEADING}
-        state = st.vega_lite_chart(
-            table_of(rows), {**spec, "title": heading}, key=key, on_select="rerun", alt=f"{title}, n = {n}"
-        )
+        drawn = {**spec, "title": {"text": title, "subtitle": f"n = {n}", **_HEADING}}
+        alternative = f"{title}, n = {n}"
+        if not fields:
+            st.vega_lite_chart(table_of(rows), drawn, key=key, alt=alternative)
+            return None
+        state = st.vega_lite_chart(table_of(rows), drawn, key=key, on_select="rerun", alt=alternative)
         return _picked(state, fields)
 
 

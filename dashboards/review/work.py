@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import streamlit as st
@@ -59,7 +60,8 @@ def review_page(desk: Desk, person: Person) -> None:
         table.turn_to(queue.queue, desk)
         if queue.queue not in table.tasks:
             # Before what was sent is taken in: after a restart of the app the browser sends what it has again.
-            table.put(queue.queue, desk.take(queue.queue, person))
+            with _waiting(desk, queue):
+                table.put(queue.queue, desk.take(queue.queue, person))
         _receive(desk, person, queue, table)
         task = table.tasks.get(queue.queue)
         if task is None or task.lease.until < time.time():
@@ -75,6 +77,12 @@ def review_page(desk: Desk, person: Person) -> None:
     # Not before it was shown: a run that is overtaken by the next one leaves it to that.
     table.told = {}
     _edits(desk, table)
+
+
+def _waiting(desk: Desk, queue: Queue) -> AbstractContextManager[object]:
+    """Says what is waited for where the queue's list has to be made first: some seconds of a large warehouse."""
+    known = desk.lists.known(queue.queue) is not None
+    return nullcontext() if known else st.spinner("Making the list of this queue")
 
 
 def _chosen(desk: Desk, person: Person) -> Queue | None:
