@@ -122,8 +122,13 @@ def define_views(
     warehouse: Warehouse,
     versions: Mapping[str, int | datetime | None],
     only: Iterable[str] | None = None,
+    *,
+    bound: bool = False,
 ) -> list[str]:
-    """Makes the tables' views and those of views.sql, or only some with what they are made of; the files they read."""
+    """Makes the tables' views and those of views.sql, or only some with what they are made of; the files they read.
+
+    `bound` is as in `create_views`.
+    """
     wanted = None if only is None else made_of(only)
     files: list[str] = []
     for table, version in versions.items():
@@ -131,7 +136,7 @@ def define_views(
             _, paths = warehouse.files(table, version)
             connection.execute(f"CREATE VIEW {table} AS {_select(table, paths)}")
             files.extend(paths)
-    create_views(connection, wanted)
+    create_views(connection, wanted, bound=bound)
     return files
 
 
@@ -164,7 +169,7 @@ def refresh_duckdb_file(warehouse: Warehouse) -> Path:
         with duckdb.connect(":memory:") as connection:
             connection.execute(f"ATTACH {literal(str(fresh))} AS file (STORAGE_VERSION 'v1.0.0')")
             connection.execute("USE file")
-            define_views(connection, warehouse, pins(warehouse, None))
+            define_views(connection, warehouse, pins(warehouse, None), bound=True)
             # Else the views are still in the log beside the file; to close it says nothing of a full disk.
             connection.execute("CHECKPOINT file")
         fresh.replace(target)
