@@ -56,7 +56,7 @@ upgrade: $(STAMP) ## the newest versions that pyproject.toml allows, written to 
 clean-demo:      ## remove what the demos made
 	rm -rf $(WAREHOUSE) $(WAREHOUSE_R1)
 
-test: $(STAMP)   ## the suite, under 10 minutes
+test: $(STAMP)   ## the suite, under 5 minutes
 	@$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not loaders and not vllm"
 
 test-slow: $(STAMP) ## what takes minutes, needs the real model or a browser

@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 import dataengine
@@ -31,6 +32,7 @@ PAIRS = "(pairs)"
 _LIBRARIES = ("deltalake", "duckdb", "math-verify", "reasoning-gym", "torch", "transformers", "fasttext-community")
 
 
+@cache
 def code_versions() -> dict[str, str]:
     """Versions of this program, of Python and of the libraries that results may depend on."""
     found = {"dataengine": dataengine.__version__, "python": platform.python_version()}

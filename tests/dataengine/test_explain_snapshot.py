@@ -30,6 +30,8 @@ from warehouse.export import export_snapshot
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 Cli = Callable[..., Any]
 SYSTEMS = {"plain": None, "think": "Think first."}
 SECRET = "kX9#vQ2!mPz7Lw"
@@ -269,7 +271,6 @@ def test_every_kind_of_rows_leads_back_to_its_source(
     assert any(takes in line and whole[ident][:12] in line for line in lines)
 
 
-@pytest.mark.slow
 def test_a_pair_is_told_with_its_draws_and_both_replies(place: Place) -> None:
     record = place.known("pair", "pairs")
     assert [(d["draw"], d["a_first"], d["outcome"]) for d in record["draws"]] == [(0, True, "fail"), (1, False, "fail")]
@@ -316,7 +317,6 @@ def test_what_is_younger_than_the_snapshot_is_refused(place: Place) -> None:
         explain(place.path, key("late"), snapshot="of-samples")
 
 
-@pytest.mark.slow
 def test_a_row_of_an_export_is_explained_by_file_and_line(place: Place, cli: Cli, refused: Any, tmp_path: Path) -> None:
     export_snapshot(place.snapshots["samples"], "openai", tmp_path / "openai")
     export_snapshot(place.snapshots["pairs"], "preference", tmp_path / "preference")

@@ -15,6 +15,8 @@ from warehouse.connect import connect
 from warehouse.fetching import records
 from warehouse.journal import Journal
 
+pytestmark = pytest.mark.slow
+
 RIGHT, WRONG = "<think>\nI add.\n</think>\nIt is \\boxed{7}.", "<think>\nI guess.\n</think>\nIt is \\boxed{8}."
 
 

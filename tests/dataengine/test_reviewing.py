@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -34,10 +35,18 @@ def fill(cli: Any, folder: Path, count: int = 4) -> None:
     assert cli("import", "replies.jsonl", "--as", "trajectories", "--warehouse", "data").code == 0
 
 
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("filled") / "data"
+
+
 @pytest.fixture
-def warehouse(cli: Any, tmp_path: Path) -> Warehouse:
-    fill(cli, tmp_path)
-    return Warehouse.open(tmp_path / "data")
+def warehouse(cli: Any, tmp_path: Path, filled: Path) -> Warehouse:
+    """A copy of what the first test has imported."""
+    if not filled.exists():
+        fill(cli, tmp_path)
+        shutil.move(tmp_path / "data", filled)
+    return Warehouse.open(shutil.copytree(filled, tmp_path / "data"))
 
 
 def trajectories(warehouse: Warehouse, condition: str = "parent_id IS NULL") -> list[Trajectory]:

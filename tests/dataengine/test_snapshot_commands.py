@@ -1,6 +1,7 @@
 """The commands about snapshots that are there already: verify, tag, untag, and what the list says of damage."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,16 @@ Refused = Callable[..., str]
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> tuple[str, Path]:
-    """A warehouse with two versions of `demo` and one of `other`, as the option that names it."""
-    data, file = tmp_path / "data", tmp_path / "rows.jsonl"
+def there(made: Path, tmp_path: Path) -> tuple[str, Path]:
+    """A copy of the warehouse, to be changed, as the option that names it."""
+    return ("--warehouse", shutil.copytree(made, tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with two versions of `demo` and one of `other`."""
+    folder = tmp_path_factory.mktemp("snapshots")
+    data, file = folder / "data", folder / "rows.jsonl"
     for count, names in ((8, ["demo"]), (9, ["demo", "other"])):
         rows = [
             {"prompt": f"What is {i}?", "reference": str(i), "response": f"<answer>{i}</answer>"} for i in range(count)
@@ -31,7 +39,7 @@ def there(tmp_path: Path) -> tuple[str, Path]:
         for name in names:
             mix = Mix(mix=name, sources=[MixSource(stage="reasoning", require=["exact"])], validation=0.5)
             create_snapshot(data, mix, {"plain": None})
-    return ("--warehouse", data)
+    return data
 
 
 def test_verify_says_what_is_wrong_and_exits_1(cli: Cli, refused: Refused, there: Any, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from warehouse.fetching import as_dicts
 from warehouse.store import Warehouse
 from warehouse.views import names_in
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 
 

@@ -19,6 +19,8 @@ from trainers.grpo_config import GrpoConfig
 from warehouse.connect import connect
 from warehouse.views import names_in
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Plan]
 HERE = "tests.trainers.rewarding"
 # Few and short, so that a test takes seconds; minibatches, a reference that is replaced, and prompts that come twice.
@@ -274,7 +276,6 @@ def command(config_file: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"
         child.communicate()
 
 
-@pytest.mark.slow
 def test_killed_and_stopped_as_a_process_it_ends_in_the_same_weights(
     command: Callable[..., "subprocess.Popen[str]"], planned: Make, tmp_path: Path
 ) -> None:
@@ -301,7 +302,6 @@ def test_killed_and_stopped_as_a_process_it_ends_in_the_same_weights(
     assert rows(plan, "SELECT count(*), count(DISTINCT trajectory_id) FROM trajectories") == [(384, 384)]
 
 
-@pytest.mark.slow
 def test_two_processes_learn_what_one_does_but_for_rounding(
     command: Callable[..., "subprocess.Popen[str]"], planned: Make, tmp_path: Path
 ) -> None:

@@ -18,6 +18,8 @@ from tests.dataengine.conftest import Answered, ScriptedServer
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 WORDS = {2: "a_much_better", 1: "a_better", 0: "equal", -1: "b_better", -2: "b_much_better"}
 Shown = dict[str, str]
 

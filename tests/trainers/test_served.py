@@ -16,6 +16,8 @@ from trainers import grpo
 from trainers.checkpoint import Plan, make_plan
 from trainers.grpo_config import GrpoConfig
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Plan]
 Serve = Callable[..., dict[str, Any]]
 
@@ -160,7 +162,6 @@ def test_an_engine_that_would_sample_another_model_is_refused(planned: Make, tin
         planned(engine={"kind": "vllm", "checkpoint": "other"})
 
 
-@pytest.mark.slow
 def test_of_two_processes_the_first_asks_for_both(
     planned: Make, serve: Serve, servers: list[StandIn], tmp_path: Path
 ) -> None:

@@ -11,6 +11,8 @@ import pytest
 
 from tests.warehouse.conftest import mounted
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 Run = Callable[..., Any]
 

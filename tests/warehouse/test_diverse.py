@@ -12,6 +12,8 @@ from tests.warehouse.conftest import MakeMix, MakePrompt, MakeTrajectory, MakeVe
 from warehouse.snapshot import create_snapshot
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 
 def taken(folder: Path, mix: Mix) -> set[str]:
     snapshot, _ = create_snapshot(folder, mix, {"plain": None})

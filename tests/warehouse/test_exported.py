@@ -14,7 +14,7 @@ from tests.warehouse.conftest import Compare, MakeMix, MakePrompt, MakeTrajector
 from warehouse.export import export_snapshot
 from warehouse.exported import ROW_ID, find_row
 from warehouse.formats import FORMATS, REASONING
-from warehouse.snapshot import Snapshot, create_snapshot
+from warehouse.snapshot import Snapshot, create_snapshot, open_snapshot
 from warehouse.store import Warehouse
 
 EVERY = [
@@ -23,10 +23,27 @@ EVERY = [
     for kind in known.kinds
     for reasoning in (REASONING if known.splits else REASONING[:1])
 ]
+NAMES = {"samples": "demo", "pairs": "of-pairs", "labels": "of-labels", "prompts": "of-prompts"}
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("exported") / "warehouse"
 
 
 @pytest.fixture
-def made(
+def made(template: Path, folder: Path, request: pytest.FixtureRequest) -> dict[str, Snapshot]:
+    """A snapshot of every kind of rows, by kind; in a copy of the warehouse that the first test has made."""
+    if not template.exists():
+        request.getfixturevalue("make_all")
+        shutil.copytree(folder, template)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(template, folder)
+    return {kind: open_snapshot(folder, f"{name}@1") for kind, name in NAMES.items()}
+
+
+@pytest.fixture
+def make_all(
     warehouse: Warehouse,
     make_prompt: MakePrompt,
     make_trajectory: MakeTrajectory,
@@ -34,8 +51,7 @@ def made(
     make_mix: MakeMix,
     compare: Compare,
     prove: Prove,
-) -> dict[str, Snapshot]:
-    """A snapshot of every kind of rows, by kind."""
+) -> None:
     prompts = [make_prompt(f"What is {i} + {i}? 😀") for i in range(3)]
     rows = [make_trajectory(p, i) for p in prompts for i in range(2)]
     warehouse.append("prompts", prompts)
@@ -44,13 +60,13 @@ def made(
     for a, b in zip(rows[::2], rows[1::2], strict=True):
         compare(a, b, 2, 2)
     prove()
-    mixes = {
-        "samples": make_mix(),
-        "pairs": mix_of("pairs", {"judge": "likes", "balanced": False}, name="of-pairs"),
-        "labels": mix_of("labels", {"stage": "reasoning", "check": "format"}, name="of-labels"),
-        "prompts": mix_of("prompts", {"domain": "math"}, name="of-prompts"),
-    }
-    return {kind: create_snapshot(warehouse.path, mix, {"plain": None})[0] for kind, mix in mixes.items()}
+    for mix in (
+        make_mix(),
+        mix_of("pairs", {"judge": "likes", "balanced": False}, name=NAMES["pairs"]),
+        mix_of("labels", {"stage": "reasoning", "check": "format"}, name=NAMES["labels"]),
+        mix_of("prompts", {"domain": "math"}, name=NAMES["prompts"]),
+    ):
+        create_snapshot(warehouse.path, mix, {"plain": None})
 
 
 def ids_of(snapshot: Snapshot) -> list[str]:

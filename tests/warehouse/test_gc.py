@@ -24,6 +24,8 @@ from warehouse.store import Warehouse
 from warehouse.tagging import tag_snapshot
 from warehouse.verifying import snapshot_targets, verify
 
+pytestmark = pytest.mark.slow
+
 
 def age(folder: Path, days: float = 30) -> None:
     """Makes everything in the folder look so many days older, the times in the logs of tables too."""
@@ -107,7 +109,6 @@ def test_files_that_a_snapshot_needs_stay_and_the_others_go(
     assert collect(folder, delete=True).garbage == []
 
 
-@pytest.mark.slow
 def test_time_travel_reaches_back_as_far_as_the_history_and_says_so_beyond(
     folder: Path, warehouse: Warehouse, grow: Grow
 ) -> None:
@@ -167,7 +168,6 @@ def test_what_a_killed_writer_left_goes_and_what_one_is_writing_stays(folder: Pa
     assert [p.name for p in table.glob("*.parquet")] == ["part-new.parquet"]
 
 
-@pytest.mark.slow
 def test_only_older_versions_go_that_nobody_named(folder: Path, warehouse: Warehouse, grow: Grow) -> None:
     made = [grow(1) for _ in range(6)]
     other = grow(1, "other")
@@ -333,7 +333,6 @@ for step in range(40):
 """
 
 
-@pytest.mark.slow
 def test_writers_in_the_meantime_lose_nothing(
     folder: Path, warehouse: Warehouse, clock: Callable[[], datetime]
 ) -> None:
@@ -363,7 +362,6 @@ def test_writers_in_the_meantime_lose_nothing(
         assert found.fetchall() == [("a", 40, 40), ("b", 40, 40), ("before", 30, 30)]
 
 
-@pytest.mark.slow
 def test_a_snapshot_answers_however_old_it_is_and_however_much_was_written_since(
     folder: Path, warehouse: Warehouse, grow: Grow, clock: Callable[[], datetime]
 ) -> None:

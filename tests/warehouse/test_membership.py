@@ -1,6 +1,7 @@
 """From ids forward to every snapshot: the view `snapshot_rows`, what is found by id, and what was trained."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,26 @@ COLUMNS = ("snapshot", "split", "rows_of", "row", "prompt_id", "trajectory_id", 
 Filled = tuple[Path, list[Trajectory], str]
 
 
+@pytest.fixture(scope="module")
+def template() -> dict[str, Filled]:
+    return {}
+
+
 @pytest.fixture
-def filled(
+def filled(template: dict[str, Filled], folder: Path, request: pytest.FixtureRequest, tmp_path_factory: Any) -> Filled:
+    """Two replies to each of two prompts, a pair, and a snapshot of every kind; `demo` in two versions.
+
+    In a copy of the warehouse that the first test has made.
+    """
+    if not template:
+        path, rows, pair = request.getfixturevalue("filling")
+        template["filled"] = (shutil.copytree(path, tmp_path_factory.mktemp("filled") / "w"), rows, pair)
+    path, rows, pair = template["filled"]
+    return shutil.copytree(path, folder, dirs_exist_ok=True), rows, pair
+
+
+@pytest.fixture
+def filling(
     warehouse: Warehouse,
     make_prompt: MakePrompt,
     make_trajectory: MakeTrajectory,
@@ -31,7 +50,6 @@ def filled(
     compare: Compare,
     prove: Prove,
 ) -> Filled:
-    """Two replies to each of two prompts, a pair, and a snapshot of every kind; `demo` in two versions."""
     prompts = [make_prompt(f"What is {i} + {i}?") for i in range(2)]
     rows = [make_trajectory(p, i) for p in prompts for i in range(2)]
     warehouse.append("prompts", prompts)

@@ -22,6 +22,8 @@ from warehouse.migrations import MIGRATIONS
 from warehouse.snapshot import create_snapshot, list_snapshots, verify_files
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 # By archive: the schema that its warehouse has, and its snapshots besides those of samples.
 VERSIONS: dict[str, tuple[int, list[str]]] = {
     "1": (1, []),

@@ -23,7 +23,7 @@ from warehouse.store import Warehouse
 
 REPO = "ada/demo"
 # How huggingface_hub sends large files.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Use 'content=<...>':DeprecationWarning")]
 
 
 @pytest.fixture
@@ -113,7 +113,6 @@ def loaded(hub: HubStandIn, revision: str, home: Path) -> dict[str, list[dict[st
     return found
 
 
-@pytest.mark.slow
 def test_a_consumer_loads_the_tag_row_for_row(make: Callable[..., Snapshot], hub: HubStandIn, tmp_path: Path) -> None:
     pytest.importorskip("datasets")
     snapshot = make()
@@ -297,7 +296,6 @@ def test_a_branch_is_made_and_main_stays(make: Callable[..., Snapshot], hub: Hub
     assert repo.branches["next/one"] == repo.tags["v1"] != before
 
 
-@pytest.mark.slow
 def test_nothing_becomes_public_unless_it_is_said(make: Callable[..., Snapshot], hub: HubStandIn) -> None:
     first, second = make(), make()
     hub.make("ada/open", private=False)

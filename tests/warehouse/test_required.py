@@ -22,6 +22,8 @@ from warehouse.fitting import Chat, Measured
 from warehouse.snapshot import Snapshot, card, create_snapshot, open_snapshot
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 Fill = Callable[..., list[Trajectory]]
 Held = Callable[..., None]
 ASKED = ["gsm8k", "math"]

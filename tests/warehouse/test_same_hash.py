@@ -11,6 +11,8 @@ from warehouse.connect import connect
 from warehouse.snapshot import create_snapshot
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:

@@ -18,6 +18,8 @@ from tests.warehouse.conftest import MakeMix, MakePrompt, MakeTrajectory, MakeVe
 from warehouse.snapshot import Snapshot, create_snapshot
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 Fill = Callable[..., list[Trajectory]]
 PUBLISHED = {"math": 395_285, "code": 211_129, "stem": 10_124, "logic": 10_395, "general": 177_812}
 

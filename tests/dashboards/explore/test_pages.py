@@ -14,6 +14,8 @@ from tests.dashboards.explore.made_up import HOSTILE, STEPS
 from warehouse.connect import connect
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 HEADERS = {
     "overview": "Overview",
     "yields": "Yield",

@@ -16,6 +16,8 @@ from schemas.records import Review
 from tests.dashboards.lead.made_up import pairs, review, trajectories
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 11, 2, 9, tzinfo=UTC)
 EVIL = '=HYPERLINK("http://x.invalid") <img src=x> "quoted", O\'Hara\nnext line'
 

@@ -24,6 +24,8 @@ from schemas.records import Review, Trajectory, Verdict, now
 from tests.dashboards.lead.made_up import pairs, review, trajectories
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 MONDAY = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
 

@@ -10,6 +10,8 @@ import torch
 
 from dataengine.engines.decoder import Decoder, Reply, Request, draw, load_for_decoding
 
+pytestmark = pytest.mark.slow
+
 STOP = 2
 
 

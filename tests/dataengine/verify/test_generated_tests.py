@@ -14,6 +14,8 @@ from dataengine.verify.generated_tests import Candidate, MadeTests, choose, make
 from dataengine.verify.sandbox import Limits
 from schemas.code_problem import CodeProblem
 
+pytestmark = pytest.mark.slow
+
 why = sandbox.problem()
 runs = pytest.mark.skipif(why is not None, reason=f"no program can be run here: {why}")
 
