@@ -109,7 +109,7 @@ def _keys(page: Any) -> None:
 
 
 def _guideline(page: Any) -> None:
-    page.locator("[data-testid=stExpander] summary", has_text="Second look").click()
+    page.locator("[data-testid=stExpander] summary", has_text="Second look").last.click()
 
 
 def _bulk(page: Any) -> None:
