@@ -53,7 +53,7 @@ def _names(view: View, sql: str, *parameters: str) -> list[str]:
     return [next(iter(row.values())) for row in view.rows(sql, [*parameters, _MOST])]
 
 
-def nothing(view: View, what: str, how: str = "dataengine run RECIPE --warehouse {path}") -> None:
-    """Says what is missing, and which command makes it."""
+def nothing(view: View, what: str, how: str = "") -> None:
+    """Says what is missing, and which command makes it: a recipe's run, unless it is another."""
     st.info(plain(what))
-    st.code(how.format(path=view.path), language="bash")
+    st.code(how or f"dataengine run RECIPE {view.option}", language="bash")

@@ -36,7 +36,7 @@ def page(view: View) -> None:
     found = view.rows("SELECT * FROM judge_agreement")
     if not found:
         st.info("No judge has said anything yet: name one under `judge` in a recipe.")
-        st.code(f"dataengine run RECIPE --warehouse {view.path}", language="bash")
+        st.code(f"dataengine run RECIPE {view.option}", language="bash")
         return
     _kappas(view, found)
     named = {f"{row['judge']} · {row['version']} · {row['stage']}": row for row in found}

@@ -16,6 +16,10 @@ _SHARES = """
 SELECT language, least(floor(share * 20), 19) / 20 AS "from", count(*) AS replies
 FROM language_mix WHERE stage = ? AND coalesce(policy = ?, true) AND share IS NOT NULL GROUP BY ALL ORDER BY ALL
 """
+_MOST_CHECKED = """
+SELECT stage FROM verdicts JOIN trajectories USING (trajectory_id, attempt) WHERE "check" = ?
+GROUP BY stage ORDER BY count(*) DESC, stage LIMIT 1
+"""
 # Replies that have words in another language, not words: one long quotation is one reply.
 _OFF = """
 SELECT language AS prompted, written, count(*) AS replies, sum(stretches)::BIGINT AS stretches
@@ -36,7 +40,8 @@ def page(view: View) -> None:
     if not stages:
         return
     one, two, _, _ = st.columns(4)
-    stage = filters.one_of(one, "languages_stage", "Stage", stages)
+    most = view.scalar(_MOST_CHECKED, [_CHECK])
+    stage = filters.one_of(one, "languages_stage", "Stage", stages, default=most)
     policy = filters.any_of(two, "languages_policy", "Policy", filters.policies(view, stage))
     found = view.rows(_BY_LANGUAGE, [stage, policy])
     if not found:

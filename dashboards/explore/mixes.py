@@ -17,7 +17,7 @@ def page(view: View) -> None:
     st.header("Mixes")
     snapshots = {s.manifest.id: s for s in reversed(list_snapshots(view.path))}
     if not snapshots:
-        filters.nothing(view, "No snapshots yet.", "dataengine snapshot MIX --warehouse {path}")
+        filters.nothing(view, "No snapshots yet.", f"dataengine snapshot create MIX {view.option}")
         return
     one, two, three, _ = st.columns(4)
     snapshot = snapshots[filters.one_of(one, "mixes_snapshot", "Snapshot", list(snapshots))]

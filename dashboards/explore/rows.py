@@ -42,7 +42,7 @@ def page(view: View) -> None:
         menus[row["menu"]].append(row["name"])
     if not menus["stage"]:
         st.info("No trajectories yet: run a recipe.")
-        st.code(f"dataengine run RECIPE --warehouse {view.path}", language="bash")
+        st.code(f"dataengine run RECIPE {view.option}", language="bash")
         return
     try:
         # What is no value at all is refused before any widget shows the first of its options in its place.

@@ -40,7 +40,7 @@ def page(view: View) -> None:
     found = every_snapshot(view.path)
     if not found:
         st.info("No snapshots yet.")
-        st.code(f"dataengine snapshot create MIX --warehouse {view.path}", language="bash")
+        st.code(f"dataengine snapshot create MIX {view.option}", language="bash")
         return
     rows = [{**row, "snapshot": view.link("snapshots", snapshot=row["snapshot"])} for row in list_snapshot_rows(found)]
     st.dataframe(
@@ -210,7 +210,7 @@ def _first(path: str, files: tuple[str, ...]) -> list[dict[str, Any]]:
 def _again(view: View, m: Manifest) -> None:
     """The commands that make, check and read it; a mix is YAML, and JSON is."""
     st.markdown("**The same by commands**")
-    where = f"--warehouse {view.path}"
+    where = view.option
     lines = [
         f"dataengine snapshot show {m.id} {where}",
         f"dataengine snapshot verify {m.id} --content {where}",
@@ -243,7 +243,7 @@ def _difference(view: View, before: Snapshot, after: Snapshot) -> None:
     if found.tokens:
         _shares(view, found)
     st.code(printable(describe_diff(found)), language=None, wrap_lines=False)
-    command = f"dataengine snapshot diff {before.id} {after.id} --rows rows.parquet --warehouse {view.path}"
+    command = f"dataengine snapshot diff {before.id} {after.id} --rows rows.parquet {view.option}"
     st.code(command, language="bash")
     st.download_button(
         "JSON", json.dumps(found.as_json(), indent=2, ensure_ascii=False, default=str), "diff.json", "application/json",

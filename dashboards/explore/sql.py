@@ -43,9 +43,7 @@ def page(view: View) -> None:
         sql = _question(view)
         if sql is None:
             return
-        st.code(
-            f"dataengine sql {shlex.quote(sql) if len(sql) < 2000 else '-'} --warehouse {view.path}", language="bash"
-        )
+        st.code(f"dataengine sql {shlex.quote(sql) if len(sql) < 2000 else '-'} {view.option}", language="bash")
         began = time.monotonic()
         try:
             found, more = _answer(str(view.path), view.versions(" ".join(RECORDS)), sql)
@@ -92,7 +90,7 @@ def _question(view: View) -> str | None:
 def _command(view: View, sql: str) -> str:
     names = [name for name, (_, text) in named_queries().items() if text == sql]
     asked = f"--name {names[0]}" if names else shlex.quote(sql)
-    return f"dataengine sql {asked} --warehouse {view.path}"
+    return f"dataengine sql {asked} {view.option}"
 
 
 def _other() -> None:

@@ -67,7 +67,7 @@ def _trajectory(view: View, record: Row) -> None:
     _places(view, record)
     _samples(view, record)
     _runs(record)
-    st.code(f"dataengine explain {record['id'][:16]} --warehouse {view.path}", language="bash")
+    st.code(f"dataengine explain {record['id'][:16]} {view.option}", language="bash")
 
 
 def _heading(view: View, record: Row) -> None:

@@ -1,5 +1,6 @@
 """What every page of the explore app needs: queries that are kept, charts with title and n, links with their state."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,14 @@ class View:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._look = look_at(str(path))
+
+    @property
+    def option(self) -> str:
+        """The option by which commands are told of this warehouse, as one would type it where the app was started."""
+        here = Path.cwd()
+        return (
+            f"--warehouse {shlex.quote(str(self.path.relative_to(here) if here in self.path.parents else self.path))}"
+        )
 
     def versions(self, sql: str) -> tuple[tuple[str, int], ...]:
         """The tables that a query reads, through whatever views, with the version of each that this look is at."""
