@@ -1,7 +1,7 @@
 """Which snapshots hold a row: the ids, split and weight of all their rows as a view, and what was trained on them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -76,16 +76,20 @@ def rows_holding(
 
 
 def trained_on(warehouse: Path, snapshots: Mapping[str, str]) -> dict[str, list[str]]:
-    """The policies that were trained on each of the snapshots (id -> logical hash), as far as the warehouse has them.
-
-    Those are the checkpoints in its folder `checkpoints`, where `dataengine run` puts them.
-    """
+    """The policies trained on each of the snapshots (id -> logical hash), as far as the warehouse has them."""
     found: dict[str, list[str]] = {}
+    for training in trainings(warehouse):
+        if snapshots.get(training.get("snapshot", "")) == training.get("snapshot_hash", ""):
+            found.setdefault(training["snapshot"], []).append(training["policy"])
+    return found
+
+
+def trainings(warehouse: Path) -> Iterator[dict[str, Any]]:
+    """What `training.json` says of each checkpoint in the warehouse's folder, where `dataengine run` puts them."""
     for file in sorted((warehouse / "checkpoints").glob("*/training.json")):
         try:
             training = json.loads(file.read_bytes())
         except ValueError:
             continue  # who trains or samples from it is told
-        if snapshots.get(training.get("snapshot")) == training.get("snapshot_hash", ""):
-            found.setdefault(training["snapshot"], []).append(training["policy"])
-    return found
+        if isinstance(training, dict):
+            yield training

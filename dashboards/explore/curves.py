@@ -9,12 +9,15 @@ import streamlit as st
 
 from dashboards.explore import columns, filters
 from dashboards.explore.view import Row, View, selection, specified
+from warehouse.membership import trainings
 
 # Numbers that are drawn where nobody has chosen any; the first trainings of as many as there are; points of a line.
 _SHOWN = ("eval/pass@1", "eval/cons@", "rollout/length", "rollout/reflections", "rollout/reward", "train/loss")
 _TRAININGS, _CHARTS, _POINTS = 4, 12, 300
 # What a chosen point is told by.
 _PICKED = ("run_id", "step")
+# As the format `~s` writes it, but for an axis of one step alone, on which that is not a number.
+_STEPS = "format(datum.value, '~s')"
 # What was logged needs no view: `curves` works out numbers from every rollout and every evaluated reply.
 _LOGGED = (
     "(SELECT run_id, name, step, value, NULL::BIGINT AS n, NULL::VARCHAR AS source, 'metrics' AS origin FROM metrics)"
@@ -60,7 +63,8 @@ def page(view: View) -> None:
     runs = sorted(spans, key=lambda run: (-spans[run], run))
     names = list(dict.fromkeys(row["name"] for row in sorted(known, key=_place)))
     left, right, switch = st.columns([3, 4, 1], vertical_alignment="bottom")
-    label = _labels(runs, recipes)
+    trained = {t["key"]: t["name"] for t in trainings(view.path) if isinstance(t.get("name"), str) and "key" in t}
+    label = _labels(runs, recipes | trained)
     chosen = left.multiselect(
         "Trainings",
         runs,
@@ -103,8 +107,9 @@ def _first(names: Sequence[str]) -> list[str]:
     return [name for name in names if name.startswith(_SHOWN)][:8] or list(names[:4])
 
 
-def _labels(runs: Sequence[str], recipes: dict[str, str]) -> dict[str, str]:
-    return {run: f"{recipes[run]} {run[:12]}" if run in recipes else run[:40] for run in runs}
+def _labels(runs: Sequence[str], names: dict[str, str]) -> dict[str, str]:
+    """By name where it is known: of a recipe, or of a checkpoint in the warehouse."""
+    return {run: f"{names[run]} {run[:12]}" if run in names else run[:40] for run in runs}
 
 
 def _chart(view: View, name: str, points: list[Row]) -> None:
@@ -134,13 +139,13 @@ def _chart(view: View, name: str, points: list[Row]) -> None:
 def _spec(unit: str, share: bool, dense: bool, band: bool) -> dict[str, Any]:
     """Lines with points over steps: of shares or other numbers, of many points or few, with ranges or without."""
     base = alt.Chart(alt.NamedData("rows")).encode(
-        x=alt.X("step:Q", title="optimizer step", axis=alt.Axis(format="~s", tickMinStep=1)),
+        x=alt.X("step:Q", title="optimizer step", axis=alt.Axis(tickMinStep=1, labelExpr=_STEPS)),
         color=alt.Color(
             "training:N", title=None, legend=alt.Legend(orient="bottom", labelLimit=400, columns=1, symbolOpacity=1)
         ),
         detail="part:N",
     )
-    y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False), axis=alt.Axis(format=".0%" if share else ".3~r"))
+    y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=False), axis=alt.Axis(format=".3~%" if share else ".3~r"))
     tips = [
         "training:N",
         alt.Tooltip("part:N", title="source"),
