@@ -273,7 +273,11 @@ def test_a_long_training_is_drawn_by_few_points(tmp_path: Path, open_page: Open)
     warehouse = Warehouse.open(tmp_path / "w", create=True)
     points = [Metric(run_id="r", step=s, name="train/loss", value=float(s), created_at=now()) for s in range(1000)]
     warehouse.append("metrics", points)
+    checkpoint = warehouse.path / "checkpoints" / "long-r"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "training.json").write_text('{"key": "r", "name": "long"}')
     drawn = rows(open_page(warehouse.path, "curves"), "train/loss")
+    assert {p["training"] for p in drawn} == {"long r"}
     assert len(drawn) <= 300
     assert min(p["low_value"] for p in drawn) == 0
     assert max(p["high_value"] for p in drawn) == 999
