@@ -94,6 +94,7 @@ def test_a_full_disk_is_one_line_and_when_there_is_space_the_same_command_goes_o
         assert connection.sql("SELECT count(*), count(DISTINCT trajectory_id) FROM trajectories").fetchall() == [(8, 8)]
 
 
+@pytest.mark.slow
 def test_in_a_folder_that_may_only_be_read_everything_is_read_and_writing_is_refused_in_one_line(
     mounts: Callable[..., Path],
     command: Callable[..., "subprocess.CompletedProcess[str]"],
