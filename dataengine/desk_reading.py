@@ -165,12 +165,14 @@ class Reader:
         return awaited.verdicts if awaited.complete else []
 
     def _look(self) -> None:
+        with self._lock:
+            wanted = {child: awaited for child, awaited in self._awaited.items() if not awaited.complete}
+        if not wanted:
+            return
         with (
             suppress(UserError, OSError, duckdb.Error),
             connect(self._warehouse.path, only=("verdicts",)) as connection,
         ):
-            with self._lock:
-                wanted = {child: awaited for child, awaited in self._awaited.items() if not awaited.complete}
             for child, verdicts in _verdicts(connection, list(wanted)).items():
                 awaited = wanted[child]
                 awaited.complete = len(verdicts) == len(awaited.verdicts)

@@ -35,8 +35,7 @@ def page(view: View) -> None:
     st.header("Judge against rule")
     found = view.rows("SELECT * FROM judge_agreement")
     if not found:
-        st.info("No judge has said anything yet: name one under `judge` in a recipe.")
-        st.code(f"dataengine run RECIPE {view.option}", language="bash")
+        filters.nothing(view, "No judge has said anything yet: name one under `judge` in a recipe.")
         return
     _kappas(view, found)
     named = {f"{row['judge']} · {row['version']} · {row['stage']}": row for row in found}

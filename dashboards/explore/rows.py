@@ -8,10 +8,11 @@ from typing import Any
 
 import streamlit as st
 
+from dashboards.explore.filters import nothing
 from dashboards.explore.finding import KEPT, OUTCOMES, PAGE, SORTS, TRUNCATED, Filters, Found, find, words_of
 from dashboards.explore.narrowed import FACTS_TABLES, facts_connection
 from dashboards.explore.sending import send_button
-from dashboards.explore.texts import STYLE, anchor
+from dashboards.explore.texts import anchor
 from dashboards.explore.view import Row, View, plain
 from dataengine.screen import one_line, printable
 from schemas.errors import QueryError
@@ -41,8 +42,7 @@ def page(view: View) -> None:
     for row in view.table(_NAMES).dicts():
         menus[row["menu"]].append(row["name"])
     if not menus["stage"]:
-        st.info("No trajectories yet: run a recipe.")
-        st.code(f"dataengine run RECIPE {view.option}", language="bash")
+        nothing(view, "No trajectories yet: run a recipe.")
         return
     try:
         # What is no value at all is refused before any widget shows the first of its options in its place.
@@ -52,7 +52,7 @@ def page(view: View) -> None:
         found = _found(str(view.path), view.versions(FACTS_TABLES), filters, after, skip)
     except QueryError as e:
         st.error(plain(str(e)))
-        st.html(anchor("rows", "all rows"))
+        view.lead("all rows", "rows")
         return
     _told(found, filters)
     if not found.ids:
@@ -216,8 +216,8 @@ def _actions(view: View, found: Found, picked: Sequence[Row]) -> None:
         send_button(view, [row["trajectory_id"] for row in picked], key="send")
     if len(picked) == 1:
         ident, of = picked[0]["trajectory_id"], picked[0]["prompt_id"]
-        one.html(STYLE + anchor(view.link("trajectory", id=ident), f"open {ident[:10]}"))
-        prompt.html(STYLE + anchor(view.link("rows", prompt=of), "all of its prompt"))
+        one.html(anchor(view.link("trajectory", id=ident), f"open {ident[:10]}"))
+        prompt.html(anchor(view.link("rows", prompt=of), "all of its prompt"))
     elif not picked:
         one.caption("choose rows at their left end")
     paged = "after" in st.query_params

@@ -9,8 +9,7 @@ from typing import Any
 import altair as alt
 import streamlit as st
 
-from dashboards.explore import columns
-from dashboards.explore.texts import anchor
+from dashboards.explore import columns, filters
 from dashboards.explore.view import View, chart_of, plain
 from dataengine.diff_report import describe_diff
 from dataengine.output import list_snapshot_rows
@@ -35,12 +34,11 @@ def page(view: View) -> None:
         given = st.query_params.get(name, "")
         if given and not _REF.fullmatch(given):
             st.error(f"`{name}` in the address is no snapshot: it is called name@version or name@tag")
-            st.html(anchor("snapshots", "all snapshots"))
+            view.lead("all snapshots", "snapshots")
             return
     found = every_snapshot(view.path)
     if not found:
-        st.info("No snapshots yet.")
-        st.code(f"dataengine snapshot create MIX {view.option}", language="bash")
+        filters.nothing(view, "No snapshots yet.", f"dataengine snapshot create MIX {view.option}")
         return
     rows = [{**row, "snapshot": view.link("snapshots", snapshot=row["snapshot"])} for row in list_snapshot_rows(found)]
     st.dataframe(

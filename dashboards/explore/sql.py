@@ -43,7 +43,7 @@ def page(view: View) -> None:
         sql = _question(view)
         if sql is None:
             return
-        st.code(f"dataengine sql {shlex.quote(sql) if len(sql) < 2000 else '-'} {view.option}", language="bash")
+        st.code(_command(view, sql), language="bash", wrap_lines=True)
         began = time.monotonic()
         try:
             found, more = _answer(str(view.path), view.versions(" ".join(RECORDS)), sql)
@@ -54,7 +54,6 @@ def page(view: View) -> None:
         st.caption(f"the first {told} · there are more" if more else told)
         _shown(view, found)
         _files(found, more)
-        st.code(_command(view, sql), language="bash", wrap_lines=True)
 
 
 def _question(view: View) -> str | None:
@@ -89,7 +88,8 @@ def _question(view: View) -> str | None:
 
 def _command(view: View, sql: str) -> str:
     names = [name for name, (_, text) in named_queries().items() if text == sql]
-    asked = f"--name {names[0]}" if names else shlex.quote(sql)
+    # A long one is given on standard input.
+    asked = f"--name {names[0]}" if names else shlex.quote(sql) if len(sql) < 2000 else "-"
     return f"dataengine sql {asked} {view.option}"
 
 

@@ -88,8 +88,7 @@ def _heading(view: View, record: Row) -> None:
             st.badge(plain(printable(check)), color="gray")
     with actions.container(horizontal=True, gap="small"):
         send_button(view, [record["id"]], key="send")
-        link = view.link("rows", prompt=record["prompt"]["prompt_id"])
-        st.html(STYLE + anchor(link, "all of its prompt"))
+        view.lead("all of its prompt", "rows", prompt=record["prompt"]["prompt_id"])
 
 
 def _texts(record: Row) -> None:
@@ -147,7 +146,7 @@ def _family(view: View, record: Row) -> None:
             near.append(anchor(link, f"parent {short}"))
         elif f["parent_id"] == record["id"]:
             near.append(anchor(link, f"{f['did']} {short}"))
-    st.html(STYLE + "".join(near))
+    st.html("".join(near))
     if record["parent"]:
         st.markdown("**Changes to the parent**, word by word")
         st.html(STYLE + changed_html(record["parent"]["text"], record["trajectory"]["text"]))
@@ -258,7 +257,7 @@ def _pair(view: View, record: Row) -> None:
     st.header(f"Pair {record['id'][:10]}")
     sides = {side: record["pair"][f"{side}_id"] for side in ("a", "b")}
     near = (anchor(view.link("trajectory", id=i), f"reply {side}, {i[:10]}") for side, i in sides.items())
-    st.html(STYLE + "".join(near))
+    st.html("".join(near))
     left, right = st.columns(2)
     for place, side in ((left, "a"), (right, "b")):
         reply = record["replies"][side]

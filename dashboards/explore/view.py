@@ -34,9 +34,8 @@ class View:
     def option(self) -> str:
         """The option by which commands are told of this warehouse, as one would type it where the app was started."""
         here = Path.cwd()
-        return (
-            f"--warehouse {shlex.quote(str(self.path.relative_to(here) if here in self.path.parents else self.path))}"
-        )
+        path = self.path.relative_to(here) if here in self.path.parents else self.path
+        return f"--warehouse {shlex.quote(str(path))}"
 
     def versions(self, sql: str) -> tuple[tuple[str, int], ...]:
         """The tables that a query reads, through whatever views, with the version of each that this look is at."""
