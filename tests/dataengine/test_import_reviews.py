@@ -15,6 +15,8 @@ from schemas.records import Pair, now
 from warehouse.journal import Journal
 from warehouse.store import Warehouse
 
+pytestmark = pytest.mark.slow
+
 ADDED = "reviews: {} rows = {} added + {} there before + {} left out\n"
 VERDICTS = (
     "SELECT t.text, v.outcome, v.reason, v.details ->> 'note' FROM verdicts_current v "
@@ -129,7 +131,6 @@ BAD: list[tuple[Any, str]] = [
     ]  # fmt: skip
 
 
-@pytest.mark.slow
 def test_rows_that_cannot_be_taken_are_named_and_the_rest_goes_on(take: Import, ident: Any, rows: Any) -> None:
     file: list[Any] = []
     for row, _ in BAD:

@@ -18,6 +18,8 @@ from warehouse.fetching import as_dicts, records
 from warehouse.journal import Journal
 from warehouse.snapshot import create_snapshot
 
+pytestmark = pytest.mark.slow
+
 Say = Callable[..., Review]
 
 

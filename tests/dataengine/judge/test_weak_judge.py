@@ -13,7 +13,7 @@ def test_the_small_model_is_reported_weak_and_a_mix_refuses_it(
     cli: Any, recipe: Any, scripted: Any, rows: Any, refused: Any, tmp_path: Path
 ) -> None:
     cases = []
-    for i in range(24):
+    for i in range(40):
         a, b = 3 + i % 9, 2 + i % 7
         said = a + b + (i % 2)
         response = f"<think>\nI add {a} and {b} and get {said}.\n</think>\nIt is <answer>{said}</answer>."
@@ -29,7 +29,7 @@ def test_the_small_model_is_reported_weak_and_a_mix_refuses_it(
     assert done.code == 0, done
     assert any(line.startswith("It ") for line in done.out.splitlines()), done.out
     ((low, n, report),) = rows("SELECT low, n, report FROM calibrations")
-    assert n == 24
+    assert n == 40
     assert low < 0.6
     assert json.loads(report)["remarks"]
 
@@ -39,4 +39,4 @@ def test_the_small_model_is_reported_weak_and_a_mix_refuses_it(
     (tmp_path / "trusting.yaml").write_text(json.dumps(mix))
     line = refused("snapshot", "create", "trusting.yaml", "--warehouse", "data")
     assert "is too weak: kappa" in line or "has no kappa" in line
-    assert "on 24 cases of gold.jsonl@" in line or "on gold.jsonl@" in line
+    assert "on 40 cases of gold.jsonl@" in line or "on gold.jsonl@" in line
