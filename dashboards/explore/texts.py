@@ -145,5 +145,6 @@ def anchor(link: str, label: str) -> str:
     Streamlit's own are faster, but leave an address to go back to that lacks the state of the page that is left, and
     one to the same page in another state does not change the address at all.
     """
-    style = "display: inline-block; margin-right: 1rem; font-size: .92rem"
+    # The browser's own blue cannot be read on dark ground.
+    style = "display: inline-block; margin-right: 1rem; font-size: .92rem; color: inherit"
     return f'<a class="lead" style="{style}" href="{html.escape(link)}" target="_self">→ {exact_html(label)}</a>'
